@@ -1,0 +1,1 @@
+"""Agents that solve the pruning environments of :mod:`prune_gym`."""

@@ -1,0 +1,1 @@
+"""A deterministic accelerator model: what a convolution costs in cycles, energy and traffic."""

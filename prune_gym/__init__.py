@@ -1,0 +1,1 @@
+"""Compressing a CNN for embedded hardware as a reinforcement-learning problem."""
