@@ -1,0 +1,108 @@
+"""Networks that can be pruned: an architecture by name, or one of the user's own."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from prune_gym.errors import UnknownNameError
+from prune_gym.networks.plain import PlainNet, plain_spaces
+from prune_gym.networks.resnet import ResNet, resnet_spaces
+from prune_gym.surgery import ChannelSpace
+
+__all__ = ["Network", "build", "names", "register"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network with the description of its channels.
+
+    Args:
+        architecture: A name of this registry, or ``"package.module:function"``, the function
+            taking (num_classes, image_size) and returning a :class:`Network`.
+        module: The network: normalised images (N, 3, H, W) in, logits out.
+        spaces: Its channel spaces, from input to output.
+        input_shape: Channels, height and width of an image.
+        num_classes: Outputs.
+    """
+
+    architecture: str
+    module: nn.Module
+    spaces: tuple[ChannelSpace, ...]
+    input_shape: tuple[int, int, int] = (3, 32, 32)
+    num_classes: int = 10
+
+
+Builder = Callable[[int, int], Network]
+_BUILDERS: dict[str, Builder] = {}
+
+
+def register(name: str, builder: Builder) -> None:
+    """Make an architecture known by name.
+
+    Args:
+        name: The name.
+        builder: Takes (num_classes, image_size) and returns an untrained :class:`Network`.
+
+    Raises:
+        ValueError: The name is taken.
+    """
+    if name in _BUILDERS:
+        raise ValueError(f"a network named {name!r} is registered already")
+    _BUILDERS[name] = builder
+
+
+def names() -> list[str]:
+    """The registered architectures."""
+    return sorted(_BUILDERS)
+
+
+def build(architecture: str, num_classes: int = 10, image_size: int = 32) -> Network:
+    """Build an untrained network.
+
+    Args:
+        architecture: A registered name, or ``"package.module:function"``.
+        num_classes: Outputs.
+        image_size: Height and width of the images.
+
+    Returns:
+        The network, randomly initialised from torch's global generator.
+
+    Raises:
+        UnknownNameError: No such architecture.
+    """
+    if architecture in _BUILDERS:
+        return _BUILDERS[architecture](num_classes, image_size)
+    if ":" not in architecture:
+        raise UnknownNameError("network", architecture, [*names(), "package.module:function"])
+    module_name, _, function = architecture.partition(":")
+    try:
+        builder: Builder = getattr(importlib.import_module(module_name), function)
+    except (ImportError, AttributeError) as error:
+        raise UnknownNameError("network", architecture, names()) from error
+    return builder(num_classes, image_size)
+
+
+def _resnet(depth: int, option: str, name: str) -> Builder:
+    def builder(num_classes: int, image_size: int) -> Network:
+        network = ResNet(depth, num_classes, option)
+        shape = (3, image_size, image_size)
+        return Network(name, network, resnet_spaces(depth, option), shape, num_classes)
+
+    return builder
+
+
+def _plain(depth: int, name: str) -> Builder:
+    def builder(num_classes: int, image_size: int) -> Network:
+        network = PlainNet(depth, num_classes)
+        shape = (3, image_size, image_size)
+        return Network(name, network, plain_spaces(depth), shape, num_classes)
+
+    return builder
+
+
+for _depth in (20, 56):
+    register(f"resnet{_depth}", _resnet(_depth, "A", f"resnet{_depth}"))
+    register(f"resnet{_depth}b", _resnet(_depth, "B", f"resnet{_depth}b"))
+register("plain20", _plain(20, "plain20"))
