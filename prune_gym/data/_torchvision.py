@@ -1,0 +1,57 @@
+"""torchvision, also where its native library does not fit the torch beside it.
+
+The torchvision of the package index is linked against CUDA. Beside a CPU build of torch its
+library does not load, and ``import torchvision`` then fails with ``operator torchvision::nms does
+not exist``, though the downloads used here are plain Python. Declaring the two operators whose
+absence it stumbles over is enough (seen with torchvision 0.28 and torch 2.13).
+"""
+
+import importlib
+import importlib.util
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+SCHEMAS = {
+    "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+
+
+@lru_cache(maxsize=1)
+def dataset_utils() -> ModuleType:
+    """``torchvision.datasets.utils``: downloads and checksums.
+
+    Raises:
+        ModuleNotFoundError: torchvision is not installed.
+    """
+    if not _native_library_loads():
+        _declare_operators()
+    return importlib.import_module("torchvision.datasets.utils")
+
+
+def _native_library_loads() -> bool:
+    """Whether ``torchvision::nms`` is there, after loading torchvision's library if need be."""
+    spec = importlib.util.find_spec("torchvision")  # finds it without importing it
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("torchvision is not installed: pip install torchvision.")
+    for library in Path(spec.origin).parent.glob("_C.*"):
+        try:
+            torch.ops.load_library(str(library))
+        except OSError:
+            return False
+    return hasattr(torch.ops.torchvision, "nms")
+
+
+def _declare_operators() -> None:
+    """Declare the operators, without any code behind them: a call still fails."""
+    global _library
+    _library = torch.library.Library("torchvision", "FRAGMENT")
+    for name, schema in SCHEMAS.items():
+        if not hasattr(torch.ops.torchvision, name):
+            _library.define(name + schema)
+
+
+_library: torch.library.Library | None = None  # dropping it would undo the declarations

@@ -1,0 +1,145 @@
+"""``imagefolder:PATH``: a user's own images, as ``train/<class>/*`` and ``test/<class>/*``."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from prune_gym.data import store
+from prune_gym.data.dataset import Dataset, stratified_order
+from prune_gym.errors import DataError
+
+VALIDATION = 0.1  # of the training images; this project's choice
+LAYOUT = "An image folder holds train/<class>/* and test/<class>/*."
+SHOWN = 3  # unreadable files that an error names
+
+
+def load(folder: Path, image_size: int = 32, seed: int = 0) -> Dataset:
+    """Decode a folder of images, or open it where it was decoded before.
+
+    The decoded pixels are used as long as no file of the folder changes its name, size or time of
+    modification.
+
+    Args:
+        folder: Holds ``train`` and ``test``, with one folder of images per class in each. Names
+            that begin with a dot are passed over.
+        image_size: Height and width in pixels; other sizes are resized, bilinearly, without
+            regard for their proportions.
+        seed: Of the order of the images, whose first tenth is the validation split.
+
+    Returns:
+        The data set, its classes in alphabetical order.
+
+    Raises:
+        DataError: The folder, a split or a class is missing or empty, or a file is unreadable.
+    """
+    if not isinstance(image_size, int) or image_size < 8:
+        raise DataError(f"image_size is a whole number of at least 8 pixels, not {image_size!r}.")
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {str(folder)!r}. {LAYOUT}")
+    train, test = _scan(folder / "train"), _scan(folder / "test")
+    if train.keys() != test.keys():
+        odd = sorted(train.keys() ^ test.keys())
+        raise DataError(
+            f"train and test of {str(folder)!r} differ in their classes: {', '.join(odd)} "
+            "is in one of them only. Add it to the other one, or remove it."
+        )
+    name, key = f"imagefolder:{folder}", "imagefolder-{fingerprint}"
+    stem = f"imagefolder-{_state(folder, [train, test])}-{image_size}px-seed{seed}"
+    return store.read(name, key, stem) or _decode_all(
+        name, key, stem, (train, test), image_size, seed
+    )
+
+
+def _scan(split: Path) -> dict[str, list[Path]]:
+    """The files of each class of a split, sorted."""
+    if not split.is_dir():
+        raise DataError(f"There is no folder {str(split)!r}. {LAYOUT}")
+    classes = {
+        entry.name: sorted(path for path in entry.iterdir() if not path.name.startswith("."))
+        for entry in sorted(split.iterdir())
+        if entry.is_dir() and not entry.name.startswith(".")
+    }
+    if len(classes) < 2:
+        raise DataError(f"{str(split)!r} holds {len(classes)} classes; two are needed. {LAYOUT}")
+    if empty := [name for name, files in classes.items() if not files]:
+        raise DataError(
+            f"No images of {', '.join(empty)} in {str(split)!r}. Add some, or remove the class "
+            "from train and test."
+        )
+    return classes
+
+
+def _state(folder: Path, splits: list[dict[str, list[Path]]]) -> str:
+    """A hash of the files' names, sizes and times of modification, 16 hex digits."""
+    digest = hashlib.sha256()
+    for path in (path for split in splits for files in split.values() for path in files):
+        stat = path.stat()
+        line = f"{path.relative_to(folder).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
+def _decode_all(
+    name: str,
+    key: str,
+    stem: str,
+    splits: tuple[dict[str, list[Path]], dict[str, list[Path]]],
+    image_size: int,
+    seed: int,
+) -> Dataset:
+    """Put the files in order, decode them, and store the result."""
+    paths: list[Path] = []
+    labels: list[int] = []
+    for split in splits:
+        files = [(path, label) for label, group in enumerate(split.values()) for path in group]
+        for k in stratified_order(np.array([label for _, label in files]), seed):
+            paths.append(files[k][0])
+            labels.append(files[k][1])
+    train_size = sum(map(len, splits[0].values()))
+    # The order's first tenth holds a tenth of each class; the rest is trained on.
+    held_out = max(1, round(VALIDATION * train_size))
+    turn = np.r_[held_out:train_size, 0:held_out, train_size : len(paths)]
+    sizes = (train_size - held_out, held_out, len(paths) - train_size)
+    contents = store.Contents(np.array(labels)[turn], sizes, tuple(splits[0]), image_size)
+    ordered = [paths[k] for k in turn]
+    return store.write(name, key, stem, contents, lambda pixels: _fill(pixels, ordered))
+
+
+def _fill(pixels: np.ndarray, paths: list[Path]) -> None:
+    """Decode files into their rows, with a thread per processor and a progress bar.
+
+    Raises:
+        DataError: Some cannot be read; the first few are named.
+    """
+
+    def decode(k: int) -> str | None:
+        try:
+            pixels[k] = _decode(paths[k], pixels.shape[-1])
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            return f"{str(paths[k])!r} ({error})"
+        return None
+
+    with ThreadPoolExecutor() as pool:
+        results = pool.map(decode, range(len(paths)), chunksize=64)
+        bar = tqdm(results, total=len(paths), desc="decoding", unit="image", disable=None)
+        bad = [result for result in bar if result is not None]
+    if bad:
+        more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        raise DataError(
+            f"{len(bad)} of {len(paths)} files are not images that can be read: "
+            f"{'; '.join(bad[:SHOWN])}{more}. Repair or remove them."
+        )
+
+
+def _decode(path: Path, size: int) -> np.ndarray:
+    """One file as uint8 of shape (3, size, size)."""
+    with Image.open(path) as file:
+        image = file.convert("RGB")
+    if image.size != (size, size):
+        # Pillow's bilinear filter widens with the reduction, so that nothing aliases.
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image).transpose(2, 0, 1)

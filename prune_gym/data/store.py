@@ -1,0 +1,152 @@
+"""Decoded data sets on disk: ``STEM.npy`` (pixels), ``STEM.labels.npy`` and ``STEM.json``.
+
+The pixels are memory-mapped, so that a data set costs its decoding once and its memory once for
+all processes. Nothing is pickled; the JSON is written last, so that a set without one is not
+there.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from prune_gym.data.dataset import Dataset, Split
+from prune_gym.errors import DataError
+from prune_gym.files import home, write_atomically, write_json
+
+CHUNK = 4096  # images hashed at a time
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a data set holds.
+
+    Attributes:
+        labels: int64, (N,): those of the training images, then validation, then test.
+        sizes: Number of images in the three splits.
+        classes: Names of the classes, by label.
+        image_size: Height and width in pixels.
+    """
+
+    labels: np.ndarray
+    sizes: tuple[int, int, int]
+    classes: tuple[str, ...]
+    image_size: int
+
+
+def folder() -> Path:
+    """The folder of the decoded data sets, inside :func:`prune_gym.files.home`."""
+    return home() / "data"
+
+
+def read(name: str, key: str, stem: str) -> Dataset | None:
+    """Open a stored data set.
+
+    Its fingerprint is computed again only where a file is not the one that was written, by size or
+    time of modification; so opening takes milliseconds, and an edited or truncated file is found.
+
+    Args:
+        name: ``Dataset.name``.
+        key: ``Dataset.key``; ``{fingerprint}`` in it is replaced by 12 digits of that.
+        stem: Name of the files, without suffix.
+
+    Returns:
+        The data set, or None where it is not there or damaged and has to be made again.
+    """
+    pixels_path, labels_path, json_path = _paths(stem)
+    try:
+        record = json.loads(json_path.read_text(encoding="utf-8"))
+        # Copy-on-write: torch wants writable memory, and the file stays as it is.
+        pixels = np.load(pixels_path, mmap_mode="c", allow_pickle=False)
+        labels = np.load(labels_path, allow_pickle=False)
+        contents = Contents(
+            labels, tuple(record["sizes"]), tuple(record["classes"]), pixels.shape[-1]
+        )
+        fingerprint = record["fingerprint"]
+        if record["stamps"] != _stamps(stem) and fingerprint != _fingerprint(pixels, contents):
+            return None
+    except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError):
+        return None
+    return _dataset(name, key, fingerprint, pixels, contents)
+
+
+def write(
+    name: str, key: str, stem: str, contents: Contents, fill: Callable[[np.ndarray], None]
+) -> Dataset:
+    """Store a data set, then open it.
+
+    Args:
+        name: As for :func:`read`.
+        key: As for :func:`read`.
+        stem: As for :func:`read`.
+        contents: All but the pixels.
+        fill: Writes the pixels into an uint8 array of shape (N, 3, H, W), in the labels' order.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DataError: The folder cannot be written.
+    """
+    pixels_path, labels_path, json_path = _paths(stem)
+    size = contents.image_size
+    shape = (len(contents.labels), 3, size, size)
+
+    fingerprint = ""
+
+    def write_pixels(temporary: Path) -> None:
+        nonlocal fingerprint
+        pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+        fill(pixels)
+        fingerprint = _fingerprint(pixels, contents)
+        pixels.flush()
+
+    try:
+        write_atomically(pixels_path, write_pixels)
+        write_atomically(labels_path, lambda temporary: np.save(temporary, contents.labels))
+        record = {"fingerprint": fingerprint, "sizes": contents.sizes, "stamps": _stamps(stem)}
+        write_json(json_path, record | {"classes": contents.classes})
+    except OSError as error:
+        raise DataError(
+            f"The data cache {str(folder())!r} cannot be written ({error}). Make room there, or "
+            "set PRUNE_GYM_HOME to a folder of yours."
+        ) from error
+    pixels = np.load(pixels_path, mmap_mode="c", allow_pickle=False)
+    return _dataset(name, key, fingerprint, pixels, contents)
+
+
+def _paths(stem: str) -> tuple[Path, Path, Path]:
+    return folder() / f"{stem}.npy", folder() / f"{stem}.labels.npy", folder() / f"{stem}.json"
+
+
+def _stamps(stem: str) -> list[list[int]]:
+    """Size in bytes and time of modification in ns of the two arrays' files."""
+    return [[path.stat().st_size, path.stat().st_mtime_ns] for path in _paths(stem)[:2]]
+
+
+def _fingerprint(pixels: np.ndarray, contents: Contents) -> str:
+    """SHA-256 over shape, splits and classes, then the labels, then the pixels."""
+    head = [pixels.dtype.str, list(pixels.shape), list(contents.sizes), list(contents.classes)]
+    digest = hashlib.sha256(json.dumps(head).encode())
+    digest.update(np.ascontiguousarray(contents.labels, dtype="<i8").tobytes())
+    for first in range(0, len(pixels), CHUNK):
+        digest.update(pixels[first : first + CHUNK].data)
+    return digest.hexdigest()
+
+
+def _dataset(
+    name: str, key: str, fingerprint: str, pixels: np.ndarray, contents: Contents
+) -> Dataset:
+    images, labels = torch.from_numpy(pixels), torch.from_numpy(contents.labels)
+    if len(images) != len(labels) or len(labels) != sum(contents.sizes):
+        raise ValueError(f"{len(images)} images, {len(labels)} labels, sizes {contents.sizes}.")
+    train, validation, test = (
+        Split(*pair)
+        for pair in zip(images.split(contents.sizes), labels.split(contents.sizes), strict=True)
+    )
+    key = key.format(fingerprint=fingerprint[:12])
+    return Dataset(name, key, fingerprint, contents.classes, train, validation, test)
