@@ -53,7 +53,8 @@ class LayerGeometry:
     def channels(self, counts: Counts) -> tuple[int, int]:
         """Output and input channels (or features) at these counts."""
         out = counts.get(self.out_space or "", self.out_channels)
-        inp = counts[self.in_space] * self.repeat if self.in_space in counts else self.in_channels
+        before = counts.get(self.in_space or "")
+        inp = self.in_channels if before is None else before * self.repeat
         return out, out if self.depthwise else inp
 
     def weights(self, counts: Counts) -> int:
@@ -71,9 +72,7 @@ class LayerGeometry:
     def activations(self, counts: Counts) -> int:
         """Values of the input and output feature maps of one image at these counts."""
         out, inp = self.channels(counts)
-        return (
-            out * self.out_size[0] * self.out_size[1] + inp * self.in_size[0] * self.in_size[1]
-        )
+        return out * self.out_size[0] * self.out_size[1] + inp * self.in_size[0] * self.in_size[1]
 
     def accelerator_layer(self, counts: Counts, batch: int) -> ConvLayer:
         """The same layer as :mod:`hw_sim` takes it."""
@@ -162,9 +161,7 @@ def _trace(
                 module: nn.Module, args: tuple[Tensor], output: Tensor, name: str = name
             ) -> None:
                 found.append(
-                    _layer_geometry(
-                        name, module, args[0], output, out_of.get(name), into.get(name)
-                    )
+                    _layer_geometry(name, module, args[0], output, out_of.get(name), into.get(name))
                 )
 
             handles.append(module.register_forward_hook(note))
@@ -191,9 +188,21 @@ def _layer_geometry(
 ) -> LayerGeometry:
     outside = (out_space.name if out_space else None, in_space.name if in_space else None)
     if isinstance(module, nn.Linear):
-        repeat = module.in_features // in_space.channels if in_space else 1
-        shape = (module.out_features, module.in_features, repeat, (1, 1), 1, 0, (1, 1), (1, 1))
-        return LayerGeometry(name, *outside, *shape, False, module.bias is not None, True)
+        return LayerGeometry(
+            name,
+            *outside,
+            out_channels=module.out_features,
+            in_channels=module.in_features,
+            repeat=module.in_features // in_space.channels if in_space else 1,
+            kernel=(1, 1),
+            stride=1,
+            padding=0,
+            in_size=(1, 1),
+            out_size=(1, 1),
+            depthwise=False,
+            bias=module.bias is not None,
+            linear=True,
+        )
     assert isinstance(module, nn.Conv2d)
     uneven = len(set(module.stride)) > 1 or isinstance(module.padding, str)
     if uneven or len(set(module.padding)) > 1 or set(module.dilation) != {1}:
@@ -207,17 +216,17 @@ def _layer_geometry(
     return LayerGeometry(
         name,
         *outside,
-        module.out_channels,
-        module.in_channels,
-        1,
-        (module.kernel_size[0], module.kernel_size[1]),
-        module.stride[0],
-        int(module.padding[0]),
-        (x.shape[2], x.shape[3]),
-        (y.shape[2], y.shape[3]),
-        depthwise,
-        module.bias is not None,
-        False,
+        out_channels=module.out_channels,
+        in_channels=module.in_channels,
+        repeat=1,
+        kernel=(module.kernel_size[0], module.kernel_size[1]),
+        stride=module.stride[0],
+        padding=int(module.padding[0]),
+        in_size=(x.shape[2], x.shape[3]),
+        out_size=(y.shape[2], y.shape[3]),
+        depthwise=depthwise,
+        bias=module.bias is not None,
+        linear=False,
     )
 
 

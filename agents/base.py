@@ -1,0 +1,121 @@
+"""What every agent offers, what it may spend, and how others follow its progress."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+Observation = Mapping[str, npt.NDArray]
+Action = dict[str, npt.NDArray]
+
+
+@dataclass
+class Budget:
+    """What an agent may spend; it ends with whichever limit comes first.
+
+    Args:
+        episodes: Finished episodes.
+        steps: Steps, tried candidates included.
+        search_macs: The environment's ``search_macs_total``.
+        seconds: Wall time; results then depend on the machine's speed.
+    """
+
+    episodes: int | None = None
+    steps: int | None = None
+    search_macs: int | None = None
+    seconds: float | None = None
+    _started: float = field(default_factory=time.monotonic, repr=False)
+
+    def __post_init__(self) -> None:
+        limits = {k: v for k, v in vars(self).items() if not k.startswith("_") and v is not None}
+        if not limits:
+            raise ValueError("a budget needs at least one limit")
+        for name, value in limits.items():
+            if not value > 0:
+                raise ValueError(f"budget: {name}={value} must be above 0")
+
+    def spent(self, episodes: int, steps: int, search_macs: int) -> bool:
+        """Whether a limit is reached."""
+        return (
+            (self.episodes is not None and episodes >= self.episodes)
+            or (self.steps is not None and steps >= self.steps)
+            or (self.search_macs is not None and search_macs >= self.search_macs)
+            or (self.seconds is not None and time.monotonic() - self._started >= self.seconds)
+        )
+
+
+class Callback:
+    """Follows an agent's learning; the methods do nothing unless a subclass says so."""
+
+    def on_trial(self, reward: float, info: Mapping[str, Any]) -> None:
+        """Called for each tried candidate and each step."""
+
+    def on_episode(self, number: int, env: gym.Env, infos: list[dict[str, Any]]) -> None:
+        """Called behind the last step of an episode.
+
+        Args:
+            number: Counts from 0.
+            env: The environment, in the episode's last state.
+            infos: Of the episode's steps, each with its ``reward`` and ``duration``.
+        """
+
+    def on_update(self, metrics: Mapping[str, float]) -> None:
+        """Called with what an agent's own learning measures."""
+
+
+class Agent(ABC):
+    """Learns in an environment and acts in it.
+
+    Args:
+        env: A :class:`prune_gym.envs.PruningEnv`, wrapped or not.
+        seed: Of the agent's own randomness.
+    """
+
+    def __init__(self, env: gym.Env, seed: int = 0) -> None:
+        self.env = env
+        self.seed = seed
+
+    @abstractmethod
+    def learn(self, budget: Budget, callback: Callback | None = None) -> None:
+        """Learn until the budget is spent; the callback sees every episode."""
+
+    @abstractmethod
+    def act(
+        self,
+        observation: Observation,
+        info: Mapping[str, Any] | None = None,
+        deterministic: bool = False,
+    ) -> Action:
+        """Choose an action.
+
+        Args:
+            observation: From the environment.
+            info: From the environment; not needed by the agents of this package.
+            deterministic: The likeliest action in place of a drawn one.
+
+        Returns:
+            ``mask`` and ``duration``.
+        """
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write what was learned, and the hyperparameters: safetensors and JSON."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> None:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            WeightsError: It is missing, damaged, or of another shape.
+        """
+
+
+def step_record(action: Action, reward: float, info: dict[str, Any]) -> dict[str, Any]:
+    """A step's info with its reward and asked duration, as callbacks take it."""
+    return info | {"reward": reward, "duration": float(np.asarray(action["duration"]).item())}

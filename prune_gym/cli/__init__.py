@@ -1,0 +1,83 @@
+"""The command ``prune-gym``: train, pretrain, evaluate, export, profile and list.
+
+This is the one module that imports agents and benchmarks, and only when a command needs them.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from prune_gym import __version__
+from prune_gym.errors import PruneGymError
+
+COMMANDS = ("train", "pretrain", "evaluate", "export", "profile", "listing")
+EPILOG = """\
+Start here:
+  prune-gym list                                        what there is to choose from
+  prune-gym train PruneResNet20-v0 --agent l2pf --out runs/first
+  prune-gym evaluate runs/first                         accuracy and cost of the best network
+
+On your own images (folders train/CLASS/*.jpg and test/CLASS/*.jpg):
+  prune-gym pretrain --network resnet20 --dataset imagefolder:PATH
+  prune-gym train PruneResNet20-CIFAR10-v0 --dataset imagefolder:PATH --out runs/mine
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="prune-gym",
+        description="Make a trained CNN smaller for an accelerator, by reinforcement learning.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"prune-gym {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        module = importlib.import_module(f"prune_gym.cli.{name}")
+        module.add_parser(commands).set_defaults(run=module.run)
+    return parser
+
+
+def check_agents_package() -> None:
+    """Make sure that the import name ``agents`` is this project's.
+
+    Raises:
+        PruneGymError: Another installed package took the name.
+    """
+    try:
+        import agents
+    except ImportError as error:
+        raise PruneGymError(
+            "The package 'agents' of this project is not importable. Install again: "
+            "pip install --force-reinstall prune-gym"
+        ) from error
+    if getattr(agents, "PROJECT", None) != "prune_gym":
+        raise PruneGymError(
+            f"The import name 'agents' belongs to another package here ({agents.__file__}), "
+            "likely openai-agents. Install prune-gym in a virtual environment of its own, or "
+            "uninstall the other package and run: pip install --force-reinstall prune-gym"
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Arguments; None for the process's own.
+
+    Returns:
+        0, or 2 for bad input, 130 after Ctrl-C.
+    """
+    try:
+        check_agents_package()
+        arguments = make_parser().parse_args(argv)
+        code: int = arguments.run(arguments)
+    except (PruneGymError, ValueError) as error:
+        print(f"prune-gym: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("prune-gym: stopped by Ctrl-C", file=sys.stderr)
+        return 130
+    return code

@@ -1,0 +1,42 @@
+"""``prune-gym export``: the best network of a run as files, for example after Ctrl-C."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+DESCRIPTION = """\
+Fine-tune the best network of a run, read the test split once, and export it to RUN/best:
+model.onnx, model.pt2, weights.safetensors, network.json, report.json, sample.npz, network.png.
+Use it behind a run that was stopped; `prune-gym train` does the same at its end.
+"""
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    """Add the command to the parser."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "export",
+        help="export the best network of a stopped run",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument(
+        "--final-epochs", type=float, default=0.0, help="fine-tuning before it (default 0)"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export and print what came out."""
+    from prune_gym.cli.loading import best_state, open_run
+    from prune_gym.cli.train import finish_run
+
+    config, env = open_run(arguments.folder, {})
+    state = best_state(arguments.folder, env.unwrapped)
+    facts = {name: config[name] for name in ("id", "env_arguments", "agent", "agent_options")}
+    facts |= {"seed": arguments.seed, "final_epochs": arguments.final_epochs}
+    finish_run(arguments.folder, env.unwrapped, state, facts, arguments)
+    env.close()
+    return 0

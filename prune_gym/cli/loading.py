@@ -1,0 +1,56 @@
+"""What a run or an exported folder holds, loaded again."""
+
+from pathlib import Path
+from typing import Any
+
+from prune_gym.cli import run_folder
+from prune_gym.cli.settings import make_environment
+from prune_gym.envs.state import State
+from prune_gym.errors import PruneGymError
+from prune_gym.surgery.saved import DESCRIPTION, load_network_into, read_description
+
+
+def open_run(folder: Path, overrides: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    """A run's configuration and an environment like its own.
+
+    Args:
+        folder: The run's folder.
+        overrides: Environment arguments that take the place of the run's.
+
+    Returns:
+        The configuration and the environment, reset.
+
+    Raises:
+        PruneGymError: The folder holds no run, or data or weights are missing.
+    """
+    config = run_folder.read_config(folder)
+    env = make_environment(config["id"], config["env_arguments"] | overrides)
+    env.reset(seed=config["seed"])
+    return config, env
+
+
+def best_state(folder: Path, env: Any) -> State:
+    """The best network of a run as a state of its environment.
+
+    Raises:
+        PruneGymError: No episode of the run was finished.
+    """
+    best = folder / run_folder.BEST
+    if not (best / DESCRIPTION).is_file():
+        raise PruneGymError(f"{str(folder)!r} has no best network: no episode was finished.")
+    task = env.task
+    network = load_network_into(best, task.network)
+    module = network.module.to(task.device).eval()
+    accuracy, _ = task.evaluate(module)
+    described = read_description(best)["spaces"]
+    start = env.snapshot()
+    return State(
+        module=module,
+        spaces=network.spaces,
+        kept={name: start.kept[name][space["kept"]] for name, space in described.items()},
+        position=len(env.visited),
+        accuracy=accuracy,
+        costs=task.costs.of({space.name: space.channels for space in network.spaces}),
+        activation=start.activation[:0],
+        random=start.random,
+    )

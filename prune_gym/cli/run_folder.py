@@ -1,0 +1,142 @@
+"""A run's folder: what ran, what came out, in files that survive a kill."""
+
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from prune_gym.errors import PruneGymError
+from prune_gym.files import write_json
+
+SCHEMA = 1
+CONFIG = "config.json"
+EPISODES = "episodes.jsonl"
+BEST = "best"
+POLICY = "policy"
+PACKAGES = (
+    "prune-gym",
+    "torch",
+    "numpy",
+    "numba",
+    "gymnasium",
+    "safetensors",
+    "onnx",
+    "onnxruntime",
+    "torchvision",
+    "stable-baselines3",
+)
+
+
+def prepare(folder: Path, overwrite: bool) -> None:
+    """Make an empty folder for a run.
+
+    Args:
+        folder: The folder.
+        overwrite: Whether an earlier run in it may go.
+
+    Raises:
+        PruneGymError: It holds something; of an earlier run only ``overwrite`` removes it, and
+            a folder that is no run's is never removed.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise PruneGymError(f"--out {str(folder)!r} is a file, not a folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not overwrite:
+            raise PruneGymError(
+                f"--out {str(folder)!r} is not empty. Name another folder, or add --overwrite to "
+                "replace an earlier run."
+            )
+        if not (folder / CONFIG).is_file():
+            raise PruneGymError(
+                f"--overwrite: {str(folder)!r} holds no run ({CONFIG} is missing), so it is left "
+                "alone. Name another folder."
+            )
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def machine(device: str) -> dict[str, Any]:
+    """The machine's kind, as records name it."""
+    facts: dict[str, Any] = {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "device": device,
+    }
+    if device.startswith("cuda"):
+        import torch
+
+        facts["device_name"] = torch.cuda.get_device_name(device)
+    return facts
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    result = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            result[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return result
+
+
+def write_config(folder: Path, env: Any, **facts: Any) -> dict[str, Any]:
+    """Write ``config.json``: the command and everything that the result depends on.
+
+    Args:
+        folder: The run's folder.
+        env: The unwrapped environment.
+        facts: Id, agent, options, seed and budget.
+
+    Returns:
+        What was written.
+    """
+    config = {
+        "schema": SCHEMA,
+        "command": ["prune-gym", *sys.argv[1:]],
+        **facts,
+        "env_revision": env.ENV_REVISION,
+        "threads": env.threads,
+        "hashes": {
+            "weights": env.task.weights_hash,
+            "dataset": env.task.dataset.fingerprint,
+            "accelerator": env.task.costs.accelerator.fingerprint,
+        },
+        "versions": versions(),
+        "machine": machine(str(env.task.device)),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    write_json(folder / CONFIG, config)
+    return config
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A run's ``config.json``.
+
+    Raises:
+        PruneGymError: The folder holds no run, or the file is damaged or of another schema.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise PruneGymError(f"{str(folder)!r} holds no run: there is no {CONFIG}.")
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise PruneGymError(f"{str(path)!r} is damaged ({error}).") from error
+    if config.get("schema") != SCHEMA:
+        raise PruneGymError(f"{str(path)!r} is of schema {config.get('schema')}, not {SCHEMA}.")
+    return config
+
+
+def append_line(path: Path, record: dict[str, Any]) -> None:
+    """Append one JSON line and see it to the disk, so that a kill loses no earlier one."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())

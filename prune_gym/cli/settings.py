@@ -1,0 +1,91 @@
+"""``NAME=VALUE`` arguments of the command line, read as YAML and checked by name."""
+
+import argparse
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+from prune_gym.errors import PruneGymError, UnknownNameError
+
+
+def parse_settings(pairs: Iterable[str], what: str, known: Iterable[str]) -> dict[str, Any]:
+    """Read ``NAME=VALUE`` pairs.
+
+    Args:
+        pairs: From the command line; dashes in names stand for underscores.
+        what: What is being set, for the error.
+        known: The names that there are.
+
+    Returns:
+        Values as YAML reads them: numbers, true, null, words.
+
+    Raises:
+        PruneGymError: A pair without ``=``, or not YAML.
+        UnknownNameError: No such name.
+    """
+    known = list(known)
+    result: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals:
+            raise PruneGymError(f"{pair!r} is not NAME=VALUE")
+        if name not in known:
+            raise UnknownNameError(what, name, known)
+        try:
+            result[name] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise PruneGymError(f"{pair!r}: the value is not readable ({error})") from error
+    return result
+
+
+def environment_arguments() -> list[str]:
+    """The arguments of :class:`prune_gym.envs.PruningEnv` that a command line can give."""
+    from prune_gym.envs import PruningEnv
+
+    names = inspect.signature(PruningEnv.__init__).parameters
+    return [name for name in names if name not in ("self", "render_mode")]
+
+
+def add_environment_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that set the environment's arguments."""
+    group = parser.add_argument_group("environment (arguments of prune_gym.envs.PruningEnv)")
+    group.add_argument("--dataset", help="shapes, cifar10, cifar10:PATH or imagefolder:PATH")
+    group.add_argument("--weights", help="a safetensors file in place of the baseline")
+    group.add_argument("--objective", help="latency, energy, edp, macs or params")
+    group.add_argument("--accelerator", help="a preset of hw_sim or a YAML file")
+    group.add_argument("--device", help="cpu or cuda")
+    group.add_argument("--threads", type=int, help="of torch; part of the record")
+    group.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other argument, for example --env tolerance=0.1 --env order=backward",
+    )
+
+
+def environment_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The environment's arguments that the command line gives."""
+    named = ("dataset", "weights", "objective", "accelerator", "device", "threads")
+    given = {name: getattr(arguments, name) for name in named}
+    result = {name: value for name, value in given.items() if value is not None}
+    return result | parse_settings(arguments.env, "environment argument", environment_arguments())
+
+
+def make_environment(name: str, settings: dict[str, Any]) -> Any:
+    """Make an environment by id.
+
+    Raises:
+        UnknownNameError: No such id.
+        PruneGymError: Data or weights are missing.
+    """
+    import gymnasium as gym
+
+    from prune_gym import environment_ids
+
+    if name not in gym.registry:
+        raise UnknownNameError("environment", name, environment_ids())
+    return gym.make(name, **settings)

@@ -1,0 +1,211 @@
+"""What the agent sees: padded 1-D arrays with finite bounds."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium import spaces
+from torch import nn
+
+from prune_gym.envs.state import State
+from prune_gym.envs.task import Task
+from prune_gym.errors import UnknownNameError
+from prune_gym.surgery import ChannelSpace
+
+KINDS = ("features", "weights")
+STATISTICS = ("l1", "l2", "distance", "bn_scale", "bn_shift", "activation")
+LAYER_FEATURES = (
+    "index",
+    "tied",
+    "channels",
+    "inputs",
+    "height",
+    "width",
+    "stride",
+    "kernel",
+    "cost_share",
+    "reduced",
+    "rest",
+    "last_keep",
+    "budget_left",
+)
+BOUND = 10.0
+Array = npt.NDArray[np.float32]
+
+
+def filter_rows(module: nn.Module, space: ChannelSpace) -> torch.Tensor:
+    """All weights that make each channel: the producers' filters side by side.
+
+    Args:
+        module: The network.
+        space: The space, as the network has it now.
+
+    Returns:
+        Shape (channels, weights a channel); of a tied space all producers' are concatenated.
+    """
+    modules = dict(module.named_modules())
+    rows = [
+        modules[name].weight.detach().flatten(1)
+        for name in space.producers
+        if isinstance(modules[name], nn.Conv2d | nn.Linear)
+    ]
+    return torch.cat(rows, dim=1).cpu()
+
+
+class Observer:
+    """Makes the observations of one task.
+
+    Args:
+        task: The baseline and its costs.
+        visited: The spaces that an episode walks through, unpruned.
+        kind: ``"features"`` (statistics of each filter) or ``"weights"`` (the filters).
+
+    Raises:
+        UnknownNameError: No such kind.
+    """
+
+    def __init__(self, task: Task, visited: Sequence[ChannelSpace], kind: str) -> None:
+        if kind not in KINDS:
+            raise UnknownNameError("observation", kind, KINDS)
+        self.task, self.visited, self.kind = task, tuple(visited), kind
+        self.width = max(space.channels for space in visited)
+        self._columns = {space.name: filter_rows(task.module, space).shape[1] for space in visited}
+        self.row = max(self._columns.values())
+        self._layers = {layer.name: layer for layer in task.geometry.layers}
+        self._macs = _macs_by_space(task)
+
+    def observation_space(self) -> spaces.Dict:
+        """The space of :meth:`observe`."""
+        n = self.width
+        entries: dict[str, spaces.Space] = {
+            "action_mask": spaces.MultiBinary(n),
+            "layer": spaces.Box(0.0, 1.0, (len(LAYER_FEATURES),), np.float32),
+            "progress": spaces.Box(0.0, 1.0, (1,), np.float32),
+        }
+        if self.kind == "weights":
+            entries["weights"] = spaces.Box(-BOUND, BOUND, (n * self.row,), np.float32)
+        else:
+            for name in STATISTICS:
+                entries[name] = spaces.Box(-BOUND, BOUND, (n,), np.float32)
+        return spaces.Dict(entries)
+
+    def action_mask(self, state: State) -> npt.NDArray[np.int8]:
+        """1 for each filter of the next space, 0 for padding; shape (n_max,)."""
+        mask = np.zeros(self.width, np.int8)
+        if state.position < len(self.visited):
+            mask[: state.space(self.visited[state.position].name).channels] = 1
+        return mask
+
+    def observe(self, state: State, budget_left: float) -> dict[str, npt.NDArray]:
+        """The observation of a state; behind the last space filters and layer are zeros."""
+        done = state.position / len(self.visited)
+        result: dict[str, npt.NDArray] = {
+            "action_mask": self.action_mask(state),
+            "layer": np.zeros(len(LAYER_FEATURES), np.float32),
+            "progress": np.array([done], np.float32),
+        }
+        last = state.position >= len(self.visited)
+        if not last:
+            result["layer"] = self._layer(state, budget_left)
+        if self.kind == "weights":
+            rows = np.zeros((self.width, self.row), np.float32)
+            if not last:
+                weights = self._weights(state)
+                rows[: weights.shape[0], : weights.shape[1]] = weights
+            result["weights"] = rows.ravel()
+            return result
+        statistics = {} if last else self._statistics(state)
+        for name in STATISTICS:
+            padded = np.zeros(self.width, np.float32)
+            values = statistics.get(name, padded[:0])
+            padded[: len(values)] = values
+            result[name] = padded
+        return result
+
+    def _weights(self, state: State) -> Array:
+        """Filters in units of their standard deviation, in the unpruned network's layout."""
+        space = state.space(self.visited[state.position].name)
+        modules = dict(state.module.named_modules())
+        consumed = {layer: spaces.name for spaces in state.spaces for layer in spaces.consumers}
+        parts = []
+        for name in space.producers:
+            layer = modules[name]
+            if not isinstance(layer, nn.Conv2d | nn.Linear):
+                continue
+            weight = layer.weight.detach().cpu()
+            if name in consumed:
+                kept = torch.from_numpy(state.kept[consumed[name]])
+                repeat = weight.shape[1] // len(kept)
+                kept = (kept[:, None] * repeat + torch.arange(repeat)).flatten()
+                full = torch.zeros(len(weight), self._layers[name].in_channels, *weight.shape[2:])
+                full[:, kept] = weight
+                weight = full
+            parts.append(weight.flatten(1))
+        rows = torch.cat(parts, dim=1)
+        scale = rows.std().clamp_min(1e-8)
+        return (rows / scale).clamp(-BOUND, BOUND).numpy()
+
+    def _statistics(self, state: State) -> dict[str, Array]:
+        """Per-filter statistics, each divided by its mean size over the layer."""
+        space = state.space(self.visited[state.position].name)
+        rows = filter_rows(state.module, space)
+        modules = dict(state.module.named_modules())
+        norms = [m for m in map(modules.get, space.followers) if isinstance(m, nn.BatchNorm2d)]
+        none = torch.zeros(space.channels)
+        raw = {
+            "l1": rows.abs().sum(1),
+            "l2": rows.norm(dim=1),
+            "distance": torch.cdist(rows, rows).sum(1),
+            "bn_scale": sum((norm.weight.detach().cpu() for norm in norms), none),
+            "bn_shift": sum((norm.bias.detach().cpu() for norm in norms), none),
+            "activation": torch.from_numpy(state.activation),
+        }
+        return {
+            name: (values / values.abs().mean().clamp_min(1e-8))
+            .clamp(-BOUND, BOUND)
+            .numpy()
+            .astype(np.float32)
+            for name, values in raw.items()
+        }
+
+    def _layer(self, state: State, budget_left: float) -> Array:
+        """AMC's layer features (He et al. 2018, section 3.1), share of cost and budget left."""
+        visited = self.visited[state.position]
+        layer = next(self._layers[n] for n in visited.producers if n in self._layers)
+        costs, baseline = self.task.costs, self.task.costs.of()
+        objective = costs.objective
+        total_macs = max(self.task.geometry.macs(), 1)
+        upcoming = sum(self._macs[space.name] for space in self.visited[state.position + 1 :])
+        last = state.history[-1].mask.mean() if state.history else 1.0
+        most = {
+            field: max(getattr(other, field) for other in self._layers.values())
+            for field in ("out_channels", "in_channels", "stride")
+        }
+        size = [max(layer.in_size[i] for layer in self._layers.values()) for i in (0, 1)]
+        kernel = max(max(other.kernel) for other in self._layers.values())
+        values = (
+            state.position / len(self.visited),
+            float(visited.tied),
+            layer.out_channels / most["out_channels"],
+            layer.in_channels / most["in_channels"],
+            layer.in_size[0] / size[0],
+            layer.in_size[1] / size[1],
+            layer.stride / most["stride"],
+            layer.kernel[0] / kernel,
+            self._macs[visited.name] / total_macs,
+            1 - state.costs.of(objective) / baseline.of(objective),
+            upcoming / total_macs,
+            float(last),
+            budget_left,
+        )
+        return np.clip(np.array(values, np.float32), 0, 1)
+
+
+def _macs_by_space(task: Task) -> dict[str, int]:
+    """MACs of the layers that each space's channels enter or leave."""
+    layers = {layer.name: layer.macs(task.geometry.counts()) for layer in task.geometry.layers}
+    return {
+        space.name: sum(layers.get(name, 0) for name in {*space.producers, *space.consumers})
+        for space in task.network.spaces
+    }

@@ -1,0 +1,492 @@
+"""The environment: walk through a network, choose filters and fine-tuning, space by space."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium import spaces
+from gymnasium.error import ResetNeeded
+from torch import nn
+
+from prune_gym.data import Dataset
+from prune_gym.envs.observation import Observer, filter_rows
+from prune_gym.envs.reward import Reward, RewardFunction
+from prune_gym.envs.state import State, StepRecord
+from prune_gym.envs.task import TaskOptions, default_threads, shared_task
+from prune_gym.networks import Network
+from prune_gym.repair import reestimate_batch_norm
+from prune_gym.surgery import cut_spaces, dense, legal_mask
+from prune_gym.training import TrainingOptions, train
+
+Observation = dict[str, npt.NDArray]
+Action = Mapping[str, npt.NDArray]
+
+
+class PruningEnv(gym.Env[Observation, Action]):
+    """Prune a trained CNN, one channel space a step, for an accelerator.
+
+    ## Description
+    An episode starts from the trained, unpruned network. At each step the agent sees one channel
+    space (a layer's filters), says which filters stay and how long the network is fine-tuned.
+    The network is then cut physically, repaired without labels, fine-tuned, evaluated on a fixed
+    part of the validation split, and its cost is read from :mod:`hw_sim`.
+
+    ## Action Space
+    ``Dict(mask=MultiBinary(n_max), duration=Box(0, 1, (1,), float32))``. Bit 1 keeps the filter;
+    bits of the padded tail are ignored. The duration, times ``max_epochs``, is rounded to
+    mini-batches; 0 is no fine-tuning. Of an all-zero mask the filter with the largest norm is
+    kept, and filters are added by norm until ``min_keep`` and ``round_to`` hold.
+    ``info["mask"]`` holds the mask that was executed.
+
+    ## Observation Space
+    A flat ``Dict`` of 1-D arrays: ``action_mask`` (n_max,), ``layer`` (the entries of
+    ``observation.LAYER_FEATURES``, each in [0, 1]), ``progress`` (1,), and either one array
+    (n_max,) for each of ``observation.STATISTICS``, or ``weights`` (n_max x m_max, flattened;
+    the filters in the unpruned network's layout, zero where a channel is gone).
+
+    ## Rewards
+    ``prune + duration_weight * duration``, see :class:`prune_gym.envs.reward.RewardFunction`;
+    the components stand in ``info["rewards"]``.
+
+    ## Starting State
+    The unpruned network. The seed decides the order and augmentation of the fine-tuning images.
+
+    ## Episode End
+    ``terminated`` behind the last space; ``truncated`` when ``search_macs_total`` has reached
+    ``search_budget``.
+
+    ## Info
+    ``accuracy``, ``score``, ``params``, ``macs``, ``cycles``, ``latency_ms``, ``energy_uj``,
+    ``weight_bytes``, ``peak_activation_bytes``, ``params_ratio`` and ``macs_ratio`` (unpruned
+    over present), ``cost_ratio`` (of the objective), ``search_macs`` (see
+    :meth:`nominal_macs`), ``position``, ``action_mask``; behind a step also ``mask``,
+    ``mask_changed`` (whether the rules above changed the action), ``batches`` and ``rewards``.
+
+    ## Arguments
+    Args:
+        network: An architecture's name, or the user's own trained :class:`Network`.
+        dataset: ``"shapes"``, ``"cifar10"``, ``"imagefolder:PATH"``, or a :class:`Dataset`.
+        weights: A safetensors file in place of the baseline's.
+        image_size: Height and width that an image folder is resized to.
+        order: ``"forward"`` (input to output) or ``"backward"``.
+        scope: ``"inner"`` (spaces with one producer) or ``"all"``.
+        observation: ``"features"`` or ``"weights"``.
+        recovery: ``"lsq"`` (least-squares refit of the consumers), ``"bn"`` (batch norm
+            re-estimated) or ``"none"``.
+        objective: ``"latency"``, ``"energy"``, ``"edp"``, ``"macs"`` or ``"params"``.
+        accelerator: A preset of :mod:`hw_sim` or a YAML file.
+        accelerator_batch: Images that the accelerator works on at a time.
+        tolerance: b of the reward: the drop in accuracy at which nothing is earned.
+        duration_weight: w of the reward.
+        max_epochs: Fine-tuning of duration 1, in epochs of the training split.
+        batch_size: Images a mini-batch.
+        learning_rate: Of the fine-tuning (SGD).
+        eval_images: Size of the fixed validation subset.
+        repair_images: Size of the fixed unlabelled training subset of the repair.
+        min_keep: Least number of filters kept.
+        round_to: Kept filters are rounded up to a multiple of this.
+        search_budget: Most MACs that may be spent in the environment's lifetime, or None.
+        device: Where the network runs.
+        threads: Of torch; None: all cores, or 1 in a worker process. It changes float sums.
+        render_mode: ``"ansi"`` or ``"rgb_array"``.
+
+    Raises:
+        PruneGymError: Data or weights are missing or do not fit.
+        ValueError: An argument is out of range or unknown; the message names it.
+
+    ## Vectorized environment
+    ``gym.make_vec(id, num_envs=2, vectorization_mode="sync" | "async")``.
+
+    ## Version History
+    * v0: first form. Until release 1.0 the ids stay v0 and ``ENV_REVISION`` counts changes.
+    """
+
+    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 1}  # noqa: RUF012
+    ENV_REVISION = 1
+
+    def __init__(
+        self,
+        network: str | Network = "resnet20",
+        dataset: str | Dataset = "shapes",
+        *,
+        weights: str | None = None,
+        image_size: int = 32,
+        order: str = "forward",
+        scope: str = "inner",
+        observation: str = "features",
+        recovery: str = "lsq",
+        objective: str = "latency",
+        accelerator: str = "eyeriss",
+        accelerator_batch: int = 1,
+        tolerance: float = 0.2,
+        duration_weight: float = 0.02,
+        max_epochs: float = 0.1,
+        batch_size: int = 128,
+        learning_rate: float = 0.02,
+        eval_images: int = 1000,
+        repair_images: int = 256,
+        min_keep: int = 1,
+        round_to: int = 1,
+        search_budget: int | None = None,
+        device: str = "cpu",
+        threads: int | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        _check_arguments(
+            max_epochs, batch_size, learning_rate, min_keep, round_to, search_budget, threads
+        )
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ValueError(
+                f"render_mode={render_mode!r} is not one of {self.metadata['render_modes']}"
+            )
+        self.threads = threads or default_threads()
+        torch.set_num_threads(self.threads)
+        self.task = shared_task(
+            TaskOptions(
+                dataset,
+                network,
+                weights,
+                image_size,
+                accelerator,
+                accelerator_batch,
+                objective,
+                recovery,
+                eval_images,
+                repair_images,
+                device,
+            )
+        )
+        self.recovery = recovery
+        self.min_keep, self.round_to = min_keep, round_to
+        self.search_budget = search_budget
+        self.render_mode = render_mode
+        self.visited = self.task.visited(order, scope)
+        self.observer = Observer(self.task, self.visited, observation)
+        self.reward_function = RewardFunction(
+            self.task.baseline_accuracy, tolerance, duration_weight
+        )
+        images = len(self.task.train_split.labels)
+        self.max_batches = max(1, round(max_epochs * images / batch_size))
+        self.training = TrainingOptions(batch_size=batch_size, learning_rate=learning_rate)
+        entries: dict[str, spaces.Space[Any]] = {
+            "duration": spaces.Box(0.0, 1.0, (1,), np.float32),
+            "mask": spaces.MultiBinary(self.observer.width),
+        }
+        self.action_space: Any = spaces.Dict(entries)
+        self.observation_space: Any = self.observer.observation_space()
+        self.search_macs_total = 0
+        self._state: State | None = None
+
+    # The Gymnasium interface
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Go back to the unpruned network.
+
+        Args:
+            seed: Starts the random generator anew.
+            options: None are known.
+
+        Returns:
+            The first observation, and ``info``.
+        """
+        super().reset(seed=seed)
+        task = self.task
+        self._state = State(
+            module=task.module,
+            spaces=task.network.spaces,
+            kept={space.name: np.arange(space.channels) for space in task.network.spaces},
+            position=0,
+            accuracy=task.baseline_accuracy,
+            costs=task.costs.of(),
+            activation=task.baseline_activations[self.visited[0].name],
+        )
+        return self._observe(self._state), self._info(self._state)
+
+    def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Cut, repair, fine-tune, evaluate and pay.
+
+        Args:
+            action: ``mask`` of shape (n_max,) and ``duration`` of shape (1,) in [0, 1].
+
+        Returns:
+            Observation, reward, terminated, truncated, info.
+
+        Raises:
+            ResetNeeded: Before the first reset or behind the last space.
+            ValueError: An action of the wrong shape, not finite or out of range.
+        """
+        state = self._require_state()
+        torch.set_num_threads(self.threads)
+        if state.position >= len(self.visited):
+            raise ResetNeeded("The episode has ended: call reset() before step().")
+        mask, duration = self._checked_action(action)
+        state, reward, info = self._advance(state, mask, duration)
+        self._state = state
+        terminated = state.position == len(self.visited)
+        spent = self.search_budget is not None and self.search_macs_total >= self.search_budget
+        return self._observe(state), reward.total, terminated, spent and not terminated, info
+
+    def render(self) -> Any:
+        """The episode so far: a table (``ansi``) or bars of filters and cost (``rgb_array``)."""
+        from prune_gym.envs import render
+
+        if self.render_mode is None:
+            gym.logger.warn("render() without a render_mode: pass render_mode='ansi' to make().")
+            return None
+        state = self._require_state()
+        if self.render_mode == "ansi":
+            return render.table(state, self.task, self.visited)
+        return render.picture(state, self.task, self.visited)
+
+    # What agents use beyond it
+
+    def snapshot(self) -> State:
+        """The whole state, random generator included. It stays valid whatever follows."""
+        random = copy.deepcopy(self.np_random.bit_generator.state)
+        return replace(self._require_state(), random=dict(random))
+
+    def restore(self, state: State) -> tuple[Observation, dict[str, Any]]:
+        """Go back to a snapshot.
+
+        Args:
+            state: From :meth:`snapshot` of an environment with the same arguments.
+
+        Returns:
+            Observation and info, as they were but for what depends on ``search_macs_total``.
+        """
+        self.np_random.bit_generator.state = copy.deepcopy(state.random)
+        self._state = replace(state, random={})
+        return self._observe(self._state), self._info(self._state)
+
+    def try_actions(self, actions: Sequence[Action]) -> list[tuple[float, dict[str, Any]]]:
+        """Reward and info of several actions from the present state, which is left as it was.
+
+        Each is tried from the same state, random state included, so that a later
+        :meth:`step` with one of them gives just what the trial gave. What the trials cost
+        stays in ``search_macs_total``.
+
+        Args:
+            actions: As for :meth:`step`.
+
+        Returns:
+            (reward, info) of each action, in their order.
+        """
+        before = self.snapshot()
+        results = []
+        try:
+            for action in actions:
+                _, reward, _, _, info = self.step(action)
+                results.append((reward, info))
+                self.restore(before)
+        finally:
+            self.restore(before)
+        return results
+
+    @property
+    def network(self) -> Network:
+        """The present network; steps do not change it, and neither should its reader."""
+        return self._require_state().network(self.task.network)
+
+    @property
+    def kept(self) -> dict[str, npt.NDArray[np.int64]]:
+        """For each space the kept channels' numbers in the unpruned network."""
+        return dict(self._require_state().kept)
+
+    def score(self) -> float:
+        """What the present network is worth (:meth:`RewardFunction.score`)."""
+        state = self._require_state()
+        return self.reward_function.score(state.accuracy, self._cost_ratio(state))
+
+    def export(self, folder: str | Path) -> dict[str, Any]:
+        """Write the present network as ONNX, torch.export and safetensors, checked.
+
+        Args:
+            folder: Made if need be.
+
+        Returns:
+            The report that is written beside them.
+
+        Raises:
+            ExportError: ONNX Runtime does not agree with the network.
+        """
+        from prune_gym.export import export_network
+
+        state = self._require_state()
+        info = self._info(state)
+        report = {name: value for name, value in info.items() if np.isscalar(value)}
+        return export_network(
+            Path(folder), self.network, self.kept, report, samples=self.task.dataset.validation
+        )
+
+    def nominal_macs(self, state: State, before: int, batches: int, refit: int) -> int:
+        """What a step cost, in MACs that no cache or early exit makes fewer.
+
+        ``3 * macs * images`` of fine-tuning (forward and backward), ``macs * images`` of the
+        evaluation; of the repair, ``macs * images`` with ``bn``, and with ``lsq`` the unpruned
+        network's and the cut one's forward pass and the least-squares moments.
+
+        Args:
+            state: Behind the step.
+            before: MACs of the unpruned network.
+            batches: Mini-batches of fine-tuning.
+            refit: MACs of the least-squares moments.
+
+        Returns:
+            MACs.
+        """
+        macs = state.costs.macs
+        images = len(self.task.repair_images)
+        repair = {"none": 0, "bn": macs * images, "lsq": (before + macs) * images + refit}
+        tuning = 3 * macs * batches * self.training.batch_size
+        return tuning + repair[self.recovery] + macs * len(self.task.eval_labels)
+
+    # Inside a step
+
+    def _advance(
+        self, state: State, bits: npt.NDArray[np.bool_], duration: float
+    ) -> tuple[State, Reward, dict[str, Any]]:
+        task = self.task
+        space = state.space(self.visited[state.position].name)
+        bits = bits[: space.channels]
+        norms = filter_rows(state.module, space).norm(dim=1).numpy()
+        mask = legal_mask(bits, norms, self.min_keep, self.round_to)
+        batches = round(duration * self.max_batches)
+        masks = {space.name: mask}
+        module = dense(state.module, state.spaces, masks)
+        described = cut_spaces(state.spaces, masks)
+        kept = state.kept | {space.name: state.kept[space.name][mask]}
+        refit = self._repair(module, space.consumers, kept) if not mask.all() else 0
+        generator = torch.Generator().manual_seed(int(self.np_random.integers(2**62)))
+        train(module, task.train_split, batches, generator, self.training)
+        position = state.position + 1
+        upcoming = [s for s in described if s.name in {v.name for v in self.visited[position:][:1]}]
+        accuracy, activations = task.evaluate(module, upcoming)
+        costs = task.costs.of({s.name: s.channels for s in described})
+        objective = task.costs.objective
+        reward = self.reward_function(
+            accuracy, state.costs.of(objective), costs.of(objective), batches, self.max_batches
+        )
+        record = StepRecord(space.name, mask, batches, accuracy, costs, reward.total)
+        following = State(
+            module=module,
+            spaces=described,
+            kept=kept,
+            position=position,
+            accuracy=accuracy,
+            costs=costs,
+            activation=next(iter(activations.values()), np.zeros(0, np.float32)),
+            search_macs=state.search_macs,
+            history=(*state.history, record),
+        )
+        spent = self.nominal_macs(following, task.costs.of().macs, batches, refit)
+        self.search_macs_total += spent
+        following = replace(following, search_macs=state.search_macs + spent)
+        padded = np.zeros(self.observer.width, np.int8)
+        padded[: mask.size] = mask
+        info = self._info(following) | {
+            "mask": padded,
+            "mask_changed": bool((mask != bits).any()),
+            "batches": batches,
+            "rewards": reward.as_dict(),
+        }
+        return following, reward, info
+
+    def _repair(
+        self, module: nn.Module, consumers: Sequence[str], kept: dict[str, npt.NDArray[np.int64]]
+    ) -> int:
+        """Repair a cut network in place; returns the MACs of the least-squares moments."""
+        if self.recovery == "bn":
+            reestimate_batch_norm(module, self.task.repair_images)
+        if self.recovery != "lsq":
+            return 0
+        refitter, spent = self.task.least_squares, 0
+        layers = {layer.name: layer for layer in self.task.geometry.layers}
+        for name in consumers:
+            if name in refitter.targets:
+                produced = layers[name].out_space
+                left = None if produced is None else torch.from_numpy(kept[produced])
+                spent += refitter.refit(module, name, left)
+        return spent
+
+    def _checked_action(self, action: Action) -> tuple[npt.NDArray[np.bool_], float]:
+        if not isinstance(action, Mapping) or set(action) != {"mask", "duration"}:
+            raise ValueError(f"an action is a dict of 'mask' and 'duration', not {action!r}")
+        mask = np.asarray(action["mask"])
+        if mask.shape != (self.observer.width,):
+            raise ValueError(
+                f"the mask has shape {mask.shape}, needed: ({self.observer.width},); "
+                "layers with fewer filters are padded"
+            )
+        if not np.isin(mask, (0, 1)).all():
+            raise ValueError("the mask may hold only 0 and 1; threshold scores before step()")
+        duration = np.asarray(action["duration"], dtype=np.float64)
+        if duration.size != 1 or not np.isfinite(duration).all():
+            raise ValueError(f"the duration is {action['duration']!r}, needed: one finite number")
+        value = float(duration.reshape(()))
+        if not 0 <= value <= 1:
+            raise ValueError(f"the duration is {value}, needed: 0 to 1 (of max_epochs)")
+        return mask.astype(bool), value
+
+    def _observe(self, state: State) -> Observation:
+        return self.observer.observe(state, self._budget_left())
+
+    def _budget_left(self) -> float:
+        if self.search_budget is None:
+            return 1.0
+        return max(0.0, 1 - self.search_macs_total / self.search_budget)
+
+    def _cost_ratio(self, state: State) -> float:
+        objective = self.task.costs.objective
+        return self.task.costs.of().of(objective) / state.costs.of(objective)
+
+    def _info(self, state: State) -> dict[str, Any]:
+        full, costs = self.task.costs.of(), state.costs
+        ratio = self._cost_ratio(state)
+        return {
+            "accuracy": state.accuracy,
+            "score": self.reward_function.score(state.accuracy, ratio),
+            **costs.as_dict(),
+            "params_ratio": full.params / costs.params,
+            "macs_ratio": full.macs / costs.macs,
+            "cost_ratio": ratio,
+            "search_macs": state.search_macs,
+            "position": state.position,
+            "action_mask": self.observer.action_mask(state),
+        }
+
+    def _require_state(self) -> State:
+        if self._state is None:
+            raise ResetNeeded("Call reset() first.")
+        return self._state
+
+
+def _check_arguments(
+    max_epochs: float,
+    batch_size: int,
+    learning_rate: float,
+    min_keep: int,
+    round_to: int,
+    search_budget: int | None,
+    threads: int | None,
+) -> None:
+    """Refuse arguments out of range, each by name."""
+    for name, value, least in (
+        ("batch_size", batch_size, 2),
+        ("min_keep", min_keep, 1),
+        ("round_to", round_to, 1),
+        ("search_budget", search_budget, 1),
+        ("threads", threads, 1),
+    ):
+        if value is not None and value < least:
+            raise ValueError(f"{name}={value} must be at least {least}")
+    for name, number in (("max_epochs", max_epochs), ("learning_rate", learning_rate)):
+        if not 0 < number < float("inf"):
+            raise ValueError(f"{name}={number} must be a finite number above 0")

@@ -1,0 +1,94 @@
+"""The episode so far, as a table or as a picture."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from prune_gym.envs.state import State
+from prune_gym.envs.task import Task
+from prune_gym.files import write_atomically
+from prune_gym.surgery import ChannelSpace
+
+
+def table(state: State, task: Task, visited: Sequence[ChannelSpace]) -> str:
+    """One line a visited space, and what the whole network costs.
+
+    Args:
+        state: The episode's state.
+        task: Its baseline.
+        visited: The spaces that an episode walks through.
+
+    Returns:
+        Lines of plain text.
+    """
+    lines = [f"{'space':<12}{'kept':>9}{'batches':>9}{'accuracy':>10}{'latency':>13}{'reward':>9}"]
+    for space, record in zip(visited, state.history, strict=False):
+        kept = f"{record.mask.sum()}/{space.channels}"
+        lines.append(
+            f"{space.name:<12}{kept:>9}{record.batches:>9}{record.accuracy:>10.4f}"
+            f"{record.costs.latency_ms:>10.3f} ms{record.reward:>+9.3f}"
+        )
+    for space in visited[len(state.history) :]:
+        lines.append(f"{space.name:<12}{f'-/{space.channels}':>9}")
+    full, costs = task.costs.of(), state.costs
+    lines.append(
+        f"accuracy {state.accuracy:.4f} (unpruned {task.baseline_accuracy:.4f}); "
+        f"params {costs.params:,} ({full.params / costs.params:.2f}x), "
+        f"MACs {costs.macs:,} ({full.macs / costs.macs:.2f}x), "
+        f"latency {costs.latency_ms:.3f} ms ({full.latency_ms / costs.latency_ms:.2f}x), "
+        f"energy {costs.energy_uj:.0f} uJ ({full.energy_uj / costs.energy_uj:.2f}x)"
+    )
+    return "\n".join(lines)
+
+
+def picture(
+    state: State, task: Task, visited: Sequence[ChannelSpace], path: Path | None = None
+) -> npt.NDArray[np.uint8]:
+    """Bars: kept filters of each space, and the accelerator's cycles of each layer.
+
+    Args:
+        state: The episode's state.
+        task: Its baseline.
+        visited: The spaces that an episode walks through.
+        path: Where to write a PNG as well.
+
+    Returns:
+        Pixels of shape (height, width, 3).
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 6), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    upper, lower = figure.subplots(2, 1)
+    names = [space.name for space in visited]
+    left = state.counts()
+    _bars(upper, names, [s.channels for s in visited], [left[name] for name in names])
+    upper.set_ylabel("filters")
+    upper.set_title(
+        f"accuracy {state.accuracy:.3f} (unpruned {task.baseline_accuracy:.3f}), "
+        f"{task.costs.of().latency_ms / state.costs.latency_ms:.2f}x faster on "
+        f"{task.costs.accelerator.name}"
+    )
+    before, after = task.costs.layer_cycles(), task.costs.layer_cycles(left)
+    _bars(lower, list(before), list(before.values()), list(after.values()))
+    lower.set_ylabel("cycles")
+    canvas.draw()
+    if path is not None:
+        write_atomically(path, lambda temporary: figure.savefig(temporary))
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+
+
+def _bars(axes: object, names: list[str], before: list[int], after: list[int]) -> None:
+    """Pale bars for the unpruned network behind dark ones for the present one."""
+    from matplotlib.axes import Axes
+
+    assert isinstance(axes, Axes)
+    places = np.arange(len(names))
+    axes.bar(places, before, color="#c9d6e3", label="unpruned")
+    axes.bar(places, after, color="#1f5a94", width=0.55, label="now")
+    axes.set_xticks(places, names, rotation=60, ha="right", fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="upper left")

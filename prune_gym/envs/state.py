@@ -1,0 +1,74 @@
+"""The state of an episode: a value that steps replace and never change."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from prune_gym.costs import Costs
+from prune_gym.networks import Network
+from prune_gym.surgery import ChannelSpace
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What one step did.
+
+    Args:
+        space: The space's name.
+        mask: The executed mask, shape (channels,).
+        batches: Mini-batches of fine-tuning.
+        accuracy: Behind the step, 0 to 1.
+        costs: Behind the step.
+        reward: The step's total.
+    """
+
+    space: str
+    mask: npt.NDArray[np.bool_]
+    batches: int
+    accuracy: float
+    costs: Costs
+    reward: float
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything that the rest of an episode depends on.
+
+    Args:
+        module: The network as it is; never changed in place, so states may share it.
+        spaces: Its channel spaces, with present channel counts.
+        kept: For each space the kept channels' numbers in the unpruned network.
+        position: How many spaces were visited.
+        accuracy: On the validation subset.
+        costs: On the accelerator.
+        activation: Mean activation of the next space's channels; empty behind the last.
+        search_macs: Nominal MACs on the path since the reset.
+        history: The steps so far.
+        random: State of the environment's random generator.
+    """
+
+    module: nn.Module
+    spaces: tuple[ChannelSpace, ...]
+    kept: dict[str, npt.NDArray[np.int64]]
+    position: int
+    accuracy: float
+    costs: Costs
+    activation: npt.NDArray[np.float32]
+    search_macs: int = 0
+    history: tuple[StepRecord, ...] = ()
+    random: dict[str, Any] = field(default_factory=dict)
+
+    def counts(self) -> dict[str, int]:
+        """Channels of each space."""
+        return {space.name: space.channels for space in self.spaces}
+
+    def space(self, name: str) -> ChannelSpace:
+        """One of the present spaces by name."""
+        return next(space for space in self.spaces if space.name == name)
+
+    def network(self, baseline: Network) -> Network:
+        """The present network, described."""
+        return replace(baseline, module=self.module, spaces=self.spaces)

@@ -1,0 +1,176 @@
+"""A pruned network as files that run without this package, each checked against the network."""
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from prune_gym.data import MEAN, STD, Split
+from prune_gym.errors import ExportError
+from prune_gym.files import write_atomically, write_json
+from prune_gym.networks import Network
+from prune_gym.surgery.saved import Kept, save_network
+
+OPSET = 18
+SAMPLES = 64
+TOLERANCE = 1e-4
+
+
+class Normalized(nn.Module):
+    """A network with its normalisation inside.
+
+    Args:
+        network: Takes normalised images.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None])
+        self.register_buffer("std", torch.tensor(STD)[:, None, None])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map RGB images in [0, 1], shape (N, 3, H, W), to logits (N, classes)."""
+        return self.network((images - self.mean) / self.std)
+
+
+def export_network(
+    folder: Path, network: Network, kept: Kept, report: Mapping[str, Any], samples: Split
+) -> dict[str, Any]:
+    """Write ``model.onnx``, ``model.pt2``, weights, description, sample images and a report.
+
+    Args:
+        folder: Made if need be; files of the same names are replaced.
+        network: The network; it is not changed.
+        kept: Its channels' numbers in the unpruned network.
+        report: What to say of it in ``report.json``.
+        samples: Images to check the files on; the first 64 go into ``sample.npz``.
+
+    Returns:
+        The report as written, with the check's outcome under ``"export"``.
+
+    Raises:
+        ExportError: A file disagrees with the network by more than 1e-4 or on a class.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    images = samples.images[:SAMPLES].float() / 255
+    labels = samples.labels[:SAMPLES]
+    module = _portable(network.module)
+    with torch.no_grad():
+        wanted = module(images)
+    program = _program(module, network)
+    write_atomically(folder / "model.pt2", lambda path: _save_program(program, path))
+    write_atomically(folder / "model.onnx", lambda path: _save_onnx(module, network, path))
+    checks = {
+        "model.onnx": check_onnx(folder / "model.onnx", images, wanted),
+        "model.pt2": _check("model.pt2", program.module()(images), wanted),
+    }
+    save_network(folder, network, kept)
+    arrays = {
+        "images": images.numpy(),
+        "labels": labels.numpy(),
+        "predicted": wanted.argmax(1).numpy(),
+    }
+    write_atomically(folder / "sample.npz", lambda path: np.savez_compressed(path, **arrays))
+    checked = {**report, "export": {"largest_difference": checks, "images": len(labels)}}
+    write_json(folder / "report.json", checked)
+    return checked
+
+
+def _portable(module: nn.Module) -> nn.Module:
+    """A copy on the CPU in ``eval`` mode, normalisation inside."""
+    return Normalized(copy.deepcopy(module).cpu()).eval()
+
+
+def _program(module: nn.Module, network: Network) -> torch.export.ExportedProgram:
+    batch = torch.export.Dim("batch", min=1, max=65536)
+    example = torch.zeros(2, *network.input_shape)
+    return torch.export.export(module, (example,), dynamic_shapes={"images": {0: batch}})
+
+
+def _save_program(program: torch.export.ExportedProgram, path: Path) -> None:
+    torch.export.save(program, path)
+
+
+def _save_onnx(module: nn.Module, network: Network, path: Path) -> None:
+    """One ONNX file, weights inside, any number of images at a time."""
+    example = torch.zeros(2, *network.input_shape)
+    with _quiet():
+        torch.onnx.export(
+            module,
+            (example,),
+            path,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1, max=65536)}},
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints its progress and warns of its own internals."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def check_onnx(path: Path, images: Tensor, wanted: Tensor) -> float:
+    """Run an ONNX file in ONNX Runtime and hold it against the network's outputs.
+
+    Args:
+        path: The file.
+        images: RGB in [0, 1], shape (N, 3, H, W).
+        wanted: The network's logits, shape (N, classes).
+
+    Returns:
+        The largest difference of a logit.
+
+    Raises:
+        ExportError: It is above 1e-4 (of the largest logit, where that is above 1), or a class
+            differs.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"images": images.numpy()})
+    one = session.run(None, {"images": images[:1].numpy()})[0]
+    if one.shape != (1, wanted.shape[1]):
+        raise ExportError(f"{path.name} gives shape {one.shape} for one image: batch is not free")
+    return _check(path.name, torch.from_numpy(logits), wanted)
+
+
+def _check(name: str, logits: Tensor, wanted: Tensor) -> float:
+    difference = float((logits - wanted).abs().max())
+    allowed = TOLERANCE * max(1.0, float(wanted.abs().max()))
+    if not difference <= allowed:
+        raise ExportError(
+            f"{name} differs from the network by {difference:.2g} in a logit (allowed: "
+            f"{allowed:.2g})."
+        )
+    wrong = int((logits.argmax(1) != wanted.argmax(1)).sum())
+    if wrong:
+        raise ExportError(f"{name} names another class than the network for {wrong} images.")
+    return difference

@@ -1,0 +1,109 @@
+"""From the search's best network to files: final fine-tune, the one look at the test split."""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from prune_gym.envs.state import State
+from prune_gym.envs.task import Task
+from prune_gym.export import export_network
+from prune_gym.training import TrainingOptions, split_accuracy, train
+
+FINAL_TUNING = TrainingOptions(
+    learning_rate=0.05, schedule="one_cycle", distillation=0.7, temperature=4.0
+)
+
+
+def final_batches(task: Task, epochs: float) -> int:
+    """Mini-batches of a final fine-tune."""
+    return round(epochs * len(task.train_split.labels) / FINAL_TUNING.batch_size)
+
+
+def finish(
+    task: Task,
+    state: State,
+    folder: Path,
+    epochs: float,
+    seed: int,
+    facts: Mapping[str, Any],
+    progress: Callable[[int, float], None] | None = None,
+) -> dict[str, Any]:
+    """Fine-tune the best network, read the test split once, export.
+
+    Args:
+        task: The unpruned network and its data.
+        state: The best network.
+        folder: For the files of :func:`prune_gym.export.export_network`.
+        epochs: Of the final fine-tune with distillation from the unpruned network; 0 for none.
+        seed: Of its images' order and augmentation.
+        facts: More for the report.
+        progress: Called after each mini-batch with its number and loss.
+
+    Returns:
+        The report, as written to ``report.json``.
+
+    Raises:
+        ValueError: A negative number of epochs.
+        ExportError: An exported file disagrees with the network.
+    """
+    if not 0 <= epochs < float("inf"):
+        raise ValueError(f"final_epochs={epochs} must be 0 or more")
+    module = copy.deepcopy(state.module)
+    generator = torch.Generator().manual_seed(seed)
+    batches = final_batches(task, epochs)
+    train(module, task.train_split, batches, generator, FINAL_TUNING, task.module, progress)
+    splits = {"validation": task.dataset.validation, "test": task.dataset.test}
+    modules: dict[str, nn.Module] = {"unpruned": task.module, "final": module}
+    accuracy = {
+        name: {which: split_accuracy(m, split, task.device) for which, m in modules.items()}
+        for name, split in splits.items()
+    }
+    accuracy["validation"]["after_search"] = split_accuracy(
+        state.module, splits["validation"], task.device
+    )
+    full, costs = task.costs.of(), state.costs
+    report = {
+        "dataset": task.dataset.name,
+        "architecture": task.network.architecture,
+        "accuracy": accuracy,
+        "final_epochs": epochs,
+        "objective": task.costs.objective,
+        "accelerator": task.costs.accelerator.name,
+        "accelerator_batch": task.costs.batch,
+        "costs": {"unpruned": full.as_dict(), "final": costs.as_dict()},
+        "ratios": {name: value / costs.as_dict()[name] for name, value in full.as_dict().items()},
+        "channels": {
+            space.name: [left, space.channels]
+            for space, left in zip(task.network.spaces, state.counts().values(), strict=True)
+        },
+        **facts,
+    }
+    network = replace(state.network(task.network), module=module)
+    return export_network(folder, network, state.kept, report, task.dataset.test)
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """The report as the few lines that a person reads first."""
+    test, costs = report["accuracy"]["test"], report["costs"]
+    lines = [f"{'':<22}{'unpruned':>12}{'pruned':>12}{'ratio':>9}"]
+    lines.append(
+        f"{'test accuracy':<22}{test['unpruned']:>12.2%}{test['final']:>12.2%}"
+        f"{100 * (test['final'] - test['unpruned']):>+7.2f} p"
+    )
+    rows = {
+        "params": ("parameters", ",.0f"),
+        "macs": ("MACs", ",.0f"),
+        "latency_ms": ("latency (ms)", ".3f"),
+        "energy_uj": ("energy (uJ)", ".1f"),
+        "weight_bytes": ("weights (bytes)", ",.0f"),
+        "peak_activation_bytes": ("peak maps (bytes)", ",.0f"),
+    }
+    for name, (label, form) in rows.items():
+        before, after = costs["unpruned"][name], costs["final"][name]
+        lines.append(f"{label:<22}{before:>12{form}}{after:>12{form}}{before / after:>8.2f}x")
+    return "\n".join(lines)

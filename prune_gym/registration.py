@@ -1,0 +1,23 @@
+"""The environment ids. They are known after ``import prune_gym``."""
+
+import gymnasium as gym
+
+NETWORKS = {"ResNet20": "resnet20", "ResNet56": "resnet56", "Plain20": "plain20"}
+DATASETS = {"": "shapes", "-CIFAR10": "cifar10"}
+ENTRY_POINT = "prune_gym.envs.pruning:PruningEnv"
+
+
+def environment_ids() -> list[str]:
+    """All ids of this package."""
+    return [f"Prune{network}{data}-v0" for network in NETWORKS for data in DATASETS]
+
+
+def register_environments() -> None:
+    """Register all ids; calling it again changes nothing."""
+    for label, network in NETWORKS.items():
+        for suffix, dataset in DATASETS.items():
+            name = f"Prune{label}{suffix}-v0"
+            if name not in gym.registry:
+                gym.register(
+                    name, entry_point=ENTRY_POINT, kwargs={"network": network, "dataset": dataset}
+                )

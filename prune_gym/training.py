@@ -1,0 +1,166 @@
+"""Training and evaluation of a network on images that stay uint8 until a batch needs them."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from prune_gym.data import Split, augment, normalize
+
+EVALUATION_BATCH = 250
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a network is trained. The defaults are the fine-tuning of one environment step.
+
+    Args:
+        batch_size: Images a mini-batch.
+        learning_rate: Of SGD; the peak where the schedule is ``"one_cycle"``.
+        momentum: Nesterov momentum.
+        weight_decay: On all parameters of two dimensions or more.
+        schedule: ``"constant"`` or ``"one_cycle"`` (linear up over 30 %, then cosine to zero).
+        distillation: Weight of the teacher's soft labels, 0 to 1 (Hinton et al. 2015).
+        temperature: Of the soft labels.
+    """
+
+    batch_size: int = 128
+    learning_rate: float = 0.02
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: str = "constant"
+    distillation: float = 0.0
+    temperature: float = 4.0
+
+
+def train(
+    network: nn.Module,
+    split: Split,
+    batches: int,
+    generator: torch.Generator,
+    options: TrainingOptions,
+    teacher: nn.Module | None = None,
+    progress: Callable[[int, float], None] | None = None,
+) -> None:
+    """Train a network in place for a number of mini-batches, on the device that it is on.
+
+    Images are drawn without replacement until all were seen, then shuffled anew.
+
+    Args:
+        network: The network; left in ``eval`` mode.
+        split: Training images and labels.
+        batches: How many mini-batches; 0 changes nothing.
+        generator: Draws the order and the augmentation; a CPU generator.
+        options: Optimiser, schedule and loss.
+        teacher: The network that gives soft labels; needed where ``distillation`` is above 0.
+        progress: Called after each mini-batch with its number and loss.
+
+    Raises:
+        ValueError: Distillation without a teacher, or an unknown schedule.
+    """
+    if options.distillation and teacher is None:
+        raise ValueError("distillation needs a teacher")
+    optimizer = torch.optim.SGD(
+        _parameter_groups(network, options.weight_decay),
+        lr=options.learning_rate,
+        momentum=options.momentum,
+        nesterov=options.momentum > 0,
+    )
+    device = next(network.parameters()).device
+    network.train()
+    order = torch.empty(0, dtype=torch.int64)
+    for batch in range(batches):
+        if order.numel() < min(options.batch_size, len(split.labels)):
+            order = torch.randperm(len(split.labels), generator=generator)
+        chosen, order = order[: options.batch_size], order[options.batch_size :]
+        images = normalize(augment(split.images[chosen], generator), device)
+        labels = split.labels[chosen].to(device)
+        for group in optimizer.param_groups:
+            group["lr"] = _learning_rate(options, batch, batches)
+        loss = _loss(network(images), labels, options, teacher, images)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if progress is not None:
+            progress(batch + 1, float(loss.detach()))
+    network.eval()
+
+
+def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    decayed = [p for p in network.parameters() if p.requires_grad and p.dim() > 1]
+    plain = [p for p in network.parameters() if p.requires_grad and p.dim() <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _learning_rate(options: TrainingOptions, batch: int, batches: int) -> float:
+    if options.schedule == "constant":
+        return options.learning_rate
+    if options.schedule != "one_cycle":
+        raise ValueError(f"schedule={options.schedule!r} is not 'constant' or 'one_cycle'")
+    done = (batch + 1) / (batches + 1)
+    if done < 0.3:
+        return options.learning_rate * done / 0.3
+    return options.learning_rate * (1 + math.cos(math.pi * (done - 0.3) / 0.7)) / 2
+
+
+def _loss(
+    logits: Tensor,
+    labels: Tensor,
+    options: TrainingOptions,
+    teacher: nn.Module | None,
+    images: Tensor,
+) -> Tensor:
+    loss = functional.cross_entropy(logits, labels)
+    if not options.distillation or teacher is None:
+        return loss
+    with torch.no_grad():
+        soft = functional.softmax(teacher(images) / options.temperature, dim=1)
+    log_probabilities = functional.log_softmax(logits / options.temperature, dim=1)
+    divergence = functional.kl_div(log_probabilities, soft, reduction="batchmean")
+    kept = 1 - options.distillation
+    return kept * loss + options.distillation * options.temperature**2 * divergence
+
+
+@torch.no_grad()
+def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Share of images whose class the network names rightly.
+
+    Args:
+        network: In ``eval`` mode.
+        images: Normalised, shape (N, 3, H, W), on the network's device.
+        labels: Shape (N,), on the same device.
+
+    Returns:
+        0 to 1.
+    """
+    correct = 0
+    for start in range(0, len(labels), EVALUATION_BATCH):
+        part = slice(start, start + EVALUATION_BATCH)
+        correct += int((network(images[part]).argmax(1) == labels[part]).sum())
+    return correct / len(labels)
+
+
+def split_accuracy(network: nn.Module, split: Split, device: torch.device | str = "cpu") -> float:
+    """Accuracy on a whole split, normalised batch by batch.
+
+    Args:
+        network: In ``eval`` mode, on ``device``.
+        split: The images and labels.
+        device: Where to compute.
+
+    Returns:
+        0 to 1.
+    """
+    correct = 0.0
+    for start in range(0, len(split.labels), 1000):
+        part = slice(start, start + 1000)
+        labels = split.labels[part].to(device)
+        correct += accuracy(network, normalize(split.images[part], device), labels) * len(labels)
+    return round(correct) / len(split.labels)
