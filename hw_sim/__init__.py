@@ -1,1 +1,29 @@
-"""A deterministic accelerator model: what a convolution costs in cycles, energy and traffic."""
+"""A deterministic accelerator model: what a convolution costs in cycles, energy and traffic.
+
+Example:
+    >>> from hw_sim import Accelerator, ConvLayer, search
+    >>> layer = ConvLayer("conv1", 1, 3, 16, 32, 32, kernel=(3, 3), padding=1)
+    >>> search(layer, Accelerator.preset("eyeriss_ideal"), "energy").cycles
+    4608
+"""
+
+from hw_sim.accelerator import Accelerator, presets
+from hw_sim.cost import LayerCost, NetworkCost
+from hw_sim.layer import ConvLayer
+from hw_sim.mapping import Mapping
+from hw_sim.model import clear_memo, evaluate, evaluate_network, search
+from hw_sim.search_kernel import OBJECTIVES
+
+__all__ = [
+    "OBJECTIVES",
+    "Accelerator",
+    "ConvLayer",
+    "LayerCost",
+    "Mapping",
+    "NetworkCost",
+    "clear_memo",
+    "evaluate",
+    "evaluate_network",
+    "presets",
+    "search",
+]

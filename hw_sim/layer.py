@@ -1,0 +1,179 @@
+"""The problem: one convolution, grouped convolution or dense layer, as sizes alone."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+ZEROS_SCALE = 10_000
+"""``ifmap_zeros_per_10000`` counts the zeros in this many values."""
+
+
+class Shape(NamedTuple):
+    """A layer as the cost model sees it, in the symbols of Chen et al., JSSC 52(1), 2017.
+
+    Two layers with the same shape cost the same; names and unused input rows are not part of it.
+
+    Attributes:
+        N: Images in the batch.
+        G: Groups; ``M`` and ``C`` count one group's.
+        M: Filters of a group.
+        C: Input channels of a group.
+        E: Output rows.
+        F: Output columns.
+        R: Kernel rows.
+        S: Kernel columns.
+        U: Stride.
+        rows: Input rows that the outputs read, padding left out.
+        columns: Input columns that the outputs read, padding left out.
+        zeros: Zero ifmap values in 10,000.
+    """
+
+    N: int
+    G: int
+    M: int
+    C: int
+    E: int
+    F: int
+    R: int
+    S: int
+    U: int
+    rows: int
+    columns: int
+    zeros: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the layer, those on padding included."""
+        return self.N * self.G * self.M * self.C * self.E * self.F * self.R * self.S
+
+
+@dataclass(frozen=True)
+class ConvLayer:
+    """A convolution (or dense) layer to be mapped on an accelerator.
+
+    Args:
+        name: What reports call it; not part of its cost.
+        batch: Images (N).
+        in_channels: Input channels of all groups together.
+        out_channels: Filters of all groups together.
+        in_height: Input rows (H), padding left out.
+        in_width: Input columns (W), padding left out.
+        kernel: Kernel rows and columns (R, S).
+        stride: Stride in both directions (U).
+        padding: Zero rows and columns on each side.
+        groups: Groups (``in_channels`` of them make a depthwise layer).
+        ifmap_zeros_per_10000: How many of 10,000 input values are zero (they gate the MAC).
+
+    Raises:
+        ValueError: A size that is no positive integer, groups that do not divide the channels, or
+            a kernel larger than the padded input; the message names the field and its value.
+    """
+
+    name: str
+    batch: int
+    in_channels: int
+    out_channels: int
+    in_height: int
+    in_width: int
+    kernel: tuple[int, int]
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+    ifmap_zeros_per_10000: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.kernel, (tuple, list)) or len(self.kernel) != 2:
+            raise ValueError(f"{self._where} kernel={self.kernel!r} is not a pair (rows, columns).")
+        object.__setattr__(self, "kernel", tuple(self.kernel))
+        for field in ("batch", "in_channels", "out_channels", "in_height", "in_width"):
+            self._check_int(field, getattr(self, field), 1)
+        for field in ("stride", "groups"):
+            self._check_int(field, getattr(self, field), 1)
+        for size in self.kernel:
+            self._check_int("kernel", size, 1)
+        self._check_int("padding", self.padding, 0)
+        self._check_int("ifmap_zeros_per_10000", self.ifmap_zeros_per_10000, 0)
+        if self.ifmap_zeros_per_10000 > ZEROS_SCALE:
+            raise ValueError(
+                f"{self._where} ifmap_zeros_per_10000={self.ifmap_zeros_per_10000} exceeds 10000."
+            )
+        self._check_groups_and_kernel()
+
+    def _check_groups_and_kernel(self) -> None:
+        for field in ("in_channels", "out_channels"):
+            if getattr(self, field) % self.groups:
+                raise ValueError(
+                    f"{self._where} groups={self.groups} does not divide "
+                    f"{field}={getattr(self, field)}."
+                )
+        padded = (self.in_height + 2 * self.padding, self.in_width + 2 * self.padding)
+        if self.kernel[0] > padded[0] or self.kernel[1] > padded[1]:
+            raise ValueError(
+                f"{self._where} kernel={self.kernel} is larger than the padded input {padded}."
+            )
+
+    def _check_int(self, field: str, value: object, least: int) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{self._where} {field}={value!r} must be an integer >= {least}.")
+
+    @property
+    def _where(self) -> str:
+        return f"Layer {self.name!r}:"
+
+    @classmethod
+    def dense(cls, name: str, batch: int, in_features: int, out_features: int) -> "ConvLayer":
+        """A dense layer: a 1 x 1 convolution of a 1 x 1 map, its features as channels.
+
+        Args:
+            name: What reports call it.
+            batch: Images.
+            in_features: Inputs (height x width x channels of the map before it).
+            out_features: Outputs.
+        """
+        return cls(name, batch, in_features, out_features, 1, 1, kernel=(1, 1))
+
+    @property
+    def out_height(self) -> int:
+        """Output rows (E)."""
+        return (self.in_height + 2 * self.padding - self.kernel[0]) // self.stride + 1
+
+    @property
+    def out_width(self) -> int:
+        """Output columns (F)."""
+        return (self.in_width + 2 * self.padding - self.kernel[1]) // self.stride + 1
+
+    @property
+    def weights(self) -> int:
+        """Weights of the layer, in words."""
+        return (
+            self.out_channels * (self.in_channels // self.groups) * self.kernel[0] * self.kernel[1]
+        )
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates, those on padding included."""
+        return self.batch * self.weights * self.out_height * self.out_width
+
+    @property
+    def shape(self) -> Shape:
+        """The sizes that the cost depends on."""
+        (r, s), u, pad = self.kernel, self.stride, self.padding
+        e, f = self.out_height, self.out_width
+        return Shape(
+            N=self.batch,
+            G=self.groups,
+            M=self.out_channels // self.groups,
+            C=self.in_channels // self.groups,
+            E=e,
+            F=f,
+            R=r,
+            S=s,
+            U=u,
+            rows=_read(self.in_height, (e - 1) * u + r, pad),
+            columns=_read(self.in_width, (f - 1) * u + s, pad),
+            zeros=self.ifmap_zeros_per_10000,
+        )
+
+
+def _read(size: int, extent: int, padding: int) -> int:
+    """Input rows inside the ``extent`` padded rows that the outputs cover."""
+    return max(min(size, extent - padding), 0)

@@ -1,0 +1,76 @@
+"""The two ways to cost a layer, a search or a given mapping; and a network of layers."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import lru_cache
+
+from hw_sim import row_stationary_cost
+from hw_sim.accelerator import Accelerator
+from hw_sim.cost import LayerCost, NetworkCost
+from hw_sim.layer import ConvLayer
+from hw_sim.mapping import Mapping
+from hw_sim.search_kernel import OBJECTIVES
+
+
+def search(layer: ConvLayer, accelerator: Accelerator, objective: str = "latency") -> LayerCost:
+    """Find the best of all mappings of a layer. The result is the same everywhere, always.
+
+    Args:
+        layer: The layer.
+        accelerator: The accelerator.
+        objective: ``"latency"``, ``"energy"`` or ``"edp"`` (energy-delay product).
+
+    Returns:
+        The cost under the best mapping; ties are broken by one fixed order.
+
+    Raises:
+        ValueError: An unknown objective, a layer that fits no mapping, or counts beyond int64.
+    """
+    if objective not in OBJECTIVES:
+        raise ValueError(f"Unknown objective {objective!r}. Known: {', '.join(OBJECTIVES)}.")
+    try:
+        cost = _search(replace(layer, name=""), accelerator, objective)
+    except ValueError:
+        cost = _search.__wrapped__(layer, accelerator, objective)  # raises, with the layer's name
+    return replace(cost, layer=layer)
+
+
+def evaluate(layer: ConvLayer, accelerator: Accelerator, mapping: Mapping) -> LayerCost:
+    """Cost a layer under a given mapping.
+
+    Args:
+        layer: The layer.
+        accelerator: The accelerator.
+        mapping: The mapping.
+
+    Raises:
+        ValueError: The mapping is infeasible (the constraint is named), or counts beyond int64.
+    """
+    return row_stationary_cost.evaluate(layer, accelerator, mapping)
+
+
+def evaluate_network(
+    layers: Iterable[ConvLayer], accelerator: Accelerator, objective: str = "latency"
+) -> NetworkCost:
+    """Search the best mapping of each layer and add up their costs.
+
+    Args:
+        layers: The layers, in order.
+        accelerator: The accelerator.
+        objective: What each layer's mapping minimises.
+
+    Raises:
+        ValueError: As :func:`search`.
+    """
+    costs = tuple(search(layer, accelerator, objective) for layer in layers)
+    return NetworkCost(costs, accelerator, objective)
+
+
+def clear_memo() -> None:
+    """Forget all searched layers (for timing; results never change)."""
+    _search.cache_clear()
+
+
+@lru_cache(maxsize=1 << 16)
+def _search(layer: ConvLayer, accelerator: Accelerator, objective: str) -> LayerCost:
+    return row_stationary_cost.search(layer, accelerator, objective)

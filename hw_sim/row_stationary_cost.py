@@ -1,0 +1,161 @@
+"""Layers on a row-stationary array: checks around the kernels, and their result as a cost."""
+
+from typing import NamedTuple
+
+from hw_sim.accelerator import Accelerator
+from hw_sim.cost import BOUNDS, LayerCost, Table
+from hw_sim.layer import ZEROS_SCALE, ConvLayer, Shape
+from hw_sim.mapping import DRAM_ORDERS, Mapping
+from hw_sim.row_stationary import Machine, Tiles, count, machine, schedule, static_fj, tiles
+from hw_sim.search_kernel import OBJECTIVES, ifmap_banks, search_shape, sets_of
+
+_LARGEST = 2**62
+"""Results must stay below it: int64 with one bit to spare for sums."""
+
+
+def search(layer: ConvLayer, accelerator: Accelerator, objective: str) -> LayerCost:
+    """The best mapping of a layer on a row-stationary array.
+
+    Raises:
+        ValueError: No mapping fits, or counts beyond int64.
+    """
+    s, h = layer.shape, machine(accelerator)
+    check_range(layer, accelerator)
+    key = search_shape(s, h, OBJECTIVES.index(objective))
+    if key[2] == _LARGEST:
+        raise ValueError(_no_mapping(layer, accelerator))
+    _, _, _, _, _, e, n, m, p, q, r, t, order = key
+    mapping = Mapping(m, n, e, p, q, r, t, DRAM_ORDERS[order])
+    return _cost(layer, accelerator, mapping, tiles(s, h, e, n, m, p, q, r, t, order))
+
+
+def evaluate(layer: ConvLayer, accelerator: Accelerator, mapping: Mapping) -> LayerCost:
+    """The cost of a given mapping.
+
+    Raises:
+        ValueError: The mapping is infeasible, or counts beyond int64.
+    """
+    s, h = layer.shape, machine(accelerator)
+    check_range(layer, accelerator)
+    _check_mapping(layer, mapping)
+    m, n, e, p, q, r, t, order = mapping
+    x = tiles(s, h, e, n, m, p, q, r, t, DRAM_ORDERS.index(order))
+    for limit in _limits(s, h, x):
+        if limit.need > limit.have:
+            raise ValueError(
+                f"Layer {layer.name!r} on {accelerator.name!r}: infeasible mapping {mapping}: "
+                f"{limit.what} = {limit.need} exceeds {limit.field} = {limit.have}."
+            )
+    return _cost(layer, accelerator, mapping, x)
+
+
+class _Limit(NamedTuple):
+    """A capacity that a mapping must keep: ``need <= have``."""
+
+    what: str
+    need: int
+    field: str
+    have: int
+
+
+def _limits(s: Shape, h: Machine, x: Tiles) -> list[_Limit]:
+    """Every capacity that a mapping takes up."""
+    used = ifmap_banks(s, h, x.n, x.e, x.k * min(x.q * x.r, s.C))
+    psums = x.n * x.e * s.F * (x.k * s.M if x.k > 1 else min(x.m, s.M))
+    banks = used + -(-psums // h.bank_words)
+    return [
+        _Limit("PE sets r*t", x.r * x.t, "the sets that the array holds", sets_of(s, h, x.e)),
+        _Limit("q*S", x.q * s.S, "ifmap_pad_words", h.ifmap_pad),
+        _Limit("p*q*S", x.p * x.q * s.S, "filter_pad_words", h.filter_pad),
+        _Limit("p", x.p, "psum_pad_words", h.psum_pad),
+        _Limit("banks of ifmaps and psums", banks, "buffer_banks", h.banks),
+    ]
+
+
+def _check_mapping(layer: ConvLayer, mapping: Mapping) -> None:
+    def refuse(why: str) -> None:
+        raise ValueError(f"Layer {layer.name!r}: infeasible mapping {mapping}: {why}.")
+
+    for field in ("m", "n", "e", "p", "q", "r", "t"):
+        value = getattr(mapping, field)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            refuse(f"{field}={value!r} must be an integer >= 1")
+    if mapping.dram_order not in DRAM_ORDERS:
+        refuse(f"dram_order={mapping.dram_order!r} is unknown; known: {', '.join(DRAM_ORDERS)}")
+    if mapping.e > layer.out_height:
+        refuse(f"e={mapping.e} exceeds the {layer.out_height} output rows")
+    if mapping.n > layer.batch:
+        refuse(f"n={mapping.n} exceeds the batch of {layer.batch}")
+    if mapping.m % (mapping.p * mapping.t):
+        refuse(f"m={mapping.m} is no multiple of p*t={mapping.p * mapping.t}")
+
+
+def _no_mapping(layer: ConvLayer, accelerator: Accelerator) -> str:
+    """Say why nothing fits: the smallest mapping there is breaks some capacity."""
+    s, h = layer.shape, machine(accelerator)
+    smallest = tiles(s, h, 1, 1, 1, 1, 1, 1, 1, 0)
+    why = [limit for limit in _limits(s, h, smallest) if limit.need > limit.have]
+    said = "; ".join(f"{w.what} >= {w.need} exceeds {w.field} = {w.have}" for w in why)
+    return (
+        f"Layer {layer.name!r} with kernel={layer.kernel} and in_width={layer.in_width} fits no "
+        f"mapping on {accelerator.name!r}: {said}."
+    )
+
+
+def check_range(layer: ConvLayer, accelerator: Accelerator) -> None:
+    """Refuse a layer whose counts, cycles or energy could leave int64 under some mapping.
+
+    Every count of every mapping stays below ``work``: all loops, with room for idle PEs and for
+    the rows that neighbouring blocks read twice.
+
+    Raises:
+        ValueError: Naming the layer, its MACs and the bound.
+    """
+    s, a = layer.shape, accelerator
+    rows, width = s.E * (s.R + s.U), (s.F - 1) * s.U + s.S
+    work = s.N * s.G * (s.M + a.pes) * (s.C + a.pes) * rows * width
+    work *= max(s.S, -(-s.R // a.array_rows))
+    per_access = a.mac_fj + a.rf_ifmap_fj + a.rf_filter_fj + 2 * a.rf_psum_fj
+    per_access += 3 * a.noc_fj + 3 * a.buffer_fj + 3 * a.dram_fj
+    per_cycle = a.static_power_uw * 1000 // a.clock_mhz + 1
+    per_cycle += machine(a).ticks * (1 + a.pass_overhead_cycles)
+    bound = work * (per_access + per_cycle + ZEROS_SCALE)
+    if bound >= _LARGEST:
+        raise ValueError(
+            f"Layer {layer.name!r} with macs={layer.macs} could overflow int64 on {a.name!r}: "
+            f"its energy or cycles are bounded by {bound:.1e} only, not by {_LARGEST:.1e}."
+        )
+
+
+def _cost(layer: ConvLayer, accelerator: Accelerator, mapping: Mapping, x: Tiles) -> LayerCost:
+    s, h, a = layer.shape, machine(accelerator), accelerator
+    c, time = count(s, h, x), schedule(s, h, x)
+    counts: Table = {
+        "mac": {"mac": c.macs},
+        "rf": {"ifmap": c.rf_ifmap, "filter": c.rf_filter, "psum": c.rf_psum},
+        "noc": {"ifmap": c.noc_ifmap, "filter": c.noc_filter, "psum": c.noc_psum},
+        "buffer": {"ifmap": c.buffer_ifmap, "psum": c.buffer_psum},
+        "dram": {"ifmap": c.dram_ifmap, "filter": c.dram_filter, "psum": c.dram_psum},
+    }
+    rf = {"ifmap": a.rf_ifmap_fj, "filter": a.rf_filter_fj, "psum": a.rf_psum_fj}
+    per = {"mac": a.mac_fj, "noc": a.noc_fj, "buffer": a.buffer_fj, "dram": a.dram_fj}
+    energy: Table = {
+        level: {name: words * (rf[name] if level == "rf" else per[level]) for name, words in row}
+        for level, row in ((level, row.items()) for level, row in counts.items())
+    }
+    energy["static"] = {"static": static_fj(h, time.total)}
+    work = (time.compute, time.psum, time.ifmap, time.filter, time.dram)
+    fold_rows = -(-s.R // x.folds)
+    return LayerCost(
+        layer=layer,
+        accelerator=accelerator,
+        mapping=mapping,
+        cycles=time.total,
+        compute_cycles=time.compute,
+        bound=BOUNDS[work.index(max(work))],
+        counts=counts,
+        energy_by_level_fj=energy,
+        energy_fj=sum(sum(row.values()) for row in energy.values()),
+        active_pes=fold_rows * x.e * x.r * x.t,
+        folded=x.folds > 1,
+    )
