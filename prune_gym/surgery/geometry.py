@@ -186,6 +186,7 @@ def _layer_geometry(
     out_space: ChannelSpace | None,
     in_space: ChannelSpace | None,
 ) -> LayerGeometry:
+    follower = out_space is not None and name in out_space.followers
     outside = (out_space.name if out_space else None, in_space.name if in_space else None)
     if isinstance(module, nn.Linear):
         return LayerGeometry(
@@ -210,7 +211,7 @@ def _layer_geometry(
             f"layer {name!r}: stride {module.stride}, padding {module.padding!r} and dilation "
             f"{module.dilation} must be one number in both directions, dilation 1"
         )
-    depthwise = is_depthwise(module)
+    depthwise = is_depthwise(module) and (module.groups > 1 or follower)
     if module.groups != 1 and not depthwise:
         raise ValueError(f"layer {name!r}: groups={module.groups} is not supported")
     return LayerGeometry(

@@ -84,11 +84,9 @@ def _expand(index: Tensor, repeat: int) -> Tensor:
 
 
 def is_depthwise(module: nn.Module) -> bool:
-    """Whether a layer is a convolution with one filter a channel."""
+    """Whether a layer is a convolution with one filter a channel (cut to one channel: too)."""
     return (
-        isinstance(module, nn.Conv2d)
-        and module.groups > 1
-        and module.groups == module.in_channels == module.out_channels
+        isinstance(module, nn.Conv2d) and module.groups == module.in_channels == module.out_channels
     )
 
 
@@ -106,9 +104,10 @@ def _conv_cut(module: nn.Module, out: Index, inp: Index) -> None:
     if out is not None:
         _set(module, "weight", out)
         _set(module, "bias", out)
-        module.out_channels = out.numel()
-        if module.groups > 1:
+        if is_depthwise(module) and inp is None:
+            # One filter a channel: of a layer with one channel and one group that is true too.
             module.groups = module.in_channels = out.numel()
+        module.out_channels = out.numel()
     if inp is not None:
         _set(module, "weight", inp, dim=1)
         module.in_channels = inp.numel()
@@ -174,8 +173,6 @@ def _prelu_channels(module: nn.Module, role: str) -> int:
     if role != "followers":
         raise ValueError("a PReLU can only be a follower")
     assert isinstance(module, nn.PReLU)
-    if module.num_parameters == 1:
-        raise ValueError("a PReLU with one slope belongs to no space; leave it out")
     return module.num_parameters
 
 

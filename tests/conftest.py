@@ -1,0 +1,43 @@
+"""Fixtures that several test modules use."""
+
+import pytest
+import torch
+
+from prune_gym.envs import PruningEnv
+from prune_gym.training import TrainingOptions, train
+from tests.tiny import tiny_dataset, tiny_network
+
+
+@pytest.fixture(scope="session")
+def tiny_trained():
+    """A tiny network of the user's own, trained on tiny images, with its data."""
+    torch.manual_seed(0)
+    network, dataset = tiny_network(), tiny_dataset()
+    options = TrainingOptions(batch_size=32, learning_rate=0.05, schedule="one_cycle")
+    train(network.module, dataset.train, 60, torch.Generator().manual_seed(0), options)
+    return network, dataset
+
+
+@pytest.fixture
+def make_tiny_env(tiny_trained):
+    """Makes environments on the tiny network; arguments go to PruningEnv."""
+    network, dataset = tiny_trained
+
+    def make(**arguments):
+        settings = {
+            "eval_images": 64,
+            "repair_images": 64,
+            "batch_size": 32,
+            "max_epochs": 0.5,
+            "threads": 1,
+        }
+        return PruningEnv(network, dataset, **(settings | arguments))
+
+    return make
+
+
+def actions(env, seed, count=None):
+    """Random actions, the same for the same seed."""
+    space = env.action_space
+    space.seed(seed)
+    return [space.sample() for _ in range(count or len(env.visited))]

@@ -1,0 +1,69 @@
+"""Small networks and data that tests share: seconds become milliseconds."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from prune_gym.data import Dataset, Split
+from prune_gym.networks import Network
+from prune_gym.surgery import ChannelSpace
+
+
+class TinyNet(nn.Module):
+    """Not a ResNet: a bias, a depthwise convolution, a PReLU, a sigmoid and a flatten."""
+
+    def __init__(self, num_classes: int = 4, image_size: int = 8) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3, padding=1, bias=True)
+        self.slope = nn.PReLU(6)
+        self.depthwise = nn.Conv2d(6, 6, 3, stride=2, padding=1, groups=6, bias=False)
+        self.norm = nn.BatchNorm2d(6)
+        self.second = nn.Conv2d(6, 5, 1)
+        self.head = nn.Linear(5 * (image_size // 2) ** 2, num_classes)
+
+    def forward(self, x):
+        x = self.slope(self.first(x))
+        x = self.norm(self.depthwise(x)).sigmoid()
+        x = self.second(x).relu()
+        return self.head(x.flatten(1))
+
+
+def tiny_network(num_classes: int = 4, image_size: int = 8) -> Network:
+    """A network of the user's own; also what 'tests.tiny:tiny_network' builds."""
+    spaces = (
+        ChannelSpace("one", 6, ("first",), ("second",), ("slope", "depthwise", "norm")),
+        ChannelSpace("two", 5, ("second",), ("head",)),
+    )
+    module = TinyNet(num_classes, image_size)
+    shape = (3, image_size, image_size)
+    return Network("tests.tiny:tiny_network", module, spaces, shape, num_classes)
+
+
+def shake(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Give every weight and statistic a random value, so that no error hides behind a zero."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if not tensor.is_floating_point():
+            continue
+        if name.endswith("running_var"):
+            tensor.data.uniform_(0.5, 2, generator=generator)
+        elif tensor.dim() <= 1:
+            tensor.data.normal_(generator=generator)
+        else:
+            tensor.data.normal_(std=tensor[0].numel() ** -0.5, generator=generator)
+    return module.eval()
+
+
+def tiny_dataset(classes: int = 4, size: int = 8, train: int = 256, seed: int = 0) -> Dataset:
+    """Images of one flat colour a class with noise: learnt in seconds, not perfectly."""
+    rng = np.random.default_rng(seed)
+    colours = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200], [150, 150, 30]])
+
+    def split(images: int) -> Split:
+        labels = np.arange(images) % classes
+        pixels = colours[labels][:, :, None, None] + rng.normal(0, 60, (images, 3, size, size))
+        clipped = np.clip(pixels, 0, 255).astype(np.uint8)
+        return Split(torch.from_numpy(clipped), torch.from_numpy(labels))
+
+    names = tuple(f"class{index}" for index in range(classes))
+    return Dataset("tiny", "tiny", "0" * 64, names, split(train), split(64), split(64))
