@@ -8,36 +8,11 @@ draw the same bytes. All of it is this project's choice; the ranges below set th
 import numpy as np
 from numba import njit, prange
 
-SIZE = 32
-CLASSES = (
-    "disk",
-    "ring",
-    "crescent",
-    "half-disk",
-    "triangle",
-    "square",
-    "hexagon",
-    "cross",
-    "star",
-    "tee",
-)
-
+SIZE = 32  # pixels
 # The layers of an image from back to front: background, clutter, the object, more clutter.
 BACKGROUND, OBJECT, LAYERS = 0, 5, 8
-BAR, EVERYWHERE = 10, 11  # the kinds after the classes: a long thin bar; no edge at all
+KINDS, BAR, EVERYWHERE = 10, 10, 11  # after the ten classes: a long thin bar; no edge at all
 SLOTS = 32  # random numbers that a layer may draw
-
-# The outward normals of a regular triangle and of a regular pentagon.
-TRIANGLE = np.array([[0.0, 1.0], [0.8660254037844386, -0.5], [-0.8660254037844386, -0.5]])
-PENTAGON = np.array(
-    [
-        [0.0, 1.0],
-        [0.9510565162951535, 0.3090169943749474],
-        [0.5877852522924731, -0.8090169943749475],
-        [-0.5877852522924731, -0.8090169943749475],
-        [-0.9510565162951535, 0.3090169943749474],
-    ]
-)
 
 
 @njit(cache=True)
@@ -82,10 +57,7 @@ def inside(kind: int, x: float, y: float) -> bool:
     if kind == 3:  # half-disk
         return x > -0.4 and (x + 0.4) * (x + 0.4) + y * y < 1.0
     if kind == 4:  # triangle
-        farthest = 0.0
-        for k in range(3):
-            farthest = max(farthest, TRIANGLE[k, 0] * x + TRIANGLE[k, 1] * y)
-        return farthest < 0.52
+        return max(y, 0.8660254037844386 * abs(x) - 0.5 * y) < 0.52
     if kind == 5:  # square
         return abs(x) < 0.75 and abs(y) < 0.75
     if kind == 6:  # hexagon
@@ -93,10 +65,10 @@ def inside(kind: int, x: float, y: float) -> bool:
     if kind == 7:  # cross
         return min(abs(x), abs(y)) < 0.3 and max(abs(x), abs(y)) < 0.95
     if kind == 8:  # star: within at least four of the five sides of its inner pentagon
-        sides = 0
-        for k in range(5):
-            sides += PENTAGON[k, 0] * x + PENTAGON[k, 1] * y < 0.36
-        return sides >= 4
+        ax, ay = 0.9510565162951535 * x, 0.3090169943749474 * y
+        bx, by = 0.5877852522924731 * x, 0.8090169943749475 * y
+        sides = (y < 0.36) + (ay + ax < 0.36) + (ay - ax < 0.36)
+        return sides + (bx - by < 0.36) + (-bx - by < 0.36) >= 4
     if kind == 9:  # tee
         return (abs(x) < 0.9 and -0.8 < y < -0.25) or (abs(x) < 0.28 and -0.8 < y < 0.9)
     if kind == BAR:
@@ -151,14 +123,11 @@ def draw_layer(
         cos, sin = -cos, -sin
     xx, xy = cos / (radius * aspect), sin / (radius * aspect)
     yx, yy = -sin * aspect / radius, cos * aspect / radius
-
     contrast = uniform(seed, image, slot + 6, 0.2, 0.6)
     colour, other = np.empty(3), np.empty(3)
-    length = 0.0
     for c in range(3):
         colour[c] = uniform(seed, image, slot + 7 + c, -1.0, 1.0)
-        length += colour[c] * colour[c]
-    length = np.sqrt(length) + 0.01
+    length = np.sqrt(colour[0] * colour[0] + colour[1] * colour[1] + colour[2] * colour[2]) + 0.01
     amount = uniform(seed, image, slot + 10, 0.0, 0.25)
     for c in range(3):
         colour[c] = base[c] + (0.0 if layer == BACKGROUND else contrast * colour[c] / length)
@@ -170,10 +139,9 @@ def draw_layer(
     reach = float(SIZE) if kind == EVERYWHERE else 3.2 * radius if kind == BAR else 1.6 * radius
     for row in range(int(max(y0 - reach, 0.0)), int(min(y0 + reach, SIZE - 1.0)) + 1):
         for column in range(int(max(x0 - reach, 0.0)), int(min(x0 + reach, SIZE - 1.0)) + 1):
-            hits = 4
+            hits = 4 if kind == EVERYWHERE else 0
             if kind != EVERYWHERE:
-                hits = 0
-                for sub in range(4):
+                for sub in range(4):  # four points of the pixel soften the edges
                     dx = column + 0.25 + 0.5 * (sub & 1) - x0
                     dy = row + 0.25 + 0.5 * (sub >> 1) - y0
                     hits += inside(kind, xx * dx + xy * dy, yx * dx + yy * dy)
@@ -224,7 +192,7 @@ def draw(seed: int, first: int, out: np.ndarray) -> None:
             if layer == BACKGROUND:
                 kind = EVERYWHERE
             elif layer == OBJECT:
-                kind = image % len(CLASSES)
+                kind = image % KINDS
             elif layer > OBJECT:
                 kind = BAR
             draw_layer(canvas, seed, image, layer, kind, base)

@@ -6,15 +6,29 @@ parts of it, in uneven light and with noise. The ranges (in ``_draw``) are this 
 made so that a ResNet-20 does not reach the ceiling.
 """
 
+from pathlib import Path
+
 import numpy as np
 
 from prune_gym.data import store
 from prune_gym.data.dataset import Dataset
 from prune_gym.errors import DataError
+from prune_gym.files import sha256
 
 SIZES = (20_000, 2_500, 5_000)  # training, validation, test
 SIZE = 32
-VERSION = 1  # counts the changes of a drawn pixel
+CLASSES = (  # in the order of the kinds of ``_draw.inside``
+    "disk",
+    "ring",
+    "crescent",
+    "half-disk",
+    "triangle",
+    "square",
+    "hexagon",
+    "cross",
+    "star",
+    "tee",
+)
 
 
 def load(image_size: int = SIZE, seed: int = 0) -> Dataset:
@@ -33,12 +47,13 @@ def load(image_size: int = SIZE, seed: int = 0) -> Dataset:
     if image_size != SIZE:
         raise DataError(f"Images of 'shapes' are {SIZE} pixels wide, not {image_size!r}.")
     key = "shapes" if seed == 0 else f"shapes-seed{seed}"
-    stem = f"shapes-v{VERSION}-seed{seed}"
+    # The drawing's code is part of the name, so that an older version's images are not taken.
+    stem = f"shapes-{sha256(Path(__file__).with_name('_draw.py'))[:12]}-seed{seed}"
     return store.read("shapes", key, stem) or _draw("shapes", key, stem, seed)
 
 
 def _draw(name: str, key: str, stem: str, seed: int) -> Dataset:
-    from prune_gym.data._draw import CLASSES, draw  # Numba takes a second to import
+    from prune_gym.data._draw import draw  # Numba takes a second to import
 
     labels = np.arange(sum(SIZES), dtype=np.int64) % len(CLASSES)
     contents = store.Contents(labels, SIZES, CLASSES, SIZE)

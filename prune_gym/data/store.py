@@ -69,9 +69,9 @@ def read(name: str, key: str, stem: str) -> Dataset | None:
         fingerprint = record["fingerprint"]
         if record["stamps"] != _stamps(stem) and fingerprint != _fingerprint(pixels, contents):
             return None
+        return _dataset(name, key, fingerprint, pixels, contents)
     except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError):
         return None
-    return _dataset(name, key, fingerprint, pixels, contents)
 
 
 def write(

@@ -29,7 +29,7 @@ def normalize(images: torch.Tensor, device: torch.device | str | None = None) ->
     )
     mean = torch.tensor(MEAN, device=pixels.device).view(1, 3, 1, 1)
     std = torch.tensor(STD, device=pixels.device).view(1, 3, 1, 1)
-    return pixels.div_(255.0).sub_(mean).div_(std)
+    return pixels.sub_(255.0 * mean).div_(255.0 * std)  # two passes, not three
 
 
 def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -52,8 +52,12 @@ def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     rows = _reflect(torch.arange(height) + offsets[0], height)
     columns = _reflect(torch.arange(width) + offsets[1], width)
     columns = torch.where(mirrored, columns.flip(1), columns)
-    pixel = (rows[:, :, None] * width + columns[:, None, :]).view(n, 1, -1).to(images.device)
-    result = images.flatten(2).gather(2, pixel.expand(n, channels, -1)).view_as(images)
+    pixel = (rows[:, :, None] * width + columns[:, None, :]).view(n, 1, height * width)
+    result = (
+        images.flatten(2)
+        .gather(2, pixel.to(images.device).expand(-1, channels, -1))
+        .view_as(images)
+    )
     channels_last = images.is_contiguous(memory_format=torch.channels_last)
     return result.contiguous(
         memory_format=torch.channels_last if channels_last else torch.contiguous_format

@@ -1,0 +1,69 @@
+import pytest
+import torch
+
+from prune_gym.data import MEAN, STD, augment, normalize
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def batch(n=16, size=32):
+    return torch.randint(0, 256, (n, 3, size, size), generator=generator(9), dtype=torch.uint8)
+
+
+def test_normalize_is_the_usual_formula():
+    images = batch()
+    result = normalize(images)
+    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+    torch.testing.assert_close(result, (images / 255 - mean) / std, rtol=1e-5, atol=1e-5)
+    assert result.dtype == torch.float32
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(images, batch()), "the argument was changed"
+
+
+def test_normalize_refuses_floats():
+    with pytest.raises(TypeError, match="float32"):
+        normalize(batch().float())
+
+
+def test_augment_is_a_reflected_crop_and_a_flip():
+    images = batch(200)
+    padded = torch.nn.functional.pad(images.float(), (4, 4, 4, 4), mode="reflect").byte()
+    seen = set()
+    for image, result in zip(padded, augment(images, generator()), strict=True):
+        views = {
+            (y, x, flip): image[:, y : y + 32, x : x + 32].flip(2 if flip else [])
+            for y in range(9)
+            for x in range(9)
+            for flip in (False, True)
+        }
+        (match,) = [key for key, view in views.items() if torch.equal(view, result)]
+        seen.add(match)
+    rows, columns, flips = (set(values) for values in zip(*seen, strict=True))
+    assert rows == columns == set(range(9))
+    assert flips == {False, True}
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_augment_keeps_shape_type_and_layout(dtype, layout):
+    images = batch().to(dtype).contiguous(memory_format=layout)
+    before = images.clone()
+    result = augment(images, generator())
+    assert (result.shape, result.dtype) == (images.shape, dtype)
+    assert result.is_contiguous(memory_format=layout)
+    assert torch.equal(images, before)
+    assert torch.equal(result, augment(batch(), generator()).to(dtype))
+
+
+def test_augment_depends_on_its_generator_alone():
+    torch.manual_seed(1)
+    one = augment(batch(), generator(5))
+    torch.manual_seed(2)
+    assert torch.equal(one, augment(batch(), generator(5)))
+    assert not torch.equal(one, augment(batch(), generator(6)))
+
+
+def test_augment_of_an_empty_batch():
+    assert augment(batch(0), generator()).shape == (0, 3, 32, 32)
