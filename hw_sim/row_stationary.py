@@ -228,7 +228,7 @@ def count(s: Shape, h: Machine, x: Tiles) -> Counts:
     # The multicast tags are set once per layer, so the sets of a last, partly filled block listen.
     noc_ifmap = channels * width * s.R * s.E * x.nM * x.tm
     noc_filter = weights * x.nN * s.E
-    resident = x.order == 0 and x.nC == 1
+    resident = x.nC == 1 and (x.order == 0 or x.nN * x.nE == 1)
     return Counts(
         macs=performed,
         rf_ifmap=macs + noc_ifmap,
@@ -240,15 +240,15 @@ def count(s: Shape, h: Machine, x: Tiles) -> Counts:
         buffer_ifmap=channels * width * x.nM * rows_read,
         buffer_psum=2 * outputs * x.nC * x.folds,
         dram_ifmap=channels * s.columns * rows_fetched * (1 if resident else x.nH),
-        dram_filter=weights * (1 if filters_stay(s, h, x) else x.nN * x.nE),
+        dram_filter=weights * (1 if filters_stay(s, h, x, x.order) else x.nN * x.nE),
         dram_psum=outputs,
     )
 
 
 @njit(cache=True, nogil=True)
-def filters_stay(s: Shape, h: Machine, x: Tiles) -> bool:
+def filters_stay(s: Shape, h: Machine, x: Tiles, order: int) -> bool:
     """Whether the filter buffer keeps filters while the images and rows change."""
-    held = s.M if x.order == 0 else min(x.m, s.M)
+    held = s.M if order == 0 else min(x.m, s.M)
     return x.k * held * s.C * s.R * s.S <= h.filter_words
 
 

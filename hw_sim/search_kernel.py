@@ -5,6 +5,8 @@ larger one with as many blocks costs no less (docs/hw_sim.md, "What the search s
 order picks the optimum: objective, cycles, DRAM words, buffer words, e, n, m, p, q, r, t, order.
 """
 
+from collections.abc import Iterator
+
 from numba import njit
 
 from hw_sim.layer import Shape
@@ -16,6 +18,7 @@ from hw_sim.row_stationary import (
     count,
     dram_words,
     dynamic_fj,
+    filters_stay,
     schedule,
     static_fj,
     tiles,
@@ -27,6 +30,7 @@ OBJECTIVES = ("latency", "energy", "edp")
 _LARGE = 1 << 62
 _HALF = 2**31 - 1
 
+Score = tuple[int, int]
 Key = tuple[int, int, int, int, int, int, int, int, int, int, int, int, int]
 
 
@@ -112,8 +116,9 @@ def at_least(s: Shape, h: Machine, x: Tiles, c: Counts) -> int:
     """Cycles below which a mapping cannot go: each resource on its own, never waiting."""
     compute = s.N * x.nG * x.nE * s.F * s.S * x.folds
     compute *= ceil_div(s.M, x.tm) * ceil_div(s.C, x.r)
-    psum = ceil_div(c.buffer_psum // 2 * h.psum_ticks, h.ticks)
-    return max(compute, psum, ceil_div(c.buffer_ifmap * h.ifmap_ticks, h.ticks))
+    filters = s.G * s.M * s.C * s.R * s.S * x.nN * x.nE * h.filter_ticks
+    words = max(c.buffer_psum // 2 * h.psum_ticks, c.buffer_ifmap * h.ifmap_ticks, filters)
+    return max(compute, ceil_div(words, h.ticks))
 
 
 @njit(cache=True, nogil=True)
@@ -134,6 +139,27 @@ def consider(s: Shape, h: Machine, objective: int, x: Tiles, best: Key) -> Key:
 
 
 @njit(cache=True, nogil=True)
+def bound_of_sets(s: Shape, h: Machine, objective: int, e: int, r: int, tm: int, k: int) -> Score:
+    """What no mapping with these rows and PE sets can beat.
+
+    Every count and every bound on the cycles grows with the numbers of blocks; the largest p and q
+    that a PE holds, all images in one pass and all psums in the buffer give the least of each.
+    From DRAM, either the filters come once per row block (NEM), or the ifmaps once per exchange of
+    the filters that the filter buffer keeps (MNE).
+    """
+    q = max(min(ceil_div(s.C, r), h.ifmap_pad // s.S), 1)
+    p = max(min(ceil_div(s.M, tm), h.psum_pad, h.filter_pad // s.S), 1)
+    x = tiles(s, h, e, s.N, s.M, p, q, r, k * tm, 0)
+    c = count(s, h, x)
+    refetched = c.dram_filter - s.G * s.M * s.C * s.R * s.S
+    kept = h.filter_words // (s.C * s.R * s.S)
+    saved = max(refetched - c.dram_ifmap * (ceil_div(s.M, kept) - 1), 0) if kept else 0
+    energy = dynamic_fj(h, c) - saved * h.dram_fj
+    cycles = at_least(s, h, x, c)
+    return score(objective, cycles, energy + static_fj(h, cycles))
+
+
+@njit(cache=True, nogil=True)
 def _try_sets(s: Shape, h: Machine, o: int, e: int, r: int, tm: int, k: int, best: Key) -> Key:
     """All p, q, n and DRAM orders for given rows and PE sets."""
     per_set_m, per_set_c = ceil_div(s.M, tm), ceil_div(s.C, r)
@@ -145,6 +171,9 @@ def _try_sets(s: Shape, h: Machine, o: int, e: int, r: int, tm: int, k: int, bes
             while n <= s.N:
                 for order in range(2):
                     x = tiles(s, h, e, n, 1, p, q, r, k * tm, order)
+                    # Keeping filters cannot help where they are fetched once anyway.
+                    if order == 1 and (x.nN * x.nE == 1 or filters_stay(s, h, x, 0)):
+                        continue
                     m = choose_m(s, h, x, order)
                     if m:
                         x = tiles(s, h, e, n, m, p, q, r, k * tm, order)
@@ -156,15 +185,8 @@ def _try_sets(s: Shape, h: Machine, o: int, e: int, r: int, tm: int, k: int, bes
 
 
 @njit(cache=True, nogil=True)
-def search_shape(s: Shape, h: Machine, objective: int) -> Key:
-    """The optimal mapping of one shape.
-
-    Returns:
-        (objective high, objective low, cycles, DRAM words, buffer words, e, n, m, p, q, r, t,
-        order); ``cycles`` is 2**62 where no mapping fits.
-    """
-    none = _LARGE
-    best = (none, none, none, none, none, none, none, none, none, none, none, none, none)
+def sets_in_use(s: Shape, h: Machine) -> Iterator[tuple[int, int, int, int]]:
+    """All (e, r, filter sets of a group, groups of a pass) that the array holds."""
     e = 1
     while e <= s.E:
         sets = sets_of(s, h, e)
@@ -174,9 +196,32 @@ def search_shape(s: Shape, h: Machine, objective: int) -> Key:
             while tm <= min(sets // r, s.M):
                 k = 1
                 while k * tm * r <= sets and k <= s.G:
-                    best = _try_sets(s, h, objective, e, r, tm, k, best)
+                    yield e, r, tm, k
                     k = next_size(s.G, k)
                 tm = next_size(s.M, tm)
             r = next_size(s.C, r)
         e = next_size(s.E, e)
+
+
+@njit(cache=True, nogil=True)
+def search_shape(s: Shape, h: Machine, objective: int) -> Key:
+    """The optimal mapping of one shape.
+
+    The PE sets with the lowest bound go first; then the others, where their bound leaves a chance.
+
+    Returns:
+        (objective high, objective low, cycles, DRAM words, buffer words, e, n, m, p, q, r, t,
+        order); ``cycles`` is 2**62 where no mapping fits.
+    """
+    none = _LARGE
+    best = (none, none, none, none, none, none, none, none, none, none, none, none, none)
+    lowest, first = (none, none), (1, 1, 1, 1)
+    for e, r, tm, k in sets_in_use(s, h):
+        bound = bound_of_sets(s, h, objective, e, r, tm, k)
+        if bound < lowest:
+            lowest, first = bound, (e, r, tm, k)
+    best = _try_sets(s, h, objective, first[0], first[1], first[2], first[3], best)
+    for e, r, tm, k in sets_in_use(s, h):
+        if bound_of_sets(s, h, objective, e, r, tm, k) <= (best[0], best[1]):
+            best = _try_sets(s, h, objective, e, r, tm, k, best)
     return best
