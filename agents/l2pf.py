@@ -279,7 +279,7 @@ class L2PF(Agent):
         return {
             "loss": float(loss.detach()),
             "entropy": float(entropy.detach()),
-            "keep": float(keep.probs[inputs.valid].mean()),
+            "keep": float(keep.probs.detach()[inputs.valid].mean()),
             "duration": float(duration.mean.detach().exp()),
             "reward_prune": float(rewards["prune"].mean()),
             "reward_duration": float(rewards["duration"].mean()),

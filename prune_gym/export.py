@@ -67,14 +67,14 @@ def export_network(
     images = samples.images[:SAMPLES].float() / 255
     labels = samples.labels[:SAMPLES]
     module = _portable(network.module)
-    with torch.no_grad():
-        wanted = module(images)
     program = _program(module, network)
+    with torch.no_grad():
+        wanted, again = module(images), program.module()(images)
     write_atomically(folder / "model.pt2", lambda path: _save_program(program, path))
     write_atomically(folder / "model.onnx", lambda path: _save_onnx(module, network, path))
     checks = {
         "model.onnx": check_onnx(folder / "model.onnx", images, wanted),
-        "model.pt2": _check("model.pt2", program.module()(images), wanted),
+        "model.pt2": _check("model.pt2", again, wanted),
     }
     save_network(folder, network, kept)
     arrays = {

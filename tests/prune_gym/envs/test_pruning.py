@@ -77,7 +77,7 @@ def test_keeping_all_without_training_changes_nothing(make_tiny_env):
     _, start = env.reset(seed=0)
     everything = np.ones(env.observer.width, np.int8)
     for _ in env.visited:
-        _, reward, terminated, truncated, info = env.step(
+        _, _, terminated, truncated, info = env.step(
             {"mask": everything, "duration": np.zeros(1, np.float32)}
         )
         assert info["rewards"]["phi_prune"] == 0

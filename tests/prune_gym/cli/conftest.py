@@ -1,0 +1,55 @@
+"""A home folder with a tiny image data set and a baseline made by the command itself."""
+
+import pytest
+from PIL import Image
+
+from prune_gym.cli import main
+from tests.tiny import tiny_dataset
+
+NETWORK = "tests.tiny:tiny_network"
+
+
+def write_images(folder, dataset):
+    for name, split in (("train", dataset.train), ("test", dataset.test)):
+        for index, (image, label) in enumerate(zip(split.images, split.labels, strict=True)):
+            path = folder / name / dataset.classes[int(label)] / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory):
+    """Folder with ``images`` and the baseline's ``home``; set PRUNE_GYM_HOME to the latter."""
+    folder = tmp_path_factory.mktemp("cli")
+    write_images(folder / "images", tiny_dataset(train=320))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRUNE_GYM_HOME", str(folder / "home"))
+        command = ["pretrain", "--network", NETWORK, "--dataset", f"imagefolder:{folder}/images"]
+        command += ["--image-size", "8", "--epochs", "6", "--learning-rate", "0.05"]
+        command += ["--batch-size", "32", "--threads", "1", "--quiet", "--test"]
+        assert main(command) == 0
+    return folder
+
+
+@pytest.fixture
+def train_arguments(workplace, monkeypatch):
+    """Makes the arguments of a training run of a second or two."""
+    monkeypatch.setenv("PRUNE_GYM_HOME", str(workplace / "home"))
+
+    def make(out, *more):
+        settings = {
+            "network": NETWORK,
+            "image_size": 8,
+            "eval_images": 32,
+            "repair_images": 32,
+            "batch_size": 32,
+            "max_epochs": 0.5,
+        }
+        command = ["train", "PruneResNet20-v0", "--dataset", f"imagefolder:{workplace}/images"]
+        command += ["--out", str(out), "--threads", "1", "--quiet", "--final-epochs", "1"]
+        command += ["--episodes", "2", "--set", "candidates=2", "--set", "updates=1"]
+        for name, value in settings.items():
+            command += ["--env", f"{name}={value}"]
+        return command + list(more)
+
+    return make

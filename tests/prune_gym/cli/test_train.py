@@ -1,0 +1,224 @@
+"""The main job through the command line, on a network and images of the user's own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from prune_gym.cli import main
+from prune_gym.surgery.saved import load_network
+
+FILES = {
+    "model.onnx",
+    "model.pt2",
+    "network.json",
+    "network.png",
+    "report.json",
+    "sample.npz",
+    "weights.safetensors",
+}
+
+
+@pytest.fixture(scope="module")
+def finished(workplace, tmp_path_factory):
+    """A finished run; the command runs in a process of its own, as a user's does."""
+    out = tmp_path_factory.mktemp("run") / "run"
+    command = [sys.executable, "-m", "prune_gym.cli", *_command(workplace, out)]
+    environment = os.environ | {"PRUNE_GYM_HOME": str(workplace / "home")}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert result.returncode == 0, result.stderr
+    return out, result.stdout
+
+
+def _command(workplace, out):
+    from tests.prune_gym.cli.conftest import NETWORK
+
+    command = ["train", "PruneResNet20-v0", "--dataset", f"imagefolder:{workplace}/images"]
+    command += ["--out", str(out), "--threads", "1", "--final-epochs", "1", "--episodes", "2"]
+    command += ["--set", "candidates=2", "--set", "updates=1"]
+    for pair in (
+        f"network={NETWORK}",
+        "image_size=8",
+        "eval_images=32",
+        "repair_images=32",
+        "batch_size=32",
+        "max_epochs=0.5",
+    ):
+        command += ["--env", pair]
+    return command
+
+
+def test_the_run_folder_holds_what_the_readme_says(finished):
+    out, printed = finished
+    assert {path.name for path in (out / "best").iterdir()} == FILES
+    assert {"config.json", "episodes.jsonl", "tensorboard", "policy"} <= {
+        path.name for path in out.iterdir()
+    }
+    assert "test accuracy" in printed
+    assert "latency" in printed
+
+
+def test_records_hold_executed_actions_and_costs(finished):
+    out, _ = finished
+    lines = [json.loads(line) for line in (out / "episodes.jsonl").read_text().splitlines()]
+    assert [line["episode"] for line in lines] == [0, 1]
+    config = json.loads((out / "config.json").read_text())
+    assert config["threads"] == 1
+    assert set(config["hashes"]) == {"weights", "dataset", "accelerator"}
+    for line in lines:
+        assert line["schema"] == 1
+        assert [step["space"] for step in line["steps"]] == ["one", "two"]
+        assert all(step["kept"] for step in line["steps"])
+        assert line["search_macs_total"] >= line["search_macs"] > 0
+    assert any(line["best"] for line in lines)
+
+
+def test_the_onnx_file_runs_without_this_package(finished):
+    """Only onnxruntime and numpy: the reported classes on the sample images."""
+    out, _ = finished
+    script = (
+        "import sys, numpy as np, onnxruntime\n"
+        "sample = np.load(sys.argv[1] + '/sample.npz')\n"
+        "session = onnxruntime.InferenceSession(sys.argv[1] + '/model.onnx')\n"
+        "logits = session.run(None, {'images': sample['images']})[0]\n"
+        "assert (logits.argmax(1) == sample['predicted']).all()\n"
+        "assert not {'torch', 'prune_gym'} & set(sys.modules)\n"
+        "print((sample['predicted'] == sample['labels']).mean())\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(out / "best")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_saved_network_is_the_reported_one(finished):
+    out, _ = finished
+    report = json.loads((out / "best" / "report.json").read_text())
+    network, _ = load_network(out / "best")
+    size = sum(p.numel() for p in network.module.parameters())
+    assert size == report["costs"]["final"]["params"]
+    sample = np.load(out / "best" / "sample.npz")
+    from prune_gym.export import Normalized
+
+    with torch.no_grad():
+        logits = Normalized(network.module.eval())(torch.from_numpy(sample["images"]))
+    assert (logits.argmax(1).numpy() == sample["predicted"]).all()
+    program = torch.export.load(out / "best" / "model.pt2")
+    again = program.module()(torch.from_numpy(sample["images"]))
+    assert torch.allclose(again, logits, atol=1e-4)
+
+
+def test_evaluate_and_export_read_the_run_again(finished, train_arguments, capsys):
+    out, _ = finished
+    assert main(["evaluate", str(out), "--threads", "1"]) == 0
+    assert "whole validation split" in capsys.readouterr().out
+    assert main(["evaluate", str(out), "--policy", "--split", "test", "--threads", "1"]) == 0
+    assert "whole test split" in capsys.readouterr().out
+    assert main(["export", str(out), "--quiet"]) == 0
+
+
+def test_same_seed_same_run(train_arguments, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert main(train_arguments(one)) == 0
+    assert main(train_arguments(two)) == 0
+    for name in ("best/weights.safetensors", "policy/policy.safetensors"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+    timing = {"wall_seconds", "device_seconds"}
+    lines = [(run / "episodes.jsonl").read_text().splitlines() for run in (one, two)]
+    for a, b in zip(*lines, strict=True):
+        left, right = json.loads(a), json.loads(b)
+        assert all(left[key] == right[key] for key in left.keys() - timing)
+
+
+@pytest.mark.parametrize("agent", ["random", "uniform", "l1"])
+def test_controls_run(train_arguments, tmp_path, agent):
+    command = [word for word in train_arguments(tmp_path / agent, "--agent", agent)]
+    while "--set" in command:
+        index = command.index("--set")
+        del command[index : index + 2]
+    assert main([*command, "--set", "keep=0.5"]) == 0
+    assert (tmp_path / agent / "best" / "model.onnx").is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--agent", "l3pf"], "Unknown agent 'l3pf'"),
+        (["--set", "candidate=2"], "Unknown hyperparameter 'candidate'. Did you mean"),
+        (["--set", "candidates=1"], "candidates=1"),
+        (["--set", "candidates"], "is not NAME=VALUE"),
+        (["--env", "tolerence=2"], "Unknown environment argument 'tolerence'. Did you mean"),
+        (["--objective", "speed"], "Unknown objective 'speed'"),
+        (["--dataset", "shpes"], "Unknown data set 'shpes'"),
+        (["--dataset", "imagefolder:/nowhere"], "nowhere"),
+        (["--env", "network=resnet21"], "Unknown network 'resnet21'"),
+        (["--weights", "/nowhere.safetensors"], "no weights file"),
+        (["--env", "network=resnet20"], "prune-gym pretrain --network resnet20"),
+        (["--episodes", "0"], "episodes=0"),
+        (["--final-epochs", "-1"], "final-epochs"),
+        (["--device", "abacus"], "device 'abacus'"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_written(
+    train_arguments, tmp_path, capsys, change, message
+):
+    out = tmp_path / "out"
+    assert main(train_arguments(out, *change)) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_an_unknown_id_is_refused(capsys, tmp_path):
+    assert main(["train", "PruneResNet21-v0", "--out", str(tmp_path / "x")]) == 2
+    assert "Did you mean 'PruneResNet20-v0'" in capsys.readouterr().err
+
+
+def test_damaged_weights_are_refused(train_arguments, tmp_path, capsys):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"not safetensors")
+    assert main(train_arguments(tmp_path / "x", "--weights", str(path))) == 2
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_a_folder_with_something_in_it_is_left_alone(train_arguments, tmp_path, capsys):
+    precious = tmp_path / "out" / "precious.txt"
+    precious.parent.mkdir()
+    precious.write_text("mine")
+    assert main(train_arguments(precious.parent)) == 2
+    assert "not empty" in capsys.readouterr().err
+    assert main(train_arguments(precious.parent, "--overwrite")) == 2
+    assert "holds no run" in capsys.readouterr().err
+    assert precious.read_text() == "mine"
+
+
+def test_ctrl_c_leaves_a_usable_run(workplace, tmp_path):
+    """An interrupt behind the first episode: the best network is there and can be exported."""
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "prune_gym.cli", *_command(workplace, out)]
+    command[command.index("--episodes") + 1] = "100000"
+    environment = os.environ | {"PRUNE_GYM_HOME": str(workplace / "home")}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (out / "best" / "network.json").is_file():
+        assert time.monotonic() < deadline, "no episode ended"
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "prune-gym export" in errors
+    for line in (out / "episodes.jsonl").read_text().splitlines():
+        json.loads(line)
+    export = [sys.executable, "-m", "prune_gym.cli", "export", str(out), "--quiet"]
+    result = subprocess.run(export, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert {path.name for path in (out / "best").iterdir()} == FILES
