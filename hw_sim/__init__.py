@@ -12,7 +12,7 @@ from hw_sim.cost import LayerCost, NetworkCost
 from hw_sim.layer import ConvLayer
 from hw_sim.mapping import Mapping
 from hw_sim.model import clear_memo, evaluate, evaluate_network, search
-from hw_sim.search_kernel import OBJECTIVES
+from hw_sim.row_stationary import OBJECTIVES
 
 __all__ = [
     "OBJECTIVES",

@@ -9,7 +9,7 @@ from hw_sim.accelerator import Accelerator
 from hw_sim.cost import LayerCost, NetworkCost
 from hw_sim.layer import ConvLayer
 from hw_sim.mapping import Mapping
-from hw_sim.search_kernel import OBJECTIVES
+from hw_sim.row_stationary import OBJECTIVES
 
 
 def search(layer: ConvLayer, accelerator: Accelerator, objective: str = "latency") -> LayerCost:

@@ -1,179 +1,31 @@
-"""What a row-stationary mapping costs: counts in closed form, cycles pass by pass.
+"""The row-stationary model, compiled: counts in closed form, cycles by pass, exhaustive search.
 
 The dataflow and its symbols are those of Chen et al. (JSSC 52(1), 2017). A *pass* computes ``n``
 images, ``p * t`` filters, ``q * r`` channels and ``e`` output rows. Everything is an int64; the
 kernels release the GIL and hold no state, so that results do not depend on threads or order.
+
+The search space holds, for every number of blocks along an axis, the smallest block that gives it:
+a larger one with as many blocks costs no less (docs/hw_sim.md, "What the search skips"). One total
+order picks the optimum: objective, cycles, DRAM words, buffer words, e, n, m, p, q, r, t, order.
+
+All kernels live in this one file because Numba's disk cache looks at a kernel's own file alone.
 """
 
-from functools import lru_cache
-from math import lcm
-from typing import NamedTuple
+from collections.abc import Iterator
 
 from numba import njit
 
-from hw_sim.accelerator import Accelerator
 from hw_sim.layer import ZEROS_SCALE, Shape
+from hw_sim.machine import Counts, Cycles, Machine, Tiles
 
+OBJECTIVES = ("latency", "energy", "edp")
+"""Known objectives; the kernels see their index."""
 
-class Machine(NamedTuple):
-    """An accelerator as the kernels see it: integers alone, ports as time per word.
+_LARGE = 1 << 62
+_HALF = 2**31 - 1
 
-    Attributes:
-        A: Rows of PEs.
-        B: Columns of PEs.
-        ifmap_pad: Words of ifmap in a PE.
-        filter_pad: Words of filter in a PE.
-        psum_pad: Psums in a PE.
-        banks: Banks of the buffer.
-        bank_words: Words of a bank.
-        filter_words: Words of the filter buffer.
-        ticks: Ticks of a cycle: the least that makes every port's time per word whole.
-        ifmap_ticks: Ticks per ifmap word.
-        filter_ticks: Ticks per filter word.
-        psum_ticks: Ticks per psum (read and written at the same time).
-        dram_words: DRAM words per cycle; 0 where it never waits.
-        fill: 1 where the first load and the last store count.
-        overlap: 1 where filters load behind the pass before.
-        overhead: Cycles lost per pass.
-        mac_fj: Energy of a MAC; the others are named alike.
-    """
-
-    A: int
-    B: int
-    ifmap_pad: int
-    filter_pad: int
-    psum_pad: int
-    banks: int
-    bank_words: int
-    filter_words: int
-    ticks: int
-    ifmap_ticks: int
-    filter_ticks: int
-    psum_ticks: int
-    dram_words: int
-    fill: int
-    overlap: int
-    overhead: int
-    mac_fj: int
-    rf_ifmap_fj: int
-    rf_filter_fj: int
-    rf_psum_fj: int
-    noc_fj: int
-    buffer_fj: int
-    dram_fj: int
-    static_uw: int
-    mhz: int
-
-
-class Tiles(NamedTuple):
-    """A mapping of one shape, with what follows from it.
-
-    Attributes:
-        e: Output rows of a pass, and so on for ``n``, ``m``, ``p``, ``q``, ``r``, ``t``.
-        order: Index of the DRAM order: 0 is NEM, 1 is MNE.
-        k: Groups of a pass.
-        tm: PE sets that share the filters of one group.
-        folds: Parts into which a kernel taller than the array is cut.
-        nN: Blocks of images; likewise ``nE``, ``nC``, ``nM``, ``nG``.
-        nH: Times that the buffer's psums are exchanged for other filters'.
-    """
-
-    e: int
-    n: int
-    m: int
-    p: int
-    q: int
-    r: int
-    t: int
-    order: int
-    k: int
-    tm: int
-    folds: int
-    nN: int
-    nE: int
-    nC: int
-    nM: int
-    nG: int
-    nH: int
-
-
-class Counts(NamedTuple):
-    """Accesses of a mapping, in words (MACs: operations), summed over the layer.
-
-    Attributes:
-        macs: MACs performed: those on zero ifmap values are gated.
-        rf_ifmap: Accesses to the PEs' ifmap words, writes included; likewise filter and psum.
-        noc_ifmap: Ifmap words delivered to PEs; likewise filters.
-        noc_psum: Hops of psums from PE to PE.
-        buffer_ifmap: Ifmap words that the buffer sends to the array.
-        buffer_psum: Psums read plus psums written.
-        dram_ifmap: Ifmap words fetched; likewise filters.
-        dram_psum: Ofmap words stored.
-    """
-
-    macs: int
-    rf_ifmap: int
-    rf_filter: int
-    rf_psum: int
-    noc_ifmap: int
-    noc_filter: int
-    noc_psum: int
-    buffer_ifmap: int
-    buffer_psum: int
-    dram_ifmap: int
-    dram_filter: int
-    dram_psum: int
-
-
-class Cycles(NamedTuple):
-    """Time of a mapping, in cycles.
-
-    Attributes:
-        total: The layer's latency.
-        compute: What the PEs alone would take; likewise the ports and DRAM.
-    """
-
-    total: int
-    compute: int
-    psum: int
-    ifmap: int
-    filter: int
-    dram: int
-
-
-@lru_cache(maxsize=256)
-def machine(accelerator: Accelerator) -> Machine:
-    """The integers of an accelerator that the kernels read."""
-    a = accelerator
-    ifmap, psum = a.ifmap_port_words_per_cycle, a.psum_port_words_per_cycle
-    ticks = lcm(ifmap, psum, a.filter_port_words_per_cycle)
-    return Machine(
-        A=a.array_rows,
-        B=a.array_columns,
-        ifmap_pad=a.ifmap_pad_words,
-        filter_pad=a.filter_pad_words,
-        psum_pad=a.psum_pad_words,
-        banks=a.buffer_banks,
-        bank_words=8 * a.buffer_bank_bytes // a.word_bits,
-        filter_words=8 * a.filter_buffer_bytes // a.word_bits,
-        ticks=ticks,
-        ifmap_ticks=ticks // ifmap,
-        filter_ticks=ticks // a.filter_port_words_per_cycle,
-        psum_ticks=ticks // psum,
-        dram_words=a.dram_words_per_cycle or 0,
-        fill=int(a.fill_and_drain),
-        overlap=int(a.filter_load_overlaps),
-        overhead=a.pass_overhead_cycles,
-        mac_fj=a.mac_fj,
-        rf_ifmap_fj=a.rf_ifmap_fj,
-        rf_filter_fj=a.rf_filter_fj,
-        rf_psum_fj=a.rf_psum_fj,
-        noc_fj=a.noc_fj,
-        buffer_fj=a.buffer_fj,
-        dram_fj=a.dram_fj,
-        static_uw=a.static_power_uw,
-        mhz=a.clock_mhz,
-    )
+Score = tuple[int, int]
+Key = tuple[int, int, int, int, int, int, int, int, int, int, int, int, int]
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -223,8 +75,9 @@ def count(s: Shape, h: Machine, x: Tiles) -> Counts:
     performed = macs - macs * s.zeros // ZEROS_SCALE
     # Rows that a pass reads, summed over row blocks and folds.
     rows_read = x.folds * (s.E - x.nE) * s.U + x.nE * s.R
-    # Rows fetched from DRAM: neighbouring blocks share R - U rows, and each fetches them.
-    rows_fetched = s.rows + (x.nE - 1) * (s.R - s.U)
+    # Rows fetched from DRAM: neighbouring blocks share R - U rows, and each fetches them. Rows that
+    # a stride beyond the kernel skips are fetched with the block above them.
+    rows_fetched = s.rows + (x.nE - 1) * max(s.R - s.U, 0)
     # The multicast tags are set once per layer, so the sets of a last, partly filled block listen.
     noc_ifmap = channels * width * s.R * s.E * x.nM * x.tm
     noc_filter = weights * x.nN * s.E
@@ -348,3 +201,196 @@ def fill_and_drain(s: Shape, h: Machine, x: Tiles) -> int:
     if h.dram_words:
         cycles += ceil_div(ifmap + filters, h.dram_words) + ceil_div(psums, h.dram_words)
     return cycles
+
+
+@njit(cache=True, nogil=True)
+def next_size(total: int, size: int) -> int:
+    """The smallest block that cuts ``total`` into fewer blocks than ``size`` does.
+
+    Returns:
+        That size, or ``total + 1`` where ``size`` gives one block already.
+    """
+    blocks = ceil_div(total, size)
+    return total + 1 if blocks == 1 else ceil_div(total, blocks - 1)
+
+
+@njit(cache=True, nogil=True)
+def wide_product(a: int, b: int) -> tuple[int, int]:
+    """``a * b`` for ``0 <= a, b < 2**62`` as two digits to the base 2**62, high one first."""
+    a1, a0, b1, b0 = a >> 31, a & _HALF, b >> 31, b & _HALF
+    middle = a1 * b0 + a0 * b1
+    low = a0 * b0 + ((middle & _HALF) << 31)
+    return a1 * b1 + (middle >> 31) + (low >> 62), low & (_LARGE - 1)
+
+
+@njit(cache=True, nogil=True)
+def score(objective: int, cycles: int, energy_fj: int) -> tuple[int, int]:
+    """What is minimised, as two digits (see :func:`wide_product`)."""
+    if objective == 0:
+        return 0, cycles
+    if objective == 1:
+        return 0, energy_fj
+    return wide_product(energy_fj, cycles)
+
+
+@njit(cache=True, nogil=True)
+def sets_of(s: Shape, h: Machine, e: int) -> int:
+    """PE sets that the array holds at once: R rows by ``e`` columns each, folded where too large.
+
+    A set wider than the array is cut into strips that lie on top of each other; a kernel taller
+    than the array is worked on in ``ceil(R / A)`` turns.
+    """
+    vertical = h.A // ceil_div(s.R, ceil_div(s.R, h.A))
+    return vertical * (h.B // e) if e <= h.B else vertical // ceil_div(e, h.B)
+
+
+@njit(cache=True, nogil=True)
+def ifmap_banks(s: Shape, h: Machine, n: int, e: int, channels: int) -> int:
+    """Banks that the ifmaps of a pass occupy; ``channels`` counts those of all its groups."""
+    rows = (e - 1) * s.U + s.R
+    return ceil_div(n * channels * rows * ((s.F - 1) * s.U + s.S), h.bank_words)
+
+
+@njit(cache=True, nogil=True)
+def filters_held(s: Shape, h: Machine, n: int, e: int, banks: int) -> int:
+    """Filters (of all groups of a pass) whose psums fit in ``banks``."""
+    return banks * h.bank_words // (n * e * s.F)
+
+
+@njit(cache=True, nogil=True)
+def choose_m(s: Shape, h: Machine, x: Tiles, order: int) -> int:
+    """The most filters, in blocks of ``p * t``, that the buffers hold; 0 where not one block fits.
+
+    Where a larger ``m`` changes nothing the smallest is returned, as the tie-break wants it.
+    """
+    banks = h.banks - ifmap_banks(s, h, x.n, x.e, x.k * min(x.q * x.r, s.C))
+    if banks <= 0:
+        return 0
+    step = x.p * x.t
+    held = filters_held(s, h, x.n, x.e, banks)
+    if x.k > 1:
+        return step if x.k * s.M <= held else 0
+    if order == 1:
+        held = min(held, h.filter_words // (s.C * s.R * s.S))
+    if held < min(step, s.M):
+        return 0
+    if order == 0 and x.nC == 1:
+        return step
+    blocks = x.nM if held >= s.M else held // step
+    return ceil_div(x.nM, ceil_div(x.nM, blocks)) * step
+
+
+@njit(cache=True, nogil=True)
+def at_least(s: Shape, h: Machine, x: Tiles, c: Counts) -> int:
+    """Cycles below which a mapping cannot go: each resource on its own, never waiting."""
+    compute = s.N * x.nG * x.nE * s.F * s.S * x.folds
+    compute *= ceil_div(s.M, x.tm) * ceil_div(s.C, x.r)
+    filters = s.G * s.M * s.C * s.R * s.S * x.nN * x.nE * h.filter_ticks
+    words = max(c.buffer_psum // 2 * h.psum_ticks, c.buffer_ifmap * h.ifmap_ticks, filters)
+    return max(compute, ceil_div(words, h.ticks))
+
+
+@njit(cache=True, nogil=True)
+def consider(s: Shape, h: Machine, objective: int, x: Tiles, best: Key) -> Key:
+    """The better of ``best`` and the mapping ``x``; cycles are counted only where it can win."""
+    c = count(s, h, x)
+    energy = dynamic_fj(h, c)
+    least = at_least(s, h, x, c)
+    high, low = score(objective, least, energy + static_fj(h, least))
+    if (high, low) > (best[0], best[1]):
+        return best
+    cycles = schedule(s, h, x).total
+    high, low = score(objective, cycles, energy + static_fj(h, cycles))
+    buffer = c.buffer_ifmap + c.buffer_psum
+    words = dram_words(c)
+    key = (high, low, cycles, words, buffer, x.e, x.n, x.m, x.p, x.q, x.r, x.t, x.order)
+    return key if key < best else best
+
+
+@njit(cache=True, nogil=True)
+def bound_of_sets(s: Shape, h: Machine, objective: int, e: int, r: int, tm: int, k: int) -> Score:
+    """What no mapping with these rows and PE sets can beat.
+
+    Every count and every bound on the cycles grows with the numbers of blocks; the largest p and q
+    that a PE holds, all images in one pass and all psums in the buffer give the least of each.
+    From DRAM, either the filters come once per row block (NEM), or the ifmaps once per exchange of
+    the filters that the filter buffer keeps (MNE).
+    """
+    q = max(min(ceil_div(s.C, r), h.ifmap_pad // s.S), 1)
+    p = max(min(ceil_div(s.M, tm), h.psum_pad, h.filter_pad // s.S), 1)
+    x = tiles(s, h, e, s.N, s.M, p, q, r, k * tm, 0)
+    c = count(s, h, x)
+    refetched = c.dram_filter - s.G * s.M * s.C * s.R * s.S
+    kept = h.filter_words // (s.C * s.R * s.S)
+    saved = max(refetched - c.dram_ifmap * (ceil_div(s.M, kept) - 1), 0) if kept else 0
+    energy = dynamic_fj(h, c) - saved * h.dram_fj
+    cycles = at_least(s, h, x, c)
+    return score(objective, cycles, energy + static_fj(h, cycles))
+
+
+@njit(cache=True, nogil=True)
+def _try_sets(s: Shape, h: Machine, o: int, e: int, r: int, tm: int, k: int, best: Key) -> Key:
+    """All p, q, n and DRAM orders for given rows and PE sets."""
+    per_set_m, per_set_c = ceil_div(s.M, tm), ceil_div(s.C, r)
+    q = 1
+    while q <= per_set_c and q * s.S <= h.ifmap_pad:
+        p = 1 if k == 1 else per_set_m
+        while p <= min(per_set_m, h.psum_pad) and p * q * s.S <= h.filter_pad:
+            n = 1
+            while n <= s.N:
+                for order in range(2):
+                    x = tiles(s, h, e, n, 1, p, q, r, k * tm, order)
+                    # Keeping filters cannot help where they are fetched once anyway.
+                    if order == 1 and (x.nN * x.nE == 1 or filters_stay(s, h, x, 0)):
+                        continue
+                    m = choose_m(s, h, x, order)
+                    if m:
+                        x = tiles(s, h, e, n, m, p, q, r, k * tm, order)
+                        best = consider(s, h, o, x, best)
+                n = next_size(s.N, n)
+            p = next_size(per_set_m, p)
+        q = next_size(per_set_c, q)
+    return best
+
+
+@njit(cache=True, nogil=True)
+def sets_in_use(s: Shape, h: Machine) -> Iterator[tuple[int, int, int, int]]:
+    """All (e, r, filter sets of a group, groups of a pass) that the array holds."""
+    e = 1
+    while e <= s.E:
+        sets = sets_of(s, h, e)
+        r = 1
+        while r <= min(sets, s.C):
+            tm = 1
+            while tm <= min(sets // r, s.M):
+                k = 1
+                while k * tm * r <= sets and k <= s.G:
+                    yield e, r, tm, k
+                    k = next_size(s.G, k)
+                tm = next_size(s.M, tm)
+            r = next_size(s.C, r)
+        e = next_size(s.E, e)
+
+
+@njit(cache=True, nogil=True)
+def search_shape(s: Shape, h: Machine, objective: int) -> Key:
+    """The optimal mapping of one shape.
+
+    The PE sets with the lowest bound go first; then the others, where their bound leaves a chance.
+
+    Returns:
+        (objective high, objective low, cycles, DRAM words, buffer words, e, n, m, p, q, r, t,
+        order); ``cycles`` is 2**62 where no mapping fits.
+    """
+    none = _LARGE
+    best = (none, none, none, none, none, none, none, none, none, none, none, none, none)
+    lowest, first = (none, none), (1, 1, 1, 1)
+    for e, r, tm, k in sets_in_use(s, h):
+        bound = bound_of_sets(s, h, objective, e, r, tm, k)
+        if bound < lowest:
+            lowest, first = bound, (e, r, tm, k)
+    best = _try_sets(s, h, objective, first[0], first[1], first[2], first[3], best)
+    for e, r, tm, k in sets_in_use(s, h):
+        if bound_of_sets(s, h, objective, e, r, tm, k) <= (best[0], best[1]):
+            best = _try_sets(s, h, objective, e, r, tm, k, best)
+    return best

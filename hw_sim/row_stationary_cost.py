@@ -5,9 +5,18 @@ from typing import NamedTuple
 from hw_sim.accelerator import Accelerator
 from hw_sim.cost import BOUNDS, LayerCost, Table
 from hw_sim.layer import ZEROS_SCALE, ConvLayer, Shape
+from hw_sim.machine import Machine, Tiles, machine
 from hw_sim.mapping import DRAM_ORDERS, Mapping
-from hw_sim.row_stationary import Machine, Tiles, count, machine, schedule, static_fj, tiles
-from hw_sim.search_kernel import OBJECTIVES, ifmap_banks, search_shape, sets_of
+from hw_sim.row_stationary import (
+    OBJECTIVES,
+    count,
+    ifmap_banks,
+    schedule,
+    search_shape,
+    sets_of,
+    static_fj,
+    tiles,
+)
 
 _LARGEST = 2**62
 """Results must stay below it: int64 with one bit to spare for sums."""

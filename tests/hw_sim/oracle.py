@@ -107,9 +107,11 @@ def _filters_fit(layer: ConvLayer, accelerator: Accelerator, mapping: Mapping, o
 
 
 def _fetched(layer: ConvLayer, one: Pass) -> int:
-    """Words of the ifmap tile in DRAM: no padding at the map's own edges."""
+    """Words of the ifmap tile in DRAM: no padding at the map's own edges, no gap to the next."""
     first = one.rows.start * layer.stride - layer.padding
     last = (one.rows.stop - 1) * layer.stride + layer.kernel[0] - 1 - layer.padding
+    if one.rows.stop < layer.out_height:
+        last = max(last, one.rows.stop * layer.stride - layer.padding - 1)
     if one.rows.start == 0:
         first = max(first, 0)
     if one.rows.stop == layer.out_height:
@@ -128,9 +130,15 @@ def _work(
     m, c, k = len(one.filters), len(one.channels), len(one.kernel_rows)
     macs = set(
         product(
-            one.groups, one.images, one.filters, one.channels,
-            one.rows, range(f), one.kernel_rows, range(s),
-        )  # fmt: skip
+            one.groups,
+            one.images,
+            one.filters,
+            one.channels,
+            one.rows,
+            range(f),
+            one.kernel_rows,
+            range(s),
+        )
     )
     trace.repeated_macs += len(macs & trace.macs)
     trace.macs |= macs
