@@ -6,7 +6,7 @@ draw the same bytes. All of it is this project's choice; the ranges below set th
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 SIZE = 32  # pixels
 # The layers of an image from back to front: background, clutter, the object, more clutter.
@@ -123,7 +123,7 @@ def draw_layer(
         cos, sin = -cos, -sin
     xx, xy = cos / (radius * aspect), sin / (radius * aspect)
     yx, yy = -sin * aspect / radius, cos * aspect / radius
-    contrast = uniform(seed, image, slot + 6, 0.2, 0.6)
+    contrast = uniform(seed, image, slot + 6, 0.15, 0.55)
     colour, other = np.empty(3), np.empty(3)
     for c in range(3):
         colour[c] = uniform(seed, image, slot + 7 + c, -1.0, 1.0)
@@ -173,7 +173,7 @@ def develop(canvas: np.ndarray, seed: int, image: int, out: np.ndarray) -> None:
                 out[c, row, column] = int(min(max(value, 0.0), 1.0) * 255.0 + 0.5)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, nogil=True)
 def draw(seed: int, first: int, out: np.ndarray) -> None:
     """Draw images ``first``, ``first + 1``, ... of a seed; image i is of class i mod 10.
 
@@ -182,7 +182,7 @@ def draw(seed: int, first: int, out: np.ndarray) -> None:
         first: Index of the first image.
         out: uint8, (N, 3, SIZE, SIZE); filled.
     """
-    for n in prange(out.shape[0]):
+    for n in range(out.shape[0]):
         image = first + n
         canvas, base = np.zeros((3, SIZE, SIZE)), np.empty(3)
         for c in range(3):

@@ -6,6 +6,7 @@ parts of it, in uneven light and with noise. The ranges (in ``_draw``) are this 
 made so that a ResNet-20 does not reach the ceiling.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from prune_gym.files import sha256
 
 SIZES = (20_000, 2_500, 5_000)  # training, validation, test
 SIZE = 32
+CHUNK = 500  # images that a thread draws at a time
 CLASSES = (  # in the order of the kinds of ``_draw.inside``
     "disk",
     "ring",
@@ -57,4 +59,12 @@ def _draw(name: str, key: str, stem: str, seed: int) -> Dataset:
 
     labels = np.arange(sum(SIZES), dtype=np.int64) % len(CLASSES)
     contents = store.Contents(labels, SIZES, CLASSES, SIZE)
-    return store.write(name, key, stem, contents, lambda pixels: draw(seed, 0, pixels))
+
+    def fill(pixels: np.ndarray) -> None:
+        # Plain threads (the kernel lets go of Python's lock) rather than Numba's own: those do not
+        # survive a fork, and environments are run in forked processes.
+        with ThreadPoolExecutor() as pool:
+            starts = range(0, len(pixels), CHUNK)
+            list(pool.map(lambda k: draw(seed, k, pixels[k : k + CHUNK]), starts))
+
+    return store.write(name, key, stem, contents, fill)
