@@ -33,7 +33,8 @@ class ChannelPad(nn.Module):
         source = torch.full((out_channels,), -1)
         first = (out_channels - in_channels) // 2
         source[first : first + in_channels] = torch.arange(in_channels)
-        self.register_buffer("source", source)
+        # Structure, not weights: surgery makes it again from the kept channels.
+        self.register_buffer("source", source, persistent=False)
 
     @property
     def out_channels(self) -> int:
