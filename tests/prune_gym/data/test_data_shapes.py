@@ -9,7 +9,7 @@ from prune_gym.data._draw import KINDS, draw, inside
 from prune_gym.errors import DataError
 
 FINGERPRINT = "1ca85f1f6439dcbd73f1cb52784291af1b247ef817011d7e9a6c380ae9f13189"
-FIRST_100 = "13f2dbf2f1274ba2fbe1e18744e5e8064155c476711eed39af88b8833722941d"
+FIRST_100 = "ffb79519560c8949cc7e83e0efbb5ff597c454bdc80b7cf352d03790d5c24156"
 
 
 def drawn(number=40, seed=0, first=0):
