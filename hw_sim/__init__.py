@@ -10,7 +10,7 @@ Example:
 from hw_sim.accelerator import Accelerator, presets
 from hw_sim.cost import LayerCost, NetworkCost
 from hw_sim.layer import ConvLayer
-from hw_sim.mapping import Mapping
+from hw_sim.mapping import Mapping, SystolicMapping
 from hw_sim.model import clear_memo, evaluate, evaluate_network, search
 from hw_sim.row_stationary import OBJECTIVES
 
@@ -21,6 +21,7 @@ __all__ = [
     "LayerCost",
     "Mapping",
     "NetworkCost",
+    "SystolicMapping",
     "clear_memo",
     "evaluate",
     "evaluate_network",

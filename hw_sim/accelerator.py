@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-DATAFLOWS = ("row_stationary",)
-"""Known dataflows."""
+DATAFLOWS = ("row_stationary", "systolic", "broadcast")
+"""Known dataflows; the last two are weight stationary."""
 
 UNLIMITED = "unlimited"
 """What ``dram_words_per_cycle`` says where DRAM never waits."""
@@ -28,12 +28,14 @@ class Accelerator:
 
     Args:
         name: What reports call it.
-        dataflow: ``"row_stationary"``.
+        dataflow: ``"row_stationary"``, ``"systolic"`` (weights stay, operands march through the
+            array) or ``"broadcast"`` (weights stay, operands reach all PEs at once).
         array_rows: Rows of PEs.
         array_columns: Columns of PEs.
         clock_mhz: Clock.
         word_bits: Bits of a word; all operands are as wide.
-        ifmap_pad_words: Words of ifmap that a PE holds.
+        ifmap_pad_words: Words of ifmap that a PE holds; like the other pads, a limit of
+            row-stationary mappings alone (a weight-stationary PE works on one word of each).
         filter_pad_words: Words of filter that a PE holds.
         psum_pad_words: Partial sums that a PE holds.
         buffer_banks: Banks of the buffer; each holds either ifmaps or psums.

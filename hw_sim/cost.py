@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from hw_sim.accelerator import Accelerator
 from hw_sim.layer import ConvLayer
-from hw_sim.mapping import Mapping
+from hw_sim.mapping import Mapping, SystolicMapping
 
 LEVELS = ("mac", "rf", "noc", "buffer", "dram", "static")
 """Levels of the energy, from the ALU outwards, and the time-proportional part."""
@@ -36,7 +36,7 @@ class LayerCost:
 
     layer: ConvLayer
     accelerator: Accelerator
-    mapping: Mapping
+    mapping: Mapping | SystolicMapping
     cycles: int
     compute_cycles: int
     bound: str
@@ -147,3 +147,27 @@ class NetworkCost:
     def utilization(self) -> float:
         """MACs done over MACs that all PEs could do in ``cycles``, in [0, 1]."""
         return self.macs / (self.cycles * self.accelerator.pes)
+
+
+def energy_table(counts: Table, accelerator: Accelerator, cycles: int) -> Table:
+    """Energy of counted accesses, and of the time they take, by level and operand.
+
+    Args:
+        counts: Accesses by level and operand, in words.
+        accelerator: Whose coefficients are used.
+        cycles: Latency, for the time-proportional part: 1 uW for 1 us is 1000 fJ.
+
+    Returns:
+        Energy in fJ.
+    """
+    a = accelerator
+    rf = {"ifmap": a.rf_ifmap_fj, "filter": a.rf_filter_fj, "psum": a.rf_psum_fj}
+    per = {"mac": a.mac_fj, "noc": a.noc_fj, "buffer": a.buffer_fj, "dram": a.dram_fj}
+    table = {
+        level: {
+            name: words * (rf[name] if level == "rf" else per[level]) for name, words in row.items()
+        }
+        for level, row in counts.items()
+    }
+    table["static"] = {"static": cycles * a.static_power_uw * 1000 // a.clock_mhz}
+    return table

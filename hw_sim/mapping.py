@@ -29,3 +29,19 @@ class Mapping(NamedTuple):
     r: int
     t: int
     dram_order: str = DRAM_ORDERS[0]
+
+
+class SystolicMapping(NamedTuple):
+    """A weight-stationary mapping: a block of the filter matrix stays while pixels stream past it.
+
+    Attributes:
+        rows: PE rows in use: terms of the dot products that a pass adds up.
+        columns: PE columns in use: filters of a pass.
+        n: Images whose pixels the buffer holds at a time.
+        e: Output rows whose pixels the buffer holds at a time.
+    """
+
+    rows: int
+    columns: int
+    n: int
+    e: int

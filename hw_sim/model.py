@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 
-from hw_sim import row_stationary_cost
+from hw_sim import row_stationary_cost, weight_stationary
 from hw_sim.accelerator import Accelerator
 from hw_sim.cost import LayerCost, NetworkCost
 from hw_sim.layer import ConvLayer
-from hw_sim.mapping import Mapping
+from hw_sim.mapping import Mapping, SystolicMapping
 from hw_sim.row_stationary import OBJECTIVES
 
 
@@ -35,18 +35,21 @@ def search(layer: ConvLayer, accelerator: Accelerator, objective: str = "latency
     return replace(cost, layer=layer)
 
 
-def evaluate(layer: ConvLayer, accelerator: Accelerator, mapping: Mapping) -> LayerCost:
+def evaluate(
+    layer: ConvLayer, accelerator: Accelerator, mapping: Mapping | SystolicMapping
+) -> LayerCost:
     """Cost a layer under a given mapping.
 
     Args:
         layer: The layer.
         accelerator: The accelerator.
-        mapping: The mapping.
+        mapping: A :class:`Mapping` for a row-stationary array, else a :class:`SystolicMapping`.
 
     Raises:
         ValueError: The mapping is infeasible (the constraint is named), or counts beyond int64.
+        TypeError: The mapping is of the other dataflow.
     """
-    return row_stationary_cost.evaluate(layer, accelerator, mapping)
+    return _evaluate(layer, accelerator, mapping)
 
 
 def evaluate_network(
@@ -73,4 +76,21 @@ def clear_memo() -> None:
 
 @lru_cache(maxsize=1 << 16)
 def _search(layer: ConvLayer, accelerator: Accelerator, objective: str) -> LayerCost:
-    return row_stationary_cost.search(layer, accelerator, objective)
+    if accelerator.dataflow == "row_stationary":
+        return row_stationary_cost.search(layer, accelerator, objective)
+    return weight_stationary.search(layer, accelerator, objective)
+
+
+def _evaluate(
+    layer: ConvLayer, accelerator: Accelerator, mapping: Mapping | SystolicMapping
+) -> LayerCost:
+    row_stationary = accelerator.dataflow == "row_stationary"
+    expected = Mapping if row_stationary else SystolicMapping
+    if isinstance(mapping, Mapping) and row_stationary:
+        return row_stationary_cost.evaluate(layer, accelerator, mapping)
+    if isinstance(mapping, SystolicMapping) and not row_stationary:
+        return weight_stationary.evaluate(layer, accelerator, mapping)
+    raise TypeError(
+        f"Accelerator {accelerator.name!r} ({accelerator.dataflow}) takes a {expected.__name__}, "
+        f"not {mapping!r}."
+    )

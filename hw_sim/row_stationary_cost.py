@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from hw_sim.accelerator import Accelerator
-from hw_sim.cost import BOUNDS, LayerCost, Table
+from hw_sim.cost import BOUNDS, LayerCost, Table, energy_table
 from hw_sim.layer import ZEROS_SCALE, ConvLayer, Shape
 from hw_sim.machine import Machine, Tiles, machine
 from hw_sim.mapping import DRAM_ORDERS, Mapping
@@ -14,7 +14,6 @@ from hw_sim.row_stationary import (
     schedule,
     search_shape,
     sets_of,
-    static_fj,
     tiles,
 )
 
@@ -146,13 +145,7 @@ def _cost(layer: ConvLayer, accelerator: Accelerator, mapping: Mapping, x: Tiles
         "buffer": {"ifmap": c.buffer_ifmap, "psum": c.buffer_psum},
         "dram": {"ifmap": c.dram_ifmap, "filter": c.dram_filter, "psum": c.dram_psum},
     }
-    rf = {"ifmap": a.rf_ifmap_fj, "filter": a.rf_filter_fj, "psum": a.rf_psum_fj}
-    per = {"mac": a.mac_fj, "noc": a.noc_fj, "buffer": a.buffer_fj, "dram": a.dram_fj}
-    energy: Table = {
-        level: {name: words * (rf[name] if level == "rf" else per[level]) for name, words in row}
-        for level, row in ((level, row.items()) for level, row in counts.items())
-    }
-    energy["static"] = {"static": static_fj(h, time.total)}
+    energy = energy_table(counts, a, time.total)
     work = (time.compute, time.psum, time.ifmap, time.filter, time.dram)
     fold_rows = -(-s.R // x.folds)
     return LayerCost(

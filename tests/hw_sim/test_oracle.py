@@ -104,6 +104,8 @@ def rank(cost: LayerCost, objective: str) -> tuple:
     accelerators(smallest=3),
 )
 def test_search_finds_the_best_of_all_mappings(layer: ConvLayer, accelerator: Accelerator) -> None:
+    # Where the outputs see padding alone nothing is fetched, and m stops to matter.
+    assume(layer.shape.rows * layer.shape.columns > 0)
     costs = []
     for mapping in all_mappings(layer, accelerator):
         try:

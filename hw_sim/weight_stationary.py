@@ -1,0 +1,223 @@
+"""Weight-stationary arrays: a block of the filter matrix stays, the pixels stream past it.
+
+A group's filters form a matrix of K = C R S rows (the terms of a dot product) and M columns; a
+pass holds a block of it and streams the ``n * e * F`` pixels of a tile. On a *systolic* array of
+A x B PEs the pass takes 2 A + B + T - 2 cycles for T pixels: A cycles load the weights and
+T + A + B - 2 march through (SCALE-Sim; Samajdar et al., ISPASS 2020). On a *broadcast* array
+(NVDLA, Simba) the rows hold channels of one kernel position, operands reach all PEs at once and a
+pass takes T cycles.
+"""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import NamedTuple
+
+from hw_sim.accelerator import Accelerator
+from hw_sim.cost import BOUNDS, LayerCost, Table, energy_table
+from hw_sim.layer import ZEROS_SCALE, ConvLayer, Shape
+from hw_sim.mapping import SystolicMapping
+
+
+class Blocks(NamedTuple):
+    """Blocks of one axis: ``full`` blocks of ``size`` and one of ``last`` (which may be full)."""
+
+    size: int
+    full: int
+    last: int
+
+    @property
+    def number(self) -> int:
+        """Blocks, the last one included."""
+        return self.full + 1
+
+    def sizes(self) -> Iterator[tuple[int, int]]:
+        """(size, how many) of each kind of block."""
+        if self.full:
+            yield self.size, self.full
+        yield self.last, 1
+
+
+def cut(total: int, size: int) -> Blocks:
+    """Cut an axis with a ceiling and an exact remainder."""
+    full = (total - 1) // size
+    return Blocks(size, full, total - full * size)
+
+
+def smallest_sizes(total: int, limit: int) -> list[int]:
+    """For every number of blocks, the smallest block that gives it and is at most ``limit``."""
+    sizes = {-(-total // number) for number in range(1, total + 1)}
+    return sorted(size for size in sizes if size <= limit)
+
+
+def search(layer: ConvLayer, accelerator: Accelerator, objective: str) -> LayerCost:
+    """The best mapping of a layer: all tiles and column counts, and the rows that cut K least.
+
+    Ties are broken by objective, cycles, DRAM words, buffer words, then the mapping itself.
+
+    Raises:
+        ValueError: No mapping fits.
+    """
+    s, a = layer.shape, accelerator
+    terms, _ = _terms(s, a)
+    rows = smallest_sizes(terms, a.array_rows)[-1]
+    best: tuple[tuple[int, ...], LayerCost] | None = None
+    for columns, n, e in product(
+        smallest_sizes(s.M, a.array_columns), smallest_sizes(s.N, s.N), smallest_sizes(s.E, s.E)
+    ):
+        if _banks(s, a, columns, n, e) + 1 > a.buffer_banks:
+            continue
+        cost = _cost(layer, a, SystolicMapping(rows, columns, n, e))
+        values = {"latency": cost.cycles, "energy": cost.energy_fj, "edp": cost.edp}
+        words = (cost.dram_words, cost.buffer_words)
+        key = (values[objective], cost.cycles, *words, e, n, rows, columns)
+        if best is None or key < best[0]:
+            best = key, cost
+    if best is None:
+        raise ValueError(
+            f"Layer {layer.name!r} with in_width={layer.in_width} fits no mapping on {a.name!r}: "
+            f"the psums of one output row and a bank of ifmaps exceed buffer_banks = "
+            f"{a.buffer_banks} of buffer_bank_bytes = {a.buffer_bank_bytes}."
+        )
+    return best[1]
+
+
+def evaluate(layer: ConvLayer, accelerator: Accelerator, mapping: SystolicMapping) -> LayerCost:
+    """The cost of a given mapping.
+
+    Raises:
+        ValueError: The mapping is infeasible; the constraint is named.
+    """
+    s, a = layer.shape, accelerator
+    for field, value in zip(mapping._fields, mapping, strict=True):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"Infeasible mapping: {field}={value!r} must be an integer >= 1.")
+    limits = (
+        ("rows", mapping.rows, "array_rows", a.array_rows),
+        ("columns", mapping.columns, "array_columns", a.array_columns),
+        ("n", mapping.n, "the batch", s.N),
+        ("e", mapping.e, "the output rows", s.E),
+        (
+            "banks of psums and ifmaps",
+            _banks(s, a, mapping.columns, mapping.n, mapping.e) + 1,
+            "buffer_banks",
+            a.buffer_banks,
+        ),
+    )
+    for what, need, field, have in limits:
+        if need > have:
+            raise ValueError(
+                f"Layer {layer.name!r} on {a.name!r}: infeasible mapping {mapping}: {what} = "
+                f"{need} exceeds {field} = {have}."
+            )
+    return _cost(layer, a, mapping)
+
+
+def _terms(s: Shape, a: Accelerator) -> tuple[int, int]:
+    """Terms of a dot product that lie along the rows, and those that follow one after the other."""
+    return (s.C, s.R * s.S) if a.dataflow == "broadcast" else (s.C * s.R * s.S, 1)
+
+
+def _bank_words(a: Accelerator) -> int:
+    return 8 * a.buffer_bank_bytes // a.word_bits
+
+
+def _banks(s: Shape, a: Accelerator, columns: int, n: int, e: int) -> int:
+    """Banks that the psums of a tile occupy; the ifmaps need one more at least."""
+    return -(-n * e * s.F * min(columns, s.M) // _bank_words(a))
+
+
+def _ifmaps_stay(s: Shape, a: Accelerator, mapping: SystolicMapping) -> bool:
+    """Whether the buffer holds a tile's ifmaps of all channels beside its psums."""
+    rows, width = (mapping.e - 1) * s.U + s.R, (s.F - 1) * s.U + s.S
+    ifmaps = -(-mapping.n * s.C * rows * width // _bank_words(a))
+    return ifmaps + _banks(s, a, mapping.columns, mapping.n, mapping.e) <= a.buffer_banks
+
+
+class _Time(NamedTuple):
+    """Cycles of all passes, and what each resource alone would take."""
+
+    total: int
+    compute: int
+    psum: int
+    ifmap: int
+    filter: int
+
+
+def _time(s: Shape, a: Accelerator, mapping: SystolicMapping) -> _Time:
+    """The slowest resource of every pass, summed over the kinds of pass."""
+    terms, turns = _terms(s, a)
+    times = [0, 0, 0, 0, 0]
+    skew = a.array_rows + a.array_columns - 2 if a.dataflow == "systolic" else 0
+    load = 0 if a.filter_load_overlaps else a.array_rows
+    for (n, n_of), (e, e_of), (k, k_of), (m, m_of) in product(
+        cut(s.N, mapping.n).sizes(),
+        cut(s.E, mapping.e).sizes(),
+        cut(terms, mapping.rows).sizes(),
+        cut(s.M, mapping.columns).sizes(),
+    ):
+        passes = s.G * turns * n_of * e_of * k_of * m_of
+        pixels = n * e * s.F
+        work = (
+            load + skew + pixels,
+            -(-pixels * m // a.psum_port_words_per_cycle),
+            -(-pixels * k // a.ifmap_port_words_per_cycle),
+            -(-k * m // a.filter_port_words_per_cycle),
+        )
+        for index, cycles in enumerate((max(work) + a.pass_overhead_cycles, *work)):
+            times[index] += passes * cycles
+    return _Time(*times)
+
+
+def _counts(s: Shape, a: Accelerator, mapping: SystolicMapping) -> Table:
+    """Accesses by level and operand, in words."""
+    terms, turns = _terms(s, a)
+    tiles = cut(s.N, mapping.n).number, cut(s.E, mapping.e).number
+    n_blocks, e_blocks = tiles
+    k_blocks, m_blocks = cut(terms, mapping.rows).number, cut(s.M, mapping.columns).number
+    macs = s.macs
+    performed = macs - macs * s.zeros // ZEROS_SCALE
+    outputs = s.N * s.G * s.M * s.E * s.F
+    weights = s.G * s.M * s.C * s.R * s.S
+    loads = weights * n_blocks * e_blocks
+    fetched = s.rows + (e_blocks - 1) * max(s.R - s.U, 0)
+    ifmap = s.N * s.G * s.C * s.columns * fetched
+    filters_stay = 8 * a.filter_buffer_bytes >= weights // s.G * a.word_bits
+    return {
+        "mac": {"mac": performed},
+        # An ifmap word reaches every filter's PE; a psum leaves every term's PE.
+        "rf": {"ifmap": 2 * macs, "filter": performed + loads, "psum": 2 * performed},
+        "noc": {"ifmap": macs, "filter": loads, "psum": macs},
+        "buffer": {"ifmap": macs // s.M * m_blocks, "psum": 2 * outputs * turns * k_blocks},
+        "dram": {
+            "ifmap": ifmap * (1 if _ifmaps_stay(s, a, mapping) else m_blocks),
+            "filter": weights if filters_stay else loads,
+            "psum": outputs,
+        },
+    }
+
+
+def _cost(layer: ConvLayer, accelerator: Accelerator, mapping: SystolicMapping) -> LayerCost:
+    s, a = layer.shape, accelerator
+    counts, time = _counts(s, a, mapping), _time(s, a, mapping)
+    words = sum(counts["dram"].values())
+    dram = -(-words // a.dram_words_per_cycle) if a.dram_words_per_cycle else 0
+    cycles = max(time.total, dram)
+    if a.fill_and_drain and a.dram_words_per_cycle:
+        # The first block of weights and the last tile's outputs move while nothing computes.
+        first = mapping.rows * mapping.columns
+        last = mapping.n * mapping.e * s.F * mapping.columns
+        cycles += -(-(first + last) // a.dram_words_per_cycle)
+    work = (time.compute, time.psum, time.ifmap, time.filter, dram)
+    energy = energy_table(counts, a, cycles)
+    return LayerCost(
+        layer=layer,
+        accelerator=a,
+        mapping=mapping,
+        cycles=cycles,
+        compute_cycles=time.compute,
+        bound=BOUNDS[work.index(max(work))],
+        counts=counts,
+        energy_by_level_fj=energy,
+        energy_fj=sum(sum(row.values()) for row in energy.values()),
+        active_pes=min(mapping.rows, _terms(s, a)[0]) * min(mapping.columns, s.M),
+    )
