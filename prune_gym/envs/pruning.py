@@ -12,17 +12,15 @@ import numpy.typing as npt
 import torch
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
-from torch import nn
 
 from prune_gym.data import Dataset
-from prune_gym.envs.observation import Observer, filter_rows
-from prune_gym.envs.reward import Reward, RewardFunction
-from prune_gym.envs.state import State, StepRecord
+from prune_gym.envs.observation import Observer
+from prune_gym.envs.reward import RewardFunction
+from prune_gym.envs.state import State
 from prune_gym.envs.task import TaskOptions, default_threads, shared_task
+from prune_gym.envs.transition import Transition
 from prune_gym.networks import Network
-from prune_gym.repair import reestimate_batch_norm
-from prune_gym.surgery import cut_spaces, dense, legal_mask
-from prune_gym.training import TrainingOptions, train
+from prune_gym.training import TrainingOptions
 
 Observation = dict[str, npt.NDArray]
 Action = Mapping[str, npt.NDArray]
@@ -65,7 +63,7 @@ class PruningEnv(gym.Env[Observation, Action]):
     ``accuracy``, ``score``, ``params``, ``macs``, ``cycles``, ``latency_ms``, ``energy_uj``,
     ``weight_bytes``, ``peak_activation_bytes``, ``params_ratio`` and ``macs_ratio`` (unpruned
     over present), ``cost_ratio`` (of the objective), ``search_macs`` (see
-    :meth:`nominal_macs`), ``position``, ``action_mask``; behind a step also ``mask``,
+    :meth:`Transition.nominal_macs`), ``position``, ``action_mask``; behind a step also ``mask``,
     ``mask_changed`` (whether the rules above changed the action), ``batches`` and ``rewards``.
 
     ## Arguments
@@ -162,8 +160,6 @@ class PruningEnv(gym.Env[Observation, Action]):
                 device,
             )
         )
-        self.recovery = recovery
-        self.min_keep, self.round_to = min_keep, round_to
         self.search_budget = search_budget
         self.render_mode = render_mode
         self.visited = self.task.visited(order, scope)
@@ -173,7 +169,15 @@ class PruningEnv(gym.Env[Observation, Action]):
         )
         images = len(self.task.train_split.labels)
         self.max_batches = max(1, round(max_epochs * images / batch_size))
-        self.training = TrainingOptions(batch_size=batch_size, learning_rate=learning_rate)
+        self.transition = Transition(
+            self.task,
+            self.visited,
+            self.reward_function,
+            TrainingOptions(batch_size=batch_size, learning_rate=learning_rate),
+            self.max_batches,
+            min_keep,
+            round_to,
+        )
         entries: dict[str, spaces.Space[Any]] = {
             "duration": spaces.Box(0.0, 1.0, (1,), np.float32),
             "mask": spaces.MultiBinary(self.observer.width),
@@ -227,12 +231,23 @@ class PruningEnv(gym.Env[Observation, Action]):
         torch.set_num_threads(self.threads)
         if state.position >= len(self.visited):
             raise ResetNeeded("The episode has ended: call reset() before step().")
-        mask, duration = self._checked_action(action)
-        state, reward, info = self._advance(state, mask, duration)
-        self._state = state
+        mask, duration = checked_action(action, self.observer.width)
+        seed = int(self.np_random.integers(2**62))
+        outcome = self.transition(state, mask, duration, seed)
+        state = self._state = outcome.state
+        self.search_macs_total += outcome.macs
+        padded = np.zeros(self.observer.width, np.int8)
+        padded[: outcome.mask.size] = outcome.mask
+        info = self._info(state) | {
+            "mask": padded,
+            "mask_changed": outcome.changed,
+            "batches": outcome.batches,
+            "rewards": outcome.reward.as_dict(),
+        }
         terminated = state.position == len(self.visited)
         spent = self.search_budget is not None and self.search_macs_total >= self.search_budget
-        return self._observe(state), reward.total, terminated, spent and not terminated, info
+        truncated = spent and not terminated
+        return self._observe(state), outcome.reward.total, terminated, truncated, info
 
     def render(self) -> Any:
         """The episode so far: a table (``ansi``) or bars of filters and cost (``rgb_array``)."""
@@ -326,115 +341,6 @@ class PruningEnv(gym.Env[Observation, Action]):
             Path(folder), self.network, self.kept, report, samples=self.task.dataset.validation
         )
 
-    def nominal_macs(self, state: State, before: int, batches: int, refit: int) -> int:
-        """What a step cost, in MACs that no cache or early exit makes fewer.
-
-        ``3 * macs * images`` of fine-tuning (forward and backward), ``macs * images`` of the
-        evaluation; of the repair, ``macs * images`` with ``bn``, and with ``lsq`` the unpruned
-        network's and the cut one's forward pass and the least-squares moments.
-
-        Args:
-            state: Behind the step.
-            before: MACs of the unpruned network.
-            batches: Mini-batches of fine-tuning.
-            refit: MACs of the least-squares moments.
-
-        Returns:
-            MACs.
-        """
-        macs = state.costs.macs
-        images = len(self.task.repair_images)
-        repair = {"none": 0, "bn": macs * images, "lsq": (before + macs) * images + refit}
-        tuning = 3 * macs * batches * self.training.batch_size
-        return tuning + repair[self.recovery] + macs * len(self.task.eval_labels)
-
-    # Inside a step
-
-    def _advance(
-        self, state: State, bits: npt.NDArray[np.bool_], duration: float
-    ) -> tuple[State, Reward, dict[str, Any]]:
-        task = self.task
-        space = state.space(self.visited[state.position].name)
-        bits = bits[: space.channels]
-        norms = filter_rows(state.module, space).norm(dim=1).numpy()
-        mask = legal_mask(bits, norms, self.min_keep, self.round_to)
-        batches = round(duration * self.max_batches)
-        masks = {space.name: mask}
-        module = dense(state.module, state.spaces, masks)
-        described = cut_spaces(state.spaces, masks)
-        kept = state.kept | {space.name: state.kept[space.name][mask]}
-        refit = self._repair(module, space.consumers, kept) if not mask.all() else 0
-        generator = torch.Generator().manual_seed(int(self.np_random.integers(2**62)))
-        train(module, task.train_split, batches, generator, self.training)
-        position = state.position + 1
-        upcoming = [s for s in described if s.name in {v.name for v in self.visited[position:][:1]}]
-        accuracy, activations = task.evaluate(module, upcoming)
-        costs = task.costs.of({s.name: s.channels for s in described})
-        objective = task.costs.objective
-        reward = self.reward_function(
-            accuracy, state.costs.of(objective), costs.of(objective), batches, self.max_batches
-        )
-        record = StepRecord(space.name, mask, batches, accuracy, costs, reward.total)
-        following = State(
-            module=module,
-            spaces=described,
-            kept=kept,
-            position=position,
-            accuracy=accuracy,
-            costs=costs,
-            activation=next(iter(activations.values()), np.zeros(0, np.float32)),
-            search_macs=state.search_macs,
-            history=(*state.history, record),
-        )
-        spent = self.nominal_macs(following, task.costs.of().macs, batches, refit)
-        self.search_macs_total += spent
-        following = replace(following, search_macs=state.search_macs + spent)
-        padded = np.zeros(self.observer.width, np.int8)
-        padded[: mask.size] = mask
-        info = self._info(following) | {
-            "mask": padded,
-            "mask_changed": bool((mask != bits).any()),
-            "batches": batches,
-            "rewards": reward.as_dict(),
-        }
-        return following, reward, info
-
-    def _repair(
-        self, module: nn.Module, consumers: Sequence[str], kept: dict[str, npt.NDArray[np.int64]]
-    ) -> int:
-        """Repair a cut network in place; returns the MACs of the least-squares moments."""
-        if self.recovery == "bn":
-            reestimate_batch_norm(module, self.task.repair_images)
-        if self.recovery != "lsq":
-            return 0
-        refitter, spent = self.task.least_squares, 0
-        layers = {layer.name: layer for layer in self.task.geometry.layers}
-        for name in consumers:
-            if name in refitter.targets:
-                produced = layers[name].out_space
-                left = None if produced is None else torch.from_numpy(kept[produced])
-                spent += refitter.refit(module, name, left)
-        return spent
-
-    def _checked_action(self, action: Action) -> tuple[npt.NDArray[np.bool_], float]:
-        if not isinstance(action, Mapping) or set(action) != {"mask", "duration"}:
-            raise ValueError(f"an action is a dict of 'mask' and 'duration', not {action!r}")
-        mask = np.asarray(action["mask"])
-        if mask.shape != (self.observer.width,):
-            raise ValueError(
-                f"the mask has shape {mask.shape}, needed: ({self.observer.width},); "
-                "layers with fewer filters are padded"
-            )
-        if not np.isin(mask, (0, 1)).all():
-            raise ValueError("the mask may hold only 0 and 1; threshold scores before step()")
-        duration = np.asarray(action["duration"], dtype=np.float64)
-        if duration.size != 1 or not np.isfinite(duration).all():
-            raise ValueError(f"the duration is {action['duration']!r}, needed: one finite number")
-        value = float(duration.reshape(()))
-        if not 0 <= value <= 1:
-            raise ValueError(f"the duration is {value}, needed: 0 to 1 (of max_epochs)")
-        return mask.astype(bool), value
-
     def _observe(self, state: State) -> Observation:
         return self.observer.observe(state, self._budget_left())
 
@@ -490,3 +396,35 @@ def _check_arguments(
     for name, number in (("max_epochs", max_epochs), ("learning_rate", learning_rate)):
         if not 0 < number < float("inf"):
             raise ValueError(f"{name}={number} must be a finite number above 0")
+
+
+def checked_action(action: Action, width: int) -> tuple[npt.NDArray[np.bool_], float]:
+    """Mask and duration of an action.
+
+    Args:
+        action: ``mask`` and ``duration``.
+        width: n_max.
+
+    Returns:
+        The mask, boolean, shape (n_max,), and the duration, 0 to 1.
+
+    Raises:
+        ValueError: Another form or shape, not finite, or out of range.
+    """
+    if not isinstance(action, Mapping) or set(action) != {"mask", "duration"}:
+        raise ValueError(f"an action is a dict of 'mask' and 'duration', not {action!r}")
+    mask = np.asarray(action["mask"])
+    if mask.shape != (width,):
+        raise ValueError(
+            f"the mask has shape {mask.shape}, needed: ({width},); "
+            "layers with fewer filters are padded"
+        )
+    if not np.isin(mask, (0, 1)).all():
+        raise ValueError("the mask may hold only 0 and 1; threshold scores before step()")
+    duration = np.asarray(action["duration"], dtype=np.float64)
+    if duration.size != 1 or not np.isfinite(duration).all():
+        raise ValueError(f"the duration is {action['duration']!r}, needed: one finite number")
+    value = float(duration.reshape(()))
+    if not 0 <= value <= 1:
+        raise ValueError(f"the duration is {value}, needed: 0 to 1 (of max_epochs)")
+    return mask.astype(bool), value
