@@ -10,14 +10,18 @@ Example:
 from hw_sim.accelerator import Accelerator, presets
 from hw_sim.cost import LayerCost, NetworkCost
 from hw_sim.layer import ConvLayer
+from hw_sim.loop_nest import loop_nest
 from hw_sim.mapping import Mapping, SystolicMapping
 from hw_sim.model import clear_memo, evaluate, evaluate_network, search
+from hw_sim.report import to_csv, to_json, to_table
 from hw_sim.row_stationary import OBJECTIVES
+from hw_sim.table import CostTable
 
 __all__ = [
     "OBJECTIVES",
     "Accelerator",
     "ConvLayer",
+    "CostTable",
     "LayerCost",
     "Mapping",
     "NetworkCost",
@@ -25,6 +29,10 @@ __all__ = [
     "clear_memo",
     "evaluate",
     "evaluate_network",
+    "loop_nest",
     "presets",
     "search",
+    "to_csv",
+    "to_json",
+    "to_table",
 ]

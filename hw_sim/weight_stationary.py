@@ -58,7 +58,7 @@ def search(layer: ConvLayer, accelerator: Accelerator, objective: str) -> LayerC
         ValueError: No mapping fits.
     """
     s, a = layer.shape, accelerator
-    terms, _ = _terms(s, a)
+    terms, _ = dot_product_terms(s, a)
     rows = smallest_sizes(terms, a.array_rows)[-1]
     best: tuple[tuple[int, ...], LayerCost] | None = None
     for columns, n, e in product(
@@ -112,7 +112,7 @@ def evaluate(layer: ConvLayer, accelerator: Accelerator, mapping: SystolicMappin
     return _cost(layer, a, mapping)
 
 
-def _terms(s: Shape, a: Accelerator) -> tuple[int, int]:
+def dot_product_terms(s: Shape, a: Accelerator) -> tuple[int, int]:
     """Terms of a dot product that lie along the rows, and those that follow one after the other."""
     return (s.C, s.R * s.S) if a.dataflow == "broadcast" else (s.C * s.R * s.S, 1)
 
@@ -145,7 +145,7 @@ class _Time(NamedTuple):
 
 def _time(s: Shape, a: Accelerator, mapping: SystolicMapping) -> _Time:
     """The slowest resource of every pass, summed over the kinds of pass."""
-    terms, turns = _terms(s, a)
+    terms, turns = dot_product_terms(s, a)
     times = [0, 0, 0, 0, 0]
     skew = a.array_rows + a.array_columns - 2 if a.dataflow == "systolic" else 0
     load = 0 if a.filter_load_overlaps else a.array_rows
@@ -170,7 +170,7 @@ def _time(s: Shape, a: Accelerator, mapping: SystolicMapping) -> _Time:
 
 def _counts(s: Shape, a: Accelerator, mapping: SystolicMapping) -> Table:
     """Accesses by level and operand, in words."""
-    terms, turns = _terms(s, a)
+    terms, turns = dot_product_terms(s, a)
     tiles = cut(s.N, mapping.n).number, cut(s.E, mapping.e).number
     n_blocks, e_blocks = tiles
     k_blocks, m_blocks = cut(terms, mapping.rows).number, cut(s.M, mapping.columns).number
@@ -219,5 +219,5 @@ def _cost(layer: ConvLayer, accelerator: Accelerator, mapping: SystolicMapping) 
         counts=counts,
         energy_by_level_fj=energy,
         energy_fj=sum(sum(row.values()) for row in energy.values()),
-        active_pes=min(mapping.rows, _terms(s, a)[0]) * min(mapping.columns, s.M),
+        active_pes=min(mapping.rows, dot_product_terms(s, a)[0]) * min(mapping.columns, s.M),
     )

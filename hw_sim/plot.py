@@ -1,0 +1,90 @@
+"""The figure of a network's cost: energy by level, stacked, with latency beside it, per layer."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hw_sim.cost import LEVELS, NetworkCost
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_NAMES = {
+    "mac": "MAC",
+    "rf": "RF",
+    "noc": "NoC",
+    "buffer": "buffer",
+    "dram": "DRAM",
+    "static": "static",
+}
+# Okabe and Ito's colours, which stay apart for colour-blind readers.
+_COLOURS = ("#999999", "#56B4E9", "#009E73", "#E69F00", "#0072B2", "#CC79A7")
+_LATENCY = "#333333"
+
+
+def cost_figure(networks: Sequence[NetworkCost], labels: Sequence[str] = ("",)) -> "Figure":
+    """Draw one or more costs of networks with the same layers, side by side per layer.
+
+    Args:
+        networks: The costs; the layers of the first name the axis.
+        labels: One label per network, for the titles.
+
+    Returns:
+        A matplotlib figure, one row per network: energy in uJ by level on the left, latency in ms
+        on the right, with common scales.
+
+    Raises:
+        ValueError: The networks have different numbers of layers, or the labels do not match.
+    """
+    from matplotlib.figure import Figure
+
+    if not networks or len(labels) != len(networks):
+        raise ValueError(f"{len(networks)} networks need as many labels, not {len(labels)}.")
+    if len({len(network.layers) for network in networks}) > 1:
+        counts = [len(network.layers) for network in networks]
+        raise ValueError(f"Networks to compare must have the same layers, not {counts} of them.")
+    count = len(networks[0].layers)
+    figure = Figure(figsize=(11, 0.9 + (0.9 + 0.22 * count) * len(networks)), layout="constrained")
+    axes = figure.subplots(len(networks), 2, sharex="col", sharey=True, squeeze=False)
+    for (energy, latency), network, label in zip(axes, networks, labels, strict=True):
+        _draw_energy(energy, network)
+        _draw_latency(latency, network)
+        where = f"{label} on {network.accelerator.name}" if label else network.accelerator.name
+        energy.set_title(f"{where}: {network.energy_uj:.1f} uJ", fontsize=10)
+        latency.set_title(f"{where}: {network.latency_ms:.3f} ms", fontsize=10)
+    first, last = axes[0], axes[-1]
+    first[0].set_yticks(range(count), [cost.layer.name for cost in networks[0].layers])
+    first[0].invert_yaxis()
+    most_levels = max((pair[0] for pair in axes), key=lambda energy: len(energy.containers))
+    most_levels.legend(fontsize=8, loc="upper right")
+    costs = [cost for network in networks for cost in network.layers]
+    first[0].set_xlim(0, 1.03 * max(cost.energy_uj for cost in costs))
+    first[1].set_xlim(0, 1.15 * max(cost.latency_ms for cost in costs))
+    last[0].set_xlabel("energy (uJ)")
+    last[1].set_xlabel("latency (ms), and what bounds it")
+    return figure
+
+
+def _draw_energy(axes: "Axes", network: NetworkCost) -> None:
+    left = [0.0] * len(network.layers)
+    for level, colour in zip(LEVELS, _COLOURS, strict=True):
+        widths = [cost.level_fj(level) / 1e9 for cost in network.layers]
+        if any(widths):
+            axes.barh(range(len(left)), widths, left=left, color=colour, label=_NAMES[level])
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+
+
+def _draw_latency(axes: "Axes", network: NetworkCost) -> None:
+    times = [cost.latency_ms for cost in network.layers]
+    axes.barh(range(len(times)), times, color=_LATENCY)
+    for index, cost in enumerate(network.layers):
+        axes.annotate(f" {cost.bound}", (cost.latency_ms, index), va="center", fontsize=7)
+
+
+def save_figure(figure: "Figure", path: str | Path) -> Path:
+    """Write a figure; the suffix of ``path`` chooses the format (``.png``, ``.svg``, ``.pdf``)."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target, dpi=150)
+    return target
