@@ -31,6 +31,12 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--objective", default="latency", help="latency (default), energy or edp")
     parser.add_argument("--batch", type=int, default=1, help="images at a time (default: 1)")
     parser.add_argument(
+        "--image-size", type=int, default=32, help="of an architecture's images (default: 32)"
+    )
+    parser.add_argument(
+        "--num-classes", type=int, default=10, help="of an architecture's outputs (default: 10)"
+    )
+    parser.add_argument(
         "--format", choices=("table", "csv", "json"), default="table", help="default: %(default)s"
     )
     parser.add_argument("--loops", action="store_true", help="print each mapping as a loop nest")
@@ -50,8 +56,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
     accelerator = load_accelerator(arguments.accelerator)
     names = [name for name in (arguments.network, arguments.other) if name]
+    sizes = (arguments.batch, arguments.image_size, arguments.num_classes)
     costs = [
-        evaluate_network(layers_of(name, arguments.batch), accelerator, arguments.objective)
+        evaluate_network(layers_of(name, *sizes), accelerator, arguments.objective)
         for name in names
     ]
     if arguments.plot:
@@ -68,24 +75,31 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def layers_of(name: str, batch: int = 1) -> "list[ConvLayer]":
+def layers_of(
+    name: str, batch: int = 1, image_size: int = 32, num_classes: int = 10
+) -> "list[ConvLayer]":
     """The layers of a network as the accelerator runs them.
 
     Args:
         name: An architecture, ``"package.module:function"``, or the folder of a saved network or
             of a run.
         batch: Images at a time.
+        image_size: Height and width of an architecture's images; a folder knows its own.
+        num_classes: Outputs of an architecture; a folder knows its own.
 
     Raises:
         UnknownNameError: Neither an architecture nor a folder.
         WeightsError: The folder holds no network.
-        ValueError: A batch below 1.
+        ValueError: A size below 1.
     """
     from prune_gym import networks
     from prune_gym.surgery import Geometry
     from prune_gym.surgery.saved import DESCRIPTION as SAVED
     from prune_gym.surgery.saved import read_description
 
+    for field, value in (("image_size", image_size), ("num_classes", num_classes)):
+        if value < 1:
+            raise ValueError(f"{field}={value} must be at least 1.")
     counts: dict[str, int] = {}
     folder = Path(name)
     if folder.is_dir():
@@ -97,7 +111,7 @@ def layers_of(name: str, batch: int = 1) -> "list[ConvLayer]":
         )
         counts = {space: len(value["kept"]) for space, value in saved["spaces"].items()}
     else:
-        network = networks.build(name)
+        network = networks.build(name, num_classes, image_size)
     geometry = Geometry(network.module, network.spaces, network.input_shape)
     return geometry.accelerator_layers(counts, batch)
 

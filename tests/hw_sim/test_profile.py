@@ -20,7 +20,7 @@ def profiled(*arguments: str) -> int:
     return profile.run(parser.parse_args(["profile", *arguments]))
 
 
-@pytest.fixture()
+@pytest.fixture
 def pruned(tmp_path: Path) -> Path:
     """A run's folder with the tiny network, cut to 2 and 3 channels."""
     kept = {"one": np.array([0, 4]), "two": np.array([1, 2, 3])}
@@ -50,7 +50,7 @@ def test_pruned_folder_has_the_pruned_channels(pruned: Path, capsys: pytest.Capt
 def test_comparison_shows_the_ratio_of_each_layer(
     pruned: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert profiled("tests.tiny:tiny_network", str(pruned / "best")) == 0
+    assert profiled("tests.tiny:tiny_network", str(pruned / "best"), "--image-size", "8") == 0
     lines = capsys.readouterr().out.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("second / first"))
     ratios = {line.split()[0]: float(line.split()[1]) for line in lines[start + 1 :]}
@@ -77,6 +77,7 @@ def test_own_accelerator_file_and_loops(tmp_path: Path, capsys: pytest.CaptureFi
         (("resnet20", "--accelerator", "eyerix"), "'eyerix'"),
         (("resnet20", "--objective", "speed"), "'speed'"),
         (("resnet20", "--batch", "0"), "batch=0"),
+        (("resnet20", "--image-size", "0"), "image_size=0"),
         (("resnet20", "plain20", "--format", "csv"), "takes one network"),
     ],
 )
