@@ -1,4 +1,4 @@
-"""The command ``prune-gym``: train, pretrain, evaluate, export and list.
+"""The command ``prune-gym``: train, pretrain, evaluate, export, profile and list.
 
 This is the one module that imports agents and benchmarks, and only when a command needs them.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from prune_gym import __version__
 from prune_gym.errors import PruneGymError
 
-COMMANDS = ("train", "pretrain", "evaluate", "export", "listing")
+COMMANDS = ("train", "pretrain", "evaluate", "export", "profile", "listing")
 EPILOG = """\
 Start here:
   prune-gym list                                        what there is to choose from
