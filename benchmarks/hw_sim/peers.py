@@ -1,0 +1,60 @@
+"""The peers that install from the package index, each in a virtual environment of its own."""
+
+import json
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Peer(NamedTuple):
+    """A tool to compare with.
+
+    Attributes:
+        name: What the report calls it.
+        packages: What pip installs.
+        script: What its Python runs.
+        cycles: Total that it must agree on, or None where its model is another one.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    script: str
+    cycles: int | None
+
+
+PEERS = (
+    # nn_dataflow counts the same passes as eyeriss_ideal does: the cycles must be equal.
+    Peer("nn_dataflow 2.1", ("nn-dataflow==2.1", "sympy<1.7"), "run_nn_dataflow.py", 422_400),
+    # ZigZag unrolls channels and filters over its array, not rows: another dataflow.
+    Peer("ZigZag 3.9", ("zigzag-dse==3.9.*", "six"), "run_zigzag.py", None),
+)
+
+
+def run_peer(peer: Peer, layers: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+    """Install a peer if need be and let it cost the layers.
+
+    Args:
+        peer: The tool.
+        layers: Its input.
+        folder: Where the virtual environments live.
+
+    Returns:
+        ``seconds`` (search alone) and ``cycles``.
+
+    Raises:
+        subprocess.CalledProcessError: The installation or the run failed.
+    """
+    home = folder / peer.script.removeprefix("run_").removesuffix(".py")
+    python = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    if not (home / "installed").exists():
+        venv.create(home, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *peer.packages], check=True)
+        (home / "installed").touch()
+    script = Path(__file__).with_name(peer.script)
+    done = subprocess.run(
+        [python, script], input=json.dumps(layers), capture_output=True, text=True, check=True
+    )
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
