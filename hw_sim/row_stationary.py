@@ -284,12 +284,15 @@ def choose_m(s: Shape, h: Machine, x: Tiles, order: int) -> int:
 
 @njit(cache=True, nogil=True)
 def at_least(s: Shape, h: Machine, x: Tiles, c: Counts) -> int:
-    """Cycles below which a mapping cannot go: each resource on its own, never waiting."""
+    """Cycles below which a mapping cannot go: the busiest resource never waits for another."""
     compute = s.N * x.nG * x.nE * s.F * s.S * x.folds
     compute *= ceil_div(s.M, x.tm) * ceil_div(s.C, x.r)
     filters = s.G * s.M * s.C * s.R * s.S * x.nN * x.nE * h.filter_ticks
-    words = max(c.buffer_psum // 2 * h.psum_ticks, c.buffer_ifmap * h.ifmap_ticks, filters)
-    return max(compute, ceil_div(words, h.ticks))
+    ticks = max(compute * h.ticks, c.buffer_psum // 2 * h.psum_ticks)
+    ticks = max(ticks, c.buffer_ifmap * h.ifmap_ticks)
+    ticks = max(ticks, filters) if h.overlap else ticks + filters
+    passes = x.nN * x.nE * x.nC * x.nM * x.nG * x.folds
+    return ceil_div(ticks, h.ticks) + passes * h.overhead
 
 
 @njit(cache=True, nogil=True)
