@@ -1,5 +1,6 @@
 """What a layer or a network costs on an accelerator."""
 
+from collections import abc
 from dataclasses import dataclass
 
 from hw_sim.accelerator import Accelerator
@@ -12,7 +13,8 @@ LEVELS = ("mac", "rf", "noc", "buffer", "dram", "static")
 BOUNDS = ("compute", "psum", "ifmap", "filter", "dram")
 """What may bound the cycles of a layer; earlier ones win ties."""
 
-Table = dict[str, dict[str, int]]
+Table = abc.Mapping[str, abc.Mapping[str, int]]
+"""Values by level and operand; shared between results, so to be read only."""
 
 
 @dataclass(frozen=True)

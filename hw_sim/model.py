@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import lru_cache
 
 from hw_sim import row_stationary_cost, weight_stationary
 from hw_sim.accelerator import Accelerator
 from hw_sim.cost import LayerCost, NetworkCost
-from hw_sim.layer import ConvLayer
+from hw_sim.layer import ConvLayer, Shape
 from hw_sim.mapping import Mapping, SystolicMapping
 from hw_sim.row_stationary import OBJECTIVES
+
+_MEMO_SIZE = 1 << 14
+_memo: dict[tuple[Shape, Accelerator, str], LayerCost] = {}
 
 
 def search(layer: ConvLayer, accelerator: Accelerator, objective: str = "latency") -> LayerCost:
@@ -28,10 +30,12 @@ def search(layer: ConvLayer, accelerator: Accelerator, objective: str = "latency
     """
     if objective not in OBJECTIVES:
         raise ValueError(f"Unknown objective {objective!r}. Known: {', '.join(OBJECTIVES)}.")
-    try:
-        cost = _search(replace(layer, name=""), accelerator, objective)
-    except ValueError:
-        cost = _search.__wrapped__(layer, accelerator, objective)  # raises, with the layer's name
+    key = (layer.shape, accelerator, objective)
+    cost = _memo.get(key)
+    if cost is None:
+        if len(_memo) >= _MEMO_SIZE:
+            _memo.clear()
+        cost = _memo[key] = _search(layer, accelerator, objective)
     return replace(cost, layer=layer)
 
 
@@ -49,7 +53,16 @@ def evaluate(
         ValueError: The mapping is infeasible (the constraint is named), or counts beyond int64.
         TypeError: The mapping is of the other dataflow.
     """
-    return _evaluate(layer, accelerator, mapping)
+    row_stationary = accelerator.dataflow == "row_stationary"
+    expected = Mapping if row_stationary else SystolicMapping
+    if isinstance(mapping, Mapping) and row_stationary:
+        return row_stationary_cost.evaluate(layer, accelerator, mapping)
+    if isinstance(mapping, SystolicMapping) and not row_stationary:
+        return weight_stationary.evaluate(layer, accelerator, mapping)
+    raise TypeError(
+        f"Accelerator {accelerator.name!r} ({accelerator.dataflow}) takes a {expected.__name__}, "
+        f"not {mapping!r}."
+    )
 
 
 def evaluate_network(
@@ -71,26 +84,10 @@ def evaluate_network(
 
 def clear_memo() -> None:
     """Forget all searched layers (for timing; results never change)."""
-    _search.cache_clear()
+    _memo.clear()
 
 
-@lru_cache(maxsize=1 << 16)
 def _search(layer: ConvLayer, accelerator: Accelerator, objective: str) -> LayerCost:
     if accelerator.dataflow == "row_stationary":
         return row_stationary_cost.search(layer, accelerator, objective)
     return weight_stationary.search(layer, accelerator, objective)
-
-
-def _evaluate(
-    layer: ConvLayer, accelerator: Accelerator, mapping: Mapping | SystolicMapping
-) -> LayerCost:
-    row_stationary = accelerator.dataflow == "row_stationary"
-    expected = Mapping if row_stationary else SystolicMapping
-    if isinstance(mapping, Mapping) and row_stationary:
-        return row_stationary_cost.evaluate(layer, accelerator, mapping)
-    if isinstance(mapping, SystolicMapping) and not row_stationary:
-        return weight_stationary.evaluate(layer, accelerator, mapping)
-    raise TypeError(
-        f"Accelerator {accelerator.name!r} ({accelerator.dataflow}) takes a {expected.__name__}, "
-        f"not {mapping!r}."
-    )

@@ -11,8 +11,6 @@ order picks the optimum: objective, cycles, DRAM words, buffer words, e, n, m, p
 All kernels live in this one file because Numba's disk cache looks at a kernel's own file alone.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -359,8 +357,9 @@ def _try_sets(s: Shape, h: Machine, o: int, e: int, r: int, tm: int, k: int, bes
 
 
 @njit(cache=True, nogil=True)
-def sets_in_use(s: Shape, h: Machine) -> Iterator[tuple[int, int, int, int]]:
-    """All (e, r, filter sets of a group, groups of a pass) that the array holds."""
+def sets_in_use(s: Shape, h: Machine) -> NDArray[np.int64]:
+    """All (e, r, filter sets of a group, groups of a pass) that the array holds, one a row."""
+    found, size = np.empty((512, 4), np.int64), 0
     e = 1
     while e <= s.E:
         sets = sets_of(s, h, e)
@@ -370,11 +369,15 @@ def sets_in_use(s: Shape, h: Machine) -> Iterator[tuple[int, int, int, int]]:
             while tm <= min(sets // r, s.M):
                 k = 1
                 while k * tm * r <= sets and k <= s.G:
-                    yield e, r, tm, k
+                    if size == len(found):
+                        found = np.concatenate((found, found))
+                    found[size, 0], found[size, 1], found[size, 2], found[size, 3] = e, r, tm, k
+                    size += 1
                     k = next_size(s.G, k)
                 tm = next_size(s.M, tm)
             r = next_size(s.C, r)
         e = next_size(s.E, e)
+    return found[:size]
 
 
 @njit(cache=True, nogil=True)
@@ -389,14 +392,19 @@ def search_shape(s: Shape, h: Machine, objective: int) -> Key:
     """
     none = _LARGE
     best = (none, none, none, none, none, none, none, none, none, none, none, none, none)
-    lowest, first = (none, none), (1, 1, 1, 1)
-    for e, r, tm, k in sets_in_use(s, h):
+    sets = sets_in_use(s, h)
+    bounds = np.empty((len(sets), 2), np.int64)
+    lowest, first = (none, none), 0
+    for i in range(len(sets)):
+        e, r, tm, k = sets[i]
         bound = bound_of_sets(s, h, objective, e, r, tm, k)
+        bounds[i, 0], bounds[i, 1] = bound
         if bound < lowest:
-            lowest, first = bound, (e, r, tm, k)
-    best = _try_sets(s, h, objective, first[0], first[1], first[2], first[3], best)
-    for e, r, tm, k in sets_in_use(s, h):
-        if bound_of_sets(s, h, objective, e, r, tm, k) <= (best[0], best[1]):
+            lowest, first = bound, i
+    for j in range(-1, len(sets)):
+        i = first if j < 0 else j
+        if j != first and (bounds[i, 0], bounds[i, 1]) <= (best[0], best[1]):
+            e, r, tm, k = sets[i]
             best = _try_sets(s, h, objective, e, r, tm, k, best)
     return best
 

@@ -98,7 +98,7 @@ def rank(cost: LayerCost, objective: str) -> tuple:
     return (value, cost.cycles, *words, e, n, m, p, q, r, t, order_index)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     layers(largest=3, groups=(1, 1, 2)),
     accelerators(smallest=3),

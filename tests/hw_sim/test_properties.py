@@ -25,7 +25,7 @@ from tests.hw_sim.strategies import accelerators, layers
 
 EYERISS = Accelerator.preset("eyeriss")
 objectives = st.sampled_from(OBJECTIVES)
-quick = settings(max_examples=120, deadline=None, derandomize=True)
+quick = settings(max_examples=200, deadline=None, derandomize=True)
 
 
 def found(layer: ConvLayer, accelerator: Accelerator, objective: str) -> LayerCost:
