@@ -7,6 +7,7 @@ from hw_sim import row_stationary_cost, weight_stationary
 from hw_sim.accelerator import Accelerator
 from hw_sim.cost import LayerCost, NetworkCost
 from hw_sim.layer import ConvLayer, Shape
+from hw_sim.limits import check_range
 from hw_sim.mapping import Mapping, SystolicMapping
 from hw_sim.row_stationary import OBJECTIVES
 
@@ -53,6 +54,7 @@ def evaluate(
         ValueError: The mapping is infeasible (the constraint is named), or counts beyond int64.
         TypeError: The mapping is of the other dataflow.
     """
+    check_range(layer, accelerator)
     row_stationary = accelerator.dataflow == "row_stationary"
     expected = Mapping if row_stationary else SystolicMapping
     if isinstance(mapping, Mapping) and row_stationary:
@@ -88,6 +90,7 @@ def clear_memo() -> None:
 
 
 def _search(layer: ConvLayer, accelerator: Accelerator, objective: str) -> LayerCost:
+    check_range(layer, accelerator)
     if accelerator.dataflow == "row_stationary":
         return row_stationary_cost.search(layer, accelerator, objective)
     return weight_stationary.search(layer, accelerator, objective)

@@ -2,9 +2,11 @@
 
 from typing import NamedTuple
 
+from hw_sim.accelerator import LARGEST as MOST
 from hw_sim.accelerator import Accelerator
 from hw_sim.cost import BOUNDS, LayerCost, Table, energy_table
-from hw_sim.layer import ZEROS_SCALE, ConvLayer, Shape
+from hw_sim.layer import ConvLayer, Shape
+from hw_sim.limits import LARGEST
 from hw_sim.machine import Machine, Tiles, machine
 from hw_sim.mapping import DRAM_ORDERS, Mapping
 from hw_sim.row_stationary import (
@@ -17,20 +19,16 @@ from hw_sim.row_stationary import (
     tiles,
 )
 
-_LARGEST = 2**62
-"""Results must stay below it: int64 with one bit to spare for sums."""
-
 
 def search(layer: ConvLayer, accelerator: Accelerator, objective: str) -> LayerCost:
     """The best mapping of a layer on a row-stationary array.
 
     Raises:
-        ValueError: No mapping fits, or counts beyond int64.
+        ValueError: No mapping fits.
     """
     s, h = layer.shape, machine(accelerator)
-    check_range(layer, accelerator)
     key = search_shape(s, h, OBJECTIVES.index(objective))
-    if key[2] == _LARGEST:
+    if key[2] == LARGEST:
         raise ValueError(_no_mapping(layer, accelerator))
     _, _, _, _, _, e, n, m, p, q, r, t, order = key
     mapping = Mapping(m, n, e, p, q, r, t, DRAM_ORDERS[order])
@@ -41,10 +39,9 @@ def evaluate(layer: ConvLayer, accelerator: Accelerator, mapping: Mapping) -> La
     """The cost of a given mapping.
 
     Raises:
-        ValueError: The mapping is infeasible, or counts beyond int64.
+        ValueError: The mapping is infeasible.
     """
     s, h = layer.shape, machine(accelerator)
-    check_range(layer, accelerator)
     _check_mapping(layer, mapping)
     m, n, e, p, q, r, t, order = mapping
     x = tiles(s, h, e, n, m, p, q, r, t, DRAM_ORDERS.index(order))
@@ -86,8 +83,8 @@ def _check_mapping(layer: ConvLayer, mapping: Mapping) -> None:
 
     for field in ("m", "n", "e", "p", "q", "r", "t"):
         value = getattr(mapping, field)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            refuse(f"{field}={value!r} must be an integer >= 1")
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST:
+            refuse(f"{field}={value!r} must be an integer between 1 and {MOST}")
     if mapping.dram_order not in DRAM_ORDERS:
         refuse(f"dram_order={mapping.dram_order!r} is unknown; known: {', '.join(DRAM_ORDERS)}")
     if mapping.e > layer.out_height:
@@ -108,31 +105,6 @@ def _no_mapping(layer: ConvLayer, accelerator: Accelerator) -> str:
         f"Layer {layer.name!r} with kernel={layer.kernel} and in_width={layer.in_width} fits no "
         f"mapping on {accelerator.name!r}: {said}."
     )
-
-
-def check_range(layer: ConvLayer, accelerator: Accelerator) -> None:
-    """Refuse a layer whose counts, cycles or energy could leave int64 under some mapping.
-
-    Every count of every mapping stays below ``work``: all loops, with room for idle PEs and for
-    the rows that neighbouring blocks read twice.
-
-    Raises:
-        ValueError: Naming the layer, its MACs and the bound.
-    """
-    s, a = layer.shape, accelerator
-    rows, width = s.E * (s.R + s.U), (s.F - 1) * s.U + s.S
-    work = s.N * s.G * (s.M + a.pes) * (s.C + a.pes) * rows * width
-    work *= max(s.S, -(-s.R // a.array_rows))
-    per_access = a.mac_fj + a.rf_ifmap_fj + a.rf_filter_fj + 2 * a.rf_psum_fj
-    per_access += 3 * a.noc_fj + 3 * a.buffer_fj + 3 * a.dram_fj
-    per_cycle = a.static_power_uw * 1000 // a.clock_mhz + 1
-    per_cycle += machine(a).ticks * (1 + a.pass_overhead_cycles)
-    bound = work * (per_access + per_cycle + ZEROS_SCALE)
-    if bound >= _LARGEST:
-        raise ValueError(
-            f"Layer {layer.name!r} with macs={layer.macs} could overflow int64 on {a.name!r}: "
-            f"its energy or cycles are bounded by {bound:.1e} only, not by {_LARGEST:.1e}."
-        )
 
 
 def _cost(layer: ConvLayer, accelerator: Accelerator, mapping: Mapping, x: Tiles) -> LayerCost:

@@ -9,10 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from hw_sim.accelerator import Accelerator
 from hw_sim.layer import ConvLayer
+from hw_sim.limits import check_range
 from hw_sim.machine import machine
 from hw_sim.model import search
 from hw_sim.row_stationary import OBJECTIVES, search_all
-from hw_sim.row_stationary_cost import check_range
 
 
 @dataclass(frozen=True)

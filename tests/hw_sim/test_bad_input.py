@@ -52,12 +52,29 @@ def test_layer_that_fits_no_mapping() -> None:
 
 
 @pytest.mark.parametrize("objective", ["latency", "edp"])
-def test_overflow_of_int64_is_refused(objective: str) -> None:
+@pytest.mark.parametrize("accelerator", [EYERISS, Accelerator.preset("tpu_like")])
+def test_overflow_of_int64_is_refused(accelerator: Accelerator, objective: str) -> None:
     huge = replace(LAYER, in_channels=4 * 10**8, out_channels=10**8)
     with pytest.raises(ValueError, match=f"macs={huge.macs} could overflow int64"):
-        search(huge, EYERISS, objective)
+        search(huge, accelerator, objective)
     with pytest.raises(ValueError, match="could overflow int64"):
-        evaluate(huge, EYERISS, GOOD)
+        evaluate(huge, accelerator, GOOD)
+
+
+def test_largest_counts_that_are_let_through_do_not_wrap() -> None:
+    """Just below the refusal: energy still adds up, in integers that know no limit."""
+    channels, refused = 64, False
+    while not refused:
+        layer = replace(LAYER, in_channels=channels, out_channels=channels)
+        try:
+            cost = search(layer, EYERISS, "edp")
+            channels *= 2
+        except ValueError:
+            refused = True
+    parts = [energy for level in cost.energy_by_level_fj.values() for energy in level.values()]
+    assert min(parts) >= 0
+    assert sum(parts) == cost.energy_fj > 2**50
+    assert cost.cycles >= cost.layer.macs / EYERISS.pes
 
 
 def test_kernel_taller_than_the_array_is_folded_and_flagged() -> None:
@@ -73,6 +90,7 @@ def test_kernel_taller_than_the_array_is_folded_and_flagged() -> None:
     [
         ({"e": 0}, "e=0"),
         ({"n": 1.5}, "n=1.5"),
+        ({"m": 8 * 10**30}, "m=8000000000000000000000000000000 must be"),
         ({"e": 17}, "e=17 exceeds the 16 output rows"),
         ({"n": 2}, "n=2 exceeds the batch of 1"),
         ({"m": 12}, r"m=12 is no multiple of p\*t=8"),
