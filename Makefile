@@ -1,5 +1,5 @@
 # Two commands matter: `make demo` and `make test`. Both set up .venv first.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUT ?= runs/demo
@@ -7,18 +7,21 @@ DEMO_OUT ?= runs/demo
 .PHONY: demo test test-slow lint format install clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
 install: $(VENV)/.installed
 
+# Search on the embedded images, fine-tune the best network, export it, write the report.
 demo: install
-	$(BIN)/prune-gym train PruneResNet20-v0 --agent l2pf --preset demo --seed 0 --out $(DEMO_OUT) --overwrite
+	$(BIN)/prune-gym train PruneResNet20-v0 --agent l2pf --episodes 1 --set updates=2 \
+		--final-epochs 2 --seed 0 --out $(DEMO_OUT) --overwrite
 
 test: install
 	$(BIN)/python -m pytest
 
+# The real networks and data.
 test-slow: install
 	$(BIN)/python -m pytest -m slow
 
@@ -32,4 +35,4 @@ format: install
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

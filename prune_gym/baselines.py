@@ -10,7 +10,7 @@ from prune_gym.errors import WeightsError
 from prune_gym.networks import Network
 from prune_gym.weights import load_weights
 
-SHIPPED = Path(__file__).parent / "weights"
+SHIPPED = Path(__file__).parent / "pretrained"
 
 
 def stem(architecture: str, dataset_key: str) -> str:

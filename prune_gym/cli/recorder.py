@@ -115,6 +115,7 @@ class Recorder(Callback):
             "schema": SCHEMA,
             "episode": number,
             "seed": self.seed,
+            "threads": self.env.threads,
             "complete": complete,
             "best": best,
             "score": final["score"],

@@ -124,7 +124,7 @@ class PruningEnv(gym.Env[Observation, Action]):
         accelerator_batch: int = 1,
         tolerance: float = 0.2,
         duration_weight: float = 0.02,
-        max_epochs: float = 0.1,
+        max_epochs: float = 0.08,
         batch_size: int = 128,
         learning_rate: float = 0.02,
         eval_images: int = 1000,

@@ -208,7 +208,7 @@ def _pad_mask(module: nn.Module, out: Tensor | None, inp: Tensor | None) -> None
     if out is not None:
         module.source[~out] = -1
     if inp is not None:
-        removed = torch.cat([~inp, torch.tensor([True])])
+        removed = torch.cat([~inp, torch.tensor([True])]).to(module.source.device)
         module.source[removed[module.source]] = -1
 
 
