@@ -116,6 +116,36 @@ class Agent(ABC):
         """
 
 
-def step_record(action: Action, reward: float, info: dict[str, Any]) -> dict[str, Any]:
-    """A step's info with its reward and asked duration, as callbacks take it."""
-    return info | {"reward": reward, "duration": float(np.asarray(action["duration"]).item())}
+class EpisodicAgent(Agent):
+    """An agent that learns by playing whole episodes, one decision a layer."""
+
+    def learn(self, budget: Budget, callback: Callback | None = None) -> None:
+        """Play whole episodes until the budget is spent (:meth:`Agent.learn`)."""
+        callback = callback or Callback()
+        env: Any = self.env.unwrapped
+        episodes = steps = 0
+        while not budget.spent(episodes, steps, env.search_macs_total):
+            observation, _ = self.env.reset(seed=self.seed if episodes == 0 else None)
+            infos: list[dict[str, Any]] = []
+            ended = False
+            while not ended:
+                action, trials = self.decide(observation, callback)
+                observation, reward, terminated, truncated, info = self.env.step(action)
+                callback.on_trial(float(reward), info)
+                duration = float(np.asarray(action["duration"]).item())
+                infos.append(info | {"reward": float(reward), "duration": duration})
+                ended, steps = terminated or truncated, steps + trials + 1
+            callback.on_episode(episodes, self.env, infos)
+            episodes += 1
+
+    @abstractmethod
+    def decide(self, observation: Observation, callback: Callback) -> tuple[Action, int]:
+        """Learn what there is to learn here, and choose the action to carry out.
+
+        Args:
+            observation: Of the present state.
+            callback: Sees the trials and updates.
+
+        Returns:
+            The action, and how many candidates were tried for it.
+        """

@@ -7,11 +7,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from agents.base import Action, Agent, Budget, Callback, Observation, step_record
+from agents.base import Action, Callback, EpisodicAgent, Observation
 from prune_gym.files import write_json
 
 
-class Control(Agent):
+class Control(EpisodicAgent):
     """Plays episodes without learning.
 
     Args:
@@ -35,23 +35,9 @@ class Control(Agent):
         self.keep, self.duration = keep, duration
         self.random = np.random.default_rng(seed)
 
-    def learn(self, budget: Budget, callback: Callback | None = None) -> None:
-        """Play whole episodes until the budget is spent."""
-        callback = callback or Callback()
-        env: Any = self.env.unwrapped
-        episodes = steps = 0
-        while not budget.spent(episodes, steps, env.search_macs_total):
-            observation, _ = self.env.reset(seed=self.seed if episodes == 0 else None)
-            infos: list[dict[str, Any]] = []
-            ended = False
-            while not ended:
-                action = self.act(observation)
-                observation, reward, terminated, truncated, info = self.env.step(action)
-                callback.on_trial(float(reward), info)
-                infos.append(step_record(action, float(reward), info))
-                ended, steps = terminated or truncated, steps + 1
-            callback.on_episode(episodes, self.env, infos)
-            episodes += 1
+    def decide(self, observation: Observation, callback: Callback) -> tuple[Action, int]:
+        """Nothing is tried: the action is :meth:`act`'s."""
+        return self.act(observation), 0
 
     def act(
         self,

@@ -21,7 +21,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from agents.base import Action, Agent, Budget, Callback, Observation, step_record
+from agents.base import Action, Callback, EpisodicAgent, Observation
 from prune_gym.files import write_json
 from prune_gym.weights import load_weights, save_weights
 
@@ -130,7 +130,7 @@ class _Inputs:
     valid: Tensor
 
 
-class L2PF(Agent):
+class L2PF(EpisodicAgent):
     """The agent.
 
     Args:
@@ -212,27 +212,8 @@ class L2PF(Agent):
 
     # Learning
 
-    def learn(self, budget: Budget, callback: Callback | None = None) -> None:
-        """Whole episodes until the budget is spent (:meth:`agents.base.Agent.learn`)."""
-        callback = callback or Callback()
-        env: Any = self.env.unwrapped
-        episodes = steps = 0
-        while not budget.spent(episodes, steps, env.search_macs_total):
-            observation, _ = self.env.reset(seed=self.seed if episodes == 0 else None)
-            infos: list[dict[str, Any]] = []
-            ended = False
-            while not ended:
-                best = self._learn_layer(observation, callback)
-                steps += self.options.updates * self.options.candidates + 1
-                observation, reward, terminated, truncated, info = self.env.step(best)
-                callback.on_trial(float(reward), info)
-                infos.append(step_record(best, float(reward), info))
-                ended = terminated or truncated
-            callback.on_episode(episodes, self.env, infos)
-            episodes += 1
-
-    def _learn_layer(self, observation: Observation, callback: Callback) -> Action:
-        """Update the policy on candidates from the present state; return the best of them."""
+    def decide(self, observation: Observation, callback: Callback) -> tuple[Action, int]:
+        """Update the policy on candidates from the present state; choose the best of them."""
         env: Any = self.env.unwrapped
         inputs = self._inputs(observation)
         best: tuple[float, Action] | None = None
@@ -248,7 +229,7 @@ class L2PF(Agent):
                     best = (reward, action)
             callback.on_update(self._update(inputs, draws, [info for _, info in results]))
         assert best is not None
-        return best[1]
+        return best[1], self.options.updates * self.options.candidates
 
     def _update(
         self,

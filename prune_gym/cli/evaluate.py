@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from prune_gym.cli.settings import add_environment_options, environment_settings
+from prune_gym.cli.settings import add_command, add_environment_options, environment_settings
 
 DESCRIPTION = """\
 Load the best network of a run and measure its accuracy on the validation split (or, with
@@ -16,11 +16,8 @@ instead, each action the likeliest one.
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Add the command to the parser."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "evaluate",
-        help="measure a run's best network or its policy",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = add_command(
+        commands, "evaluate", "measure a run's best network or its policy", DESCRIPTION
     )
     parser.add_argument("folder", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("--split", choices=("validation", "test"), default="validation")

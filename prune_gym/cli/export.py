@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from prune_gym.cli.settings import add_command
+
 DESCRIPTION = """\
 Fine-tune the best network of a run, read the test split once, and export it to RUN/best:
 model.onnx, model.pt2, weights.safetensors, network.json, report.json, sample.npz, network.png.
@@ -13,11 +15,8 @@ Use it behind a run that was stopped; `prune-gym train` does the same at its end
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Add the command to the parser."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "export",
-        help="export the best network of a stopped run",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = add_command(
+        commands, "export", "export the best network of a stopped run", DESCRIPTION
     )
     parser.add_argument("folder", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument(

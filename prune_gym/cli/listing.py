@@ -3,13 +3,15 @@
 import argparse
 from typing import Any
 
+from prune_gym.cli.settings import add_command
+
 LISTS = ("environments", "networks", "datasets", "agents", "accelerators", "objectives")
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Add the command to the parser."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "list", help="show environments, networks, data sets, agents, accelerators, objectives"
+    parser = add_command(
+        commands, "list", "show environments, networks, data sets, agents, accelerators, objectives"
     )
     parser.add_argument("what", nargs="?", choices=LISTS, help="one of the lists; all by default")
     return parser

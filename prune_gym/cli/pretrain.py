@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from prune_gym.cli.settings import add_command
+
 DESCRIPTION = """\
 Train an unpruned network, the baseline that environments start from. It goes into the cache
 folder (PRUNE_GYM_HOME), where environments find it, with its recipe and checksum beside it.
@@ -17,12 +19,7 @@ with as many channels in each layer.
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Add the command to the parser."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "pretrain",
-        help="train a baseline network",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_command(commands, "pretrain", "train a baseline network", DESCRIPTION)
     parser.add_argument("--network", default="resnet20", help="see `prune-gym list networks`")
     parser.add_argument("--dataset", default="shapes", help="see `prune-gym list datasets`")
     parser.add_argument("--image-size", type=int, default=32, help="of an image folder")

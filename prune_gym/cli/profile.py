@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prune_gym.cli.settings import add_command
+
 if TYPE_CHECKING:
     from hw_sim import ConvLayer, NetworkCost
 
@@ -17,11 +19,8 @@ networks the second is compared with the first.
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Add the command to the parser."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "profile",
-        help="what a network costs on an accelerator, layer by layer",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = add_command(
+        commands, "profile", "what a network costs on an accelerator, layer by layer", DESCRIPTION
     )
     parser.add_argument("network", metavar="NETWORK", help="architecture or folder")
     parser.add_argument("other", metavar="NETWORK", nargs="?", help="another one, to compare")

@@ -70,6 +70,7 @@ class Recorder(Callback):
         )
         # Candidates of one layer stand at the same place; the bar never goes back.
         self.bar.update(max(0.0, min(done, self.episodes + 0.99) - self.bar.n))
+        self.bar.refresh()
 
     def on_update(self, metrics: Mapping[str, float]) -> None:
         """Log an agent's own figures to TensorBoard."""

@@ -10,6 +10,29 @@ import yaml
 from prune_gym.errors import PruneGymError, UnknownNameError
 
 
+def add_command(
+    commands: Any, name: str, short: str, description: str | None = None
+) -> argparse.ArgumentParser:
+    """Add a command with its page of help.
+
+    Args:
+        commands: The subparsers of the main parser.
+        name: The command's name.
+        short: One line for the list of commands.
+        description: The page of its own, lines kept; the one line by default.
+
+    Returns:
+        The command's parser.
+    """
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=short,
+        description=description or short,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
 def parse_settings(pairs: Iterable[str], what: str, known: Iterable[str]) -> dict[str, Any]:
     """Read ``NAME=VALUE`` pairs.
 

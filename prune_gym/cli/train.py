@@ -8,6 +8,7 @@ from typing import Any
 
 from prune_gym.cli import run_folder
 from prune_gym.cli.settings import (
+    add_command,
     add_environment_options,
     environment_settings,
     make_environment,
@@ -27,11 +28,8 @@ finish with `prune-gym export RUN`.
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Add the command to the parser."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "train",
-        help="search for a smaller network and export it",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = add_command(
+        commands, "train", "search for a smaller network and export it", DESCRIPTION
     )
     parser.add_argument("id", help="an environment, for example PruneResNet20-v0")
     parser.add_argument("--agent", default="l2pf", help="see `prune-gym list agents`")
