@@ -30,12 +30,13 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> int:
     """Export and print what came out."""
     from prune_gym.cli.loading import best_state, open_run
+    from prune_gym.cli.run_folder import search_facts
     from prune_gym.cli.train import finish_run
 
     config, env = open_run(arguments.folder, {})
     state = best_state(arguments.folder, env.unwrapped)
     facts = {name: config[name] for name in ("id", "env_arguments", "agent", "agent_options")}
-    facts |= {"seed": arguments.seed, "final_epochs": arguments.final_epochs}
+    facts |= {"seed": arguments.seed, "search": search_facts(arguments.folder)}
     finish_run(arguments.folder, env.unwrapped, state, facts, arguments)
     env.close()
     return 0

@@ -134,6 +134,26 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def read_episodes(folder: Path) -> list[dict[str, Any]]:
+    """The records of a run's episodes; a last line that a kill cut off is left out."""
+    path = folder / EPISODES
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    try:
+        return [json.loads(line) for line in whole]
+    except ValueError as error:
+        raise PruneGymError(f"{str(path)!r} is damaged ({error}).") from error
+
+
+def search_facts(folder: Path) -> dict[str, Any]:
+    """What a run's search took, as reports tell it."""
+    episodes = read_episodes(folder)
+    names = ("trials", "search_macs_total", "wall_seconds", "device_seconds")
+    return {"episodes": len(episodes)} | {name: episodes[-1][name] for name in names if episodes}
+
+
 def append_line(path: Path, record: dict[str, Any]) -> None:
     """Append one JSON line and see it to the disk, so that a kill loses no earlier one."""
     with path.open("a", encoding="utf-8") as file:

@@ -106,13 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
             "No episode was finished within the budget, so there is nothing to export. "
             "Give more of --episodes, --steps, --search-macs or --minutes."
         )
-    search = {
-        "episodes": recorder.episodes,
-        "trials": recorder.trials,
-        "search_macs_total": env.unwrapped.search_macs_total,
-        "wall_seconds": round(recorder.wall_seconds(), 1),
-        "device_seconds": round(recorder.device_seconds(), 1),
-    }
+    search = run_folder.search_facts(arguments.out)
     finish_run(arguments.out, env.unwrapped, recorder.best, facts | {"search": search}, arguments)
     env.close()
     return 0
