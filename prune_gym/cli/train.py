@@ -132,7 +132,9 @@ def finish_run(
         report = finish(
             env.task, best, target, arguments.final_epochs, arguments.seed, facts, progress
         )
-    render.picture(best, env.task, env.visited, target / "network.png")
+    test = report["accuracy"]["test"]
+    title = f"test accuracy {test['final']:.3f} (unpruned {test['unpruned']:.3f})"
+    render.picture(best, env.task, env.visited, target / "network.png", title)
     print(summary(report))
     search = facts.get("search", {}).get("wall_seconds")
     took = f"search {search:.0f} s, " if search else ""

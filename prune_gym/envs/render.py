@@ -44,7 +44,11 @@ def table(state: State, task: Task, visited: Sequence[ChannelSpace]) -> str:
 
 
 def picture(
-    state: State, task: Task, visited: Sequence[ChannelSpace], path: Path | None = None
+    state: State,
+    task: Task,
+    visited: Sequence[ChannelSpace],
+    path: Path | None = None,
+    accuracy: str | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Bars: kept filters of each space, and the accelerator's cycles of each layer.
 
@@ -53,6 +57,7 @@ def picture(
         task: Its baseline.
         visited: The spaces that an episode walks through.
         path: Where to write a PNG as well.
+        accuracy: What the title says of accuracy; the search's figures by default.
 
     Returns:
         Pixels of shape (height, width, 3).
@@ -67,9 +72,11 @@ def picture(
     left = state.counts()
     _bars(upper, names, [s.channels for s in visited], [left[name] for name in names])
     upper.set_ylabel("filters")
+    upper.legend(frameon=False, loc="upper left")
+    if accuracy is None:
+        accuracy = f"accuracy {state.accuracy:.3f} (unpruned {task.baseline_accuracy:.3f})"
     upper.set_title(
-        f"accuracy {state.accuracy:.3f} (unpruned {task.baseline_accuracy:.3f}), "
-        f"{task.costs.of().latency_ms / state.costs.latency_ms:.2f}x faster on "
+        f"{accuracy}, {task.costs.of().latency_ms / state.costs.latency_ms:.2f}x faster on "
         f"{task.costs.accelerator.name}"
     )
     before, after = task.costs.layer_cycles(), task.costs.layer_cycles(left)
@@ -91,4 +98,3 @@ def _bars(axes: object, names: list[str], before: list[int], after: list[int]) -
     axes.bar(places, after, color="#1f5a94", width=0.55, label="now")
     axes.set_xticks(places, names, rotation=60, ha="right", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="upper left")
