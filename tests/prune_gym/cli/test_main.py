@@ -20,9 +20,7 @@ def test_list(capsys):
     assert capsys.readouterr().out.split() == ["l1", "l2pf", "random", "uniform"]
 
 
-@pytest.mark.parametrize(
-    "command", ["train", "pretrain", "evaluate", "export", "profile", "list"]
-)
+@pytest.mark.parametrize("command", ["train", "pretrain", "evaluate", "export", "profile", "list"])
 def test_help_teaches(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
