@@ -16,7 +16,7 @@ install: $(VENV)/.installed
 # Search on the embedded images, fine-tune the best network, export it, write the report.
 demo: install
 	$(BIN)/prune-gym train PruneResNet20-v0 --agent l2pf --episodes 1 --set updates=2 \
-		--set candidates=3 --final-epochs 1.5 --seed 0 --out $(DEMO_OUT) --overwrite
+		--set candidates=3 --env eval_images=500 --final-epochs 1 --seed 0 --out $(DEMO_OUT) --overwrite
 
 test: install
 	$(BIN)/python -m pytest
