@@ -85,7 +85,7 @@ class FilterPolicy(nn.Module):
         self.encode = nn.Sequential(nn.Linear(row + layer, hidden), nn.ReLU())
         self.keep = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1))
         self.duration = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 2))
-        self.prior = nn.Parameter(torch.tensor(options.norm_prior))
+        self.prior = nn.Parameter(torch.tensor(float(options.norm_prior)))
         keep = torch.logit(torch.tensor([options.initial_keep]))
         duration = torch.tensor([options.initial_duration, options.initial_spread]).log()
         for head, bias in ((self.keep, keep), (self.duration, duration)):

@@ -92,7 +92,7 @@ class CostModel:
     def _compute(self, counts: Counts) -> Costs:
         layers = self.geometry.accelerator_layers(counts, self.batch)
         cost = hw_sim.evaluate_network(layers, self.accelerator, self._searched_for)
-        word = self.accelerator.word_bits // 8
+        bits = self.accelerator.word_bits
         params = self.geometry.params(counts)
         return Costs(
             params=params,
@@ -100,8 +100,8 @@ class CostModel:
             cycles=cost.cycles,
             latency_ms=cost.latency_ms,
             energy_uj=cost.energy_uj,
-            weight_bytes=params * word,
-            peak_activation_bytes=self.geometry.peak_activations(counts) * word,
+            weight_bytes=-(-params * bits // 8),
+            peak_activation_bytes=-(-self.geometry.peak_activations(counts) * bits // 8),
         )
 
 

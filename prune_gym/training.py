@@ -71,6 +71,26 @@ def train(
     )
     device = next(network.parameters()).device
     network.train()
+    # Dropout and the like draw from torch's own generators: seeded here, left as they were.
+    forked = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=forked):
+        torch.manual_seed(generator.initial_seed())
+        _loop(network, split, batches, generator, options, teacher, progress, optimizer)
+    network.eval()
+
+
+def _loop(
+    network: nn.Module,
+    split: Split,
+    batches: int,
+    generator: torch.Generator,
+    options: TrainingOptions,
+    teacher: nn.Module | None,
+    progress: Callable[[int, float], None] | None,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """The mini-batches of :func:`train`."""
+    device = next(network.parameters()).device
     order = torch.empty(0, dtype=torch.int64)
     for batch in range(batches):
         if order.numel() < min(options.batch_size, len(split.labels)):
@@ -86,7 +106,6 @@ def train(
         optimizer.step()
         if progress is not None:
             progress(batch + 1, float(loss.detach()))
-    network.eval()
 
 
 def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:

@@ -5,6 +5,7 @@ This is the one module that imports agents and benchmarks, and only when a comma
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments; None for the process's own.
 
     Returns:
-        0, or 2 for bad input, 130 after Ctrl-C.
+        0, or 2 for bad input, 1 for any other error, 130 after Ctrl-C.
     """
     try:
         check_agents_package()
@@ -77,6 +78,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (PruneGymError, ValueError) as error:
         print(f"prune-gym: {error}", file=sys.stderr)
         return 2
+    except Exception as error:
+        # A user needs the line; who looks for the cause sets the variable.
+        if os.environ.get("PRUNE_GYM_TRACEBACK"):
+            raise
+        print(
+            f"prune-gym: {type(error).__name__}: {error} (set PRUNE_GYM_TRACEBACK=1 to see where)",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
         print("prune-gym: stopped by Ctrl-C", file=sys.stderr)
         return 130

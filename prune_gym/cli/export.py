@@ -30,9 +30,17 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> int:
     """Export and print what came out."""
     from prune_gym.cli.loading import best_state, open_run
-    from prune_gym.cli.run_folder import search_facts
+    from prune_gym.cli.run_folder import BEST, search_facts
     from prune_gym.cli.train import finish_run
+    from prune_gym.errors import PruneGymError
 
+    if (arguments.folder / BEST / "report.json").is_file():
+        raise PruneGymError(
+            f"{str(arguments.folder / BEST)!r} is exported already. A second fine-tune or "
+            "look at the test split would make its report untrue."
+        )
+    if not 0 <= arguments.final_epochs < 10_000:
+        raise PruneGymError(f"--final-epochs {arguments.final_epochs} must be 0 to 10,000")
     config, env = open_run(arguments.folder, {})
     state = best_state(arguments.folder, env.unwrapped)
     facts = {name: config[name] for name in ("id", "env_arguments", "agent", "agent_options")}

@@ -53,8 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.shape is not None and (arguments.out is None or arguments.init is not None):
         raise PruneGymError("--shape needs --out, and starts from scratch (no --init)")
-    if not 0 < arguments.epochs < 10_000:
-        raise PruneGymError(f"--epochs {arguments.epochs} must be above 0")
+    _check(arguments)
     device = checked_device(arguments.device)
     threads = arguments.threads or default_threads()
     torch.set_num_threads(threads)
@@ -76,8 +75,13 @@ def run(arguments: argparse.Namespace) -> int:
         learning_rate=arguments.learning_rate,
         schedule="one_cycle",
     )
-    batches = round(arguments.epochs * len(dataset.train.labels) / options.batch_size)
+    batches = max(1, round(arguments.epochs * len(dataset.train.labels) / options.batch_size))
     _train(module, dataset, batches, options, arguments)
+    if not all(bool(torch.isfinite(p).all()) for p in module.state_dict().values()):
+        raise PruneGymError(
+            "The training diverged (NaN or infinity in the weights); nothing was written. "
+            f"Take a smaller --learning-rate than {arguments.learning_rate}."
+        )
     recipe: dict[str, Any] = {
         "architecture": architecture,
         "dataset": dataset.name if dataset.name == "shapes" else dataset.key,
@@ -100,6 +104,23 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"test accuracy {recipe['test_accuracy']:.4f}")
     print(f"wrote {path}")
     return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse what could only fail, or spoil something, behind the training."""
+    from prune_gym.errors import PruneGymError
+
+    for name, value, least, most in (
+        ("--epochs", arguments.epochs, 0, 10_000),
+        ("--learning-rate", arguments.learning_rate, 0, 1e9),
+        ("--batch-size", arguments.batch_size, 1, 1_000_000),
+        ("--threads", arguments.threads or 1, 0, 1024),
+    ):
+        if not least < value <= most:
+            raise PruneGymError(f"{name} {value} must be above {least}, at most {most:,}")
+    out = arguments.out
+    if out is not None and (out.suffix != ".safetensors" or out.is_dir()):
+        raise PruneGymError(f"--out {str(out)!r} must be a file's name that ends in .safetensors")
 
 
 def _train(

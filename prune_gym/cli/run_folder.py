@@ -18,6 +18,7 @@ CONFIG = "config.json"
 EPISODES = "episodes.jsonl"
 BEST = "best"
 POLICY = "policy"
+ENTRIES = (CONFIG, EPISODES, BEST, POLICY, "tensorboard")
 PACKAGES = (
     "prune-gym",
     "torch",
@@ -51,12 +52,19 @@ def prepare(folder: Path, overwrite: bool) -> None:
                 f"--out {str(folder)!r} is not empty. Name another folder, or add --overwrite to "
                 "replace an earlier run."
             )
-        if not (folder / CONFIG).is_file():
+        if not (folder / CONFIG).is_file() or "env_revision" not in read_config(folder):
             raise PruneGymError(
-                f"--overwrite: {str(folder)!r} holds no run ({CONFIG} is missing), so it is left "
+                f"--overwrite: {str(folder)!r} holds no run (no {CONFIG} of ours), so it is left "
                 "alone. Name another folder."
             )
-        shutil.rmtree(folder)
+        others = {path.name for path in folder.iterdir()} - set(ENTRIES)
+        if others:
+            raise PruneGymError(
+                f"--overwrite: {str(folder)!r} holds {sorted(others)[0]!r} beside a run, so it is "
+                "left alone. Name another folder."
+            )
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -129,6 +137,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise PruneGymError(f"{str(path)!r} is damaged ({error}).") from error
+    if not isinstance(config, dict):
+        raise PruneGymError(f"{str(path)!r} is damaged: it holds no table.")
     if config.get("schema") != SCHEMA:
         raise PruneGymError(f"{str(path)!r} is of schema {config.get('schema')}, not {SCHEMA}.")
     return config
@@ -142,7 +152,8 @@ def read_episodes(folder: Path) -> list[dict[str, Any]]:
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     whole = [line for line in lines if line.endswith("\n")]
     try:
-        return [json.loads(line) for line in whole]
+        records: list[dict[str, Any]] = [json.loads(line) for line in whole]
+        return records
     except ValueError as error:
         raise PruneGymError(f"{str(path)!r} is damaged ({error}).") from error
 

@@ -58,10 +58,21 @@ def parse_settings(pairs: Iterable[str], what: str, known: Iterable[str]) -> dic
         if name not in known:
             raise UnknownNameError(what, name, known)
         try:
-            result[name] = yaml.safe_load(text)
+            result[name] = _number(yaml.safe_load(text))
         except yaml.YAMLError as error:
             raise PruneGymError(f"{pair!r}: the value is not readable ({error})") from error
     return result
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 takes ``1e-3`` for a word; here it is a number, and ``1e9`` a whole one."""
+    if not isinstance(value, str):
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    return int(number) if number.is_integer() else number
 
 
 def environment_arguments() -> list[str]:

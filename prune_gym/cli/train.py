@@ -1,6 +1,7 @@
 """``prune-gym train``: search with an agent, keep the best network, export it."""
 
 import argparse
+import json
 import sys
 import time
 from pathlib import Path
@@ -75,13 +76,12 @@ def run(arguments: argparse.Namespace) -> int:
     if all(value is None for value in limits.values()):
         limits["episodes"] = 10
     budget = Budget(**limits)
-    if arguments.final_epochs < 0:
-        raise PruneGymError(f"--final-epochs {arguments.final_epochs} must be 0 or more")
+    if not 0 <= arguments.final_epochs < 10_000:
+        raise PruneGymError(f"--final-epochs {arguments.final_epochs} must be 0 to 10,000")
     settings = environment_settings(arguments)
     env = make_environment(arguments.id, settings)
     options = parse_settings(arguments.set, "hyperparameter", _hyperparameters(arguments.agent))
     agent = agents.make(arguments.agent, env, seed=arguments.seed, **options)
-    run_folder.prepare(arguments.out, arguments.overwrite)
     facts = {
         "id": arguments.id,
         "env_arguments": settings,
@@ -91,6 +91,10 @@ def run(arguments: argparse.Namespace) -> int:
         "budget": limits,
         "final_epochs": arguments.final_epochs,
     }
+    # All that can be wrong is found out before a folder is made or an earlier run goes.
+    json.dumps([facts, options], allow_nan=False)
+    env.reset(seed=arguments.seed)
+    run_folder.prepare(arguments.out, arguments.overwrite)
     run_folder.write_config(arguments.out, env.unwrapped, **facts)
     recorder = Recorder(arguments.out, env.unwrapped, arguments.seed, budget, arguments.quiet)
     try:

@@ -391,10 +391,16 @@ def _check_arguments(
         ("search_budget", search_budget, 1),
         ("threads", threads, 1),
     ):
-        if value is not None and value < least:
+        if value is None and name in ("search_budget", "threads"):
+            continue
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f"{name}={value!r} must be a whole number")
+        if value < least:
             raise ValueError(f"{name}={value} must be at least {least}")
+    if threads is not None and threads > 1024:
+        raise ValueError(f"threads={threads} must be at most 1024")
     for name, number in (("max_epochs", max_epochs), ("learning_rate", learning_rate)):
-        if not 0 < number < float("inf"):
+        if isinstance(number, str | bool) or not 0 < number < float("inf"):
             raise ValueError(f"{name}={number} must be a finite number above 0")
 
 

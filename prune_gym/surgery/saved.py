@@ -75,7 +75,8 @@ def save_network(
         "spaces": spaces,
         **(facts or {}),
     }
-    # The description goes last: a folder that has one is whole.
+    # The description goes first and comes last: a folder that has one is whole.
+    (folder / DESCRIPTION).unlink(missing_ok=True)
     save_weights(network.module, folder / WEIGHTS)
     write_json(folder / DESCRIPTION, description)
     return folder

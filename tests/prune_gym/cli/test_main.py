@@ -8,6 +8,7 @@ import pytest
 
 from prune_gym.cli import main
 from prune_gym.cli.listing import LISTS
+from prune_gym.cli.settings import parse_settings
 from prune_gym.files import sha256
 
 
@@ -51,6 +52,33 @@ def test_the_baseline_has_its_recipe(workplace):
     assert recipe["sha256"] == sha256(weights)
     assert recipe["validation_accuracy"] > 0.7
     assert recipe["options"]["epochs"] == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--learning-rate", "1e6", "--epochs", "3"], "diverged"),
+        (["--batch-size", "0"], "--batch-size 0"),
+        (["--epochs", "0"], "--epochs 0"),
+        (["--out", "weights.json"], "ends in .safetensors"),
+    ],
+)
+def test_a_failed_pretrain_keeps_the_earlier_baseline(
+    workplace, monkeypatch, capsys, change, message
+):
+    monkeypatch.setenv("PRUNE_GYM_HOME", str(workplace / "home"))
+    (weights,) = (workplace / "home" / "baselines").glob("*.safetensors")
+    before = weights.read_bytes()
+    command = ["pretrain", "--network", "tests.tiny:tiny_network", "--image-size", "8"]
+    command += ["--dataset", f"imagefolder:{workplace}/images", "--quiet", "--threads", "1"]
+    assert main([*command, *change]) == 2
+    assert message in capsys.readouterr().err
+    assert weights.read_bytes() == before
+
+
+def test_numbers_with_exponents_are_numbers():
+    pairs = ["a=1e-3", "b=1e9", "c=word", "d=3"]
+    assert parse_settings(pairs, "thing", "abcd") == {"a": 1e-3, "b": 10**9, "c": "word", "d": 3}
 
 
 def test_evaluate_without_a_run(tmp_path, capsys):

@@ -123,7 +123,10 @@ def test_evaluate_and_export_read_the_run_again(finished, train_arguments, capsy
     assert "whole validation split" in capsys.readouterr().out
     assert main(["evaluate", str(out), "--policy", "--split", "test", "--threads", "1"]) == 0
     assert "whole test split" in capsys.readouterr().out
-    assert main(["export", str(out), "--quiet"]) == 0
+    before = (out / "best" / "report.json").read_bytes()
+    assert main(["export", str(out), "--quiet"]) == 2
+    assert "exported already" in capsys.readouterr().err
+    assert (out / "best" / "report.json").read_bytes() == before
 
 
 def test_same_seed_same_run(train_arguments, tmp_path):
@@ -197,7 +200,21 @@ def test_a_folder_with_something_in_it_is_left_alone(train_arguments, tmp_path, 
     assert "not empty" in capsys.readouterr().err
     assert main(train_arguments(precious.parent, "--overwrite")) == 2
     assert "holds no run" in capsys.readouterr().err
+    (precious.parent / "config.json").write_text('{"model_type": "bert"}')
+    assert main(train_arguments(precious.parent, "--overwrite")) == 2
     assert precious.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [["--final-epochs", "inf"], ["--seed", "-1"], ["--env", "min_keep=2.5"], ["--minutes", "nan"]],
+)
+def test_overwrite_with_bad_input_keeps_the_earlier_run(train_arguments, tmp_path, change):
+    out = tmp_path / "run"
+    assert main(train_arguments(out)) == 0
+    before = (out / "best" / "weights.safetensors").read_bytes()
+    assert main(train_arguments(out, "--overwrite", *change)) != 0
+    assert (out / "best" / "weights.safetensors").read_bytes() == before
 
 
 def test_ctrl_c_leaves_a_usable_run(workplace, tmp_path):
