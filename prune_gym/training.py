@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.sgd import sgd
 
 from prune_gym.data import Split, augment, normalize
 
@@ -63,12 +64,10 @@ def train(
     """
     if options.distillation and teacher is None:
         raise ValueError("distillation needs a teacher")
-    optimizer = torch.optim.SGD(
-        _parameter_groups(network, options.weight_decay),
-        lr=options.learning_rate,
-        momentum=options.momentum,
-        nesterov=options.momentum > 0,
-    )
+    if batches == 0:
+        network.eval()
+        return
+    optimizer = _Sgd(network, options)
     device = next(network.parameters()).device
     network.train()
     # Dropout and the like draw from torch's own generators: seeded here, left as they were.
@@ -87,7 +86,7 @@ def _loop(
     options: TrainingOptions,
     teacher: nn.Module | None,
     progress: Callable[[int, float], None] | None,
-    optimizer: torch.optim.Optimizer,
+    optimizer: "_Sgd",
 ) -> None:
     """The mini-batches of :func:`train`."""
     device = next(network.parameters()).device
@@ -98,24 +97,50 @@ def _loop(
         chosen, order = order[: options.batch_size], order[options.batch_size :]
         images = normalize(augment(split.images[chosen], generator), device)
         labels = split.labels[chosen].to(device)
-        for group in optimizer.param_groups:
-            group["lr"] = _learning_rate(options, batch, batches)
         loss = _loss(network(images), labels, options, teacher, images)
-        optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
+        optimizer.step(_learning_rate(options, batch, batches))
         if progress is not None:
             progress(batch + 1, float(loss.detach()))
 
 
-def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    decayed = [p for p in network.parameters() if p.requires_grad and p.dim() > 1]
-    plain = [p for p in network.parameters() if p.requires_grad and p.dim() <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
+class _Sgd:
+    """torch's own SGD function, without the optimizer class around it.
+
+    ``torch.optim.SGD`` loads torch's compiler when it is first made, two seconds that a step
+    would wait for; the function behind it gives the same weights, bit for bit (tested).
+    """
+
+    def __init__(self, network: nn.Module, options: TrainingOptions) -> None:
+        self.momentum = options.momentum
+        parameters: list[Tensor] = [p for p in network.parameters() if p.requires_grad]
+        decayed = [p for p in parameters if p.dim() > 1]
+        plain = [p for p in parameters if p.dim() <= 1]
+        self.groups: list[tuple[list[Tensor], list[Tensor | None], float]] = [
+            (group, [None] * len(group), decay)
+            for group, decay in ((decayed, options.weight_decay), (plain, 0.0))
+        ]
+        for parameter in parameters:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        """Apply the gradients and clear them."""
+        for group, buffers, decay in self.groups:
+            sgd(
+                group,
+                [p.grad if p.grad is not None else torch.zeros_like(p) for p in group],
+                buffers,
+                weight_decay=decay,
+                momentum=self.momentum,
+                lr=learning_rate,
+                dampening=0.0,
+                nesterov=self.momentum > 0,
+                maximize=False,
+                foreach=False,
+            )
+            for parameter in group:
+                parameter.grad = None
 
 
 def _learning_rate(options: TrainingOptions, batch: int, batches: int) -> float:

@@ -138,7 +138,13 @@ def _fill(pixels: np.ndarray, paths: list[Path]) -> None:
 def _decode(path: Path, size: int) -> np.ndarray:
     """One file as uint8 of shape (3, size, size)."""
     with Image.open(path) as file:
-        image = file.convert("RGB")
+        if file.mode.startswith("I;16"):
+            # Pillow would clip 16 bits to white; the upper 8 are the picture.
+            image = Image.fromarray((np.asarray(file) >> 8).astype(np.uint8)).convert("RGB")
+        elif file.mode in ("I", "F"):
+            raise ValueError(f"pixels of mode {file.mode!r} have no range; save it with 8 bits")
+        else:
+            image = file.convert("RGB")
     if image.size != (size, size):
         # Pillow's bilinear filter widens with the reduction, so that nothing aliases.
         image = image.resize((size, size), Image.Resampling.BILINEAR)
