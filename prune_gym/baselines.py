@@ -1,6 +1,7 @@
 """Trained, unpruned networks: shipped with the package or made by ``prune-gym pretrain``."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,13 @@ def find(architecture: str, dataset: Dataset) -> Path:
         if weights.is_file():
             _check_recipe(weights, dataset)
             return weights
+    # A network of the user's own is found from its folder, which `python -m` puts on the path.
+    command = "python -m prune_gym.cli" if ":" in architecture else "prune-gym"
+    pixels = dataset.train.images.shape[-1]
+    size = "" if pixels == 32 else f" --image-size {pixels}"
     raise WeightsError(
         f"There is no baseline of {architecture!r} for {dataset.name!r}. Make one: "
-        f"prune-gym pretrain --network {architecture} --dataset {dataset.name} "
+        f"{command} pretrain --network {architecture} --dataset {shlex.quote(dataset.name)}{size} "
         "(from given weights: add --init FILE)."
     )
 

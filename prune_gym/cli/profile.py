@@ -48,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     from hw_sim import evaluate_network, loop_nest, to_csv, to_json, to_table
     from prune_gym.costs import load_accelerator
 
+    if arguments.loops and arguments.format != "table":
+        raise ValueError(f"--loops goes with the table, not with --format {arguments.format}")
     if arguments.other and arguments.format != "table":
         raise ValueError(
             f"--format {arguments.format} takes one network; profile {arguments.network!r} and "

@@ -36,8 +36,8 @@ def load(folder: Path, image_size: int = 32, seed: int = 0) -> Dataset:
     Raises:
         DataError: The folder, a split or a class is missing or empty, or a file is unreadable.
     """
-    if not isinstance(image_size, int) or image_size < 8:
-        raise DataError(f"image_size is a whole number of at least 8 pixels, not {image_size!r}.")
+    if not isinstance(image_size, int) or not 8 <= image_size <= 1024:
+        raise DataError(f"image_size is a whole number of 8 to 1024 pixels, not {image_size!r}.")
     if not folder.is_dir():
         raise DataError(f"There is no folder {str(folder)!r}. {LAYOUT}")
     train, test = _scan(folder / "train"), _scan(folder / "test")

@@ -276,7 +276,12 @@ class PruningEnv(gym.Env[Observation, Action]):
 
         Returns:
             Observation and info, as they were but for what depends on ``search_macs_total``.
+
+        Raises:
+            ValueError: The snapshot is of another network.
         """
+        if {space.name for space in state.spaces} != set(self.task.geometry.counts()):
+            raise ValueError("the snapshot is of an environment with another network")
         self.np_random.bit_generator.state = copy.deepcopy(state.random)
         self._state = replace(state, random={})
         return self._observe(self._state), self._info(self._state)

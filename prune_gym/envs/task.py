@@ -74,6 +74,12 @@ class Task:
             module = copy.deepcopy(options.network.module)
             self.network = replace(options.network, module=module)
         check_spaces(self.network.module, self.network.spaces)
+        shape, classes = tuple(dataset.train.images.shape[1:]), len(dataset.classes)
+        if (tuple(self.network.input_shape), self.network.num_classes) != (shape, classes):
+            raise ValueError(
+                f"the network takes images of shape {tuple(self.network.input_shape)} and names "
+                f"{self.network.num_classes} classes; {dataset.name!r} has {shape} and {classes}"
+            )
         self.module = self.network.module.to(self.device).eval()
         for parameter in self.module.parameters():
             parameter.requires_grad_(True)

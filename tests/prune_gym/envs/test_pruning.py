@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env, data_equivalence
 
+from prune_gym.envs import PruningEnv
 from prune_gym.surgery import masked
 from prune_gym.surgery.saved import masks_from_kept
 from tests.conftest import actions
@@ -323,3 +325,19 @@ def test_render(make_tiny_env):
     assert picture.shape[2] == 3
     assert picture.dtype == np.uint8
     assert (picture != empty).any()
+
+
+def test_a_network_that_does_not_fit_the_images_is_refused(tiny_trained):
+    network, dataset = tiny_trained
+    settings = {"eval_images": 64, "repair_images": 64, "threads": 1}
+    for change in ({"input_shape": (3, 16, 16)}, {"num_classes": 3}):
+        with pytest.raises(ValueError, match="the network takes images of shape"):
+            PruningEnv(replace(network, **change), dataset, **settings)
+
+
+def test_a_snapshot_of_another_network_is_refused(make_tiny_env):
+    env = make_tiny_env()
+    env.reset(seed=0)
+    state = env.snapshot()
+    with pytest.raises(ValueError, match="another network"):
+        env.restore(replace(state, spaces=state.spaces[:1]))
