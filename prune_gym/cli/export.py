@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Export and print what came out."""
     from prune_gym.cli.loading import best_state, open_run
     from prune_gym.cli.run_folder import BEST, search_facts
-    from prune_gym.cli.train import finish_run
+    from prune_gym.cli.train import check_final_epochs, finish_run
     from prune_gym.errors import PruneGymError
 
     if (arguments.folder / BEST / "report.json").is_file():
@@ -39,8 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{str(arguments.folder / BEST)!r} is exported already. A second fine-tune or "
             "look at the test split would make its report untrue."
         )
-    if not 0 <= arguments.final_epochs < 10_000:
-        raise PruneGymError(f"--final-epochs {arguments.final_epochs} must be 0 to 10,000")
+    check_final_epochs(arguments.final_epochs)
     config, env = open_run(arguments.folder, {})
     state = best_state(arguments.folder, env.unwrapped)
     facts = {name: config[name] for name in ("id", "env_arguments", "agent", "agent_options")}

@@ -76,8 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     if all(value is None for value in limits.values()):
         limits["episodes"] = 10
     budget = Budget(**limits)
-    if not 0 <= arguments.final_epochs < 10_000:
-        raise PruneGymError(f"--final-epochs {arguments.final_epochs} must be 0 to 10,000")
+    check_final_epochs(arguments.final_epochs)
     settings = environment_settings(arguments)
     env = make_environment(arguments.id, settings)
     options = parse_settings(arguments.set, "hyperparameter", _hyperparameters(arguments.agent))
@@ -114,6 +113,18 @@ def run(arguments: argparse.Namespace) -> int:
     finish_run(arguments.out, env.unwrapped, recorder.best, facts | {"search": search}, arguments)
     env.close()
     return 0
+
+
+def check_final_epochs(epochs: float) -> None:
+    """Refuse an option that could only fail behind the search.
+
+    Raises:
+        PruneGymError: Not finite, negative or absurd.
+    """
+    from prune_gym.errors import PruneGymError
+
+    if not 0 <= epochs < 10_000:
+        raise PruneGymError(f"--final-epochs {epochs} must be 0 to 10,000")
 
 
 def finish_run(

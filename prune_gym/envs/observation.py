@@ -12,6 +12,7 @@ from prune_gym.envs.state import State
 from prune_gym.envs.task import Task
 from prune_gym.errors import UnknownNameError
 from prune_gym.surgery import ChannelSpace
+from prune_gym.surgery.layers import expand
 
 KINDS = ("features", "weights")
 STATISTICS = ("l1", "l2", "distance", "bn_scale", "bn_shift", "activation")
@@ -137,7 +138,7 @@ class Observer:
             if name in consumed:
                 kept = torch.from_numpy(state.kept[consumed[name]])
                 repeat = weight.shape[1] // len(kept)
-                kept = (kept[:, None] * repeat + torch.arange(repeat)).flatten()
+                kept = expand(kept, repeat)
                 full = torch.zeros(len(weight), self._layers[name].in_channels, *weight.shape[2:])
                 full[:, kept] = weight
                 weight = full

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from prune_gym.surgery.layers import RULES, _expand
+from prune_gym.surgery.layers import RULES, expand
 from prune_gym.surgery.spaces import ChannelSpace, Masks, check_masks, check_spaces, iterate_roles
 
 ChannelMask = npt.NDArray[np.bool_]
@@ -89,4 +89,4 @@ def _input_index(module: nn.Module, mask: ChannelMask | None) -> Tensor | None:
     index = _kept(mask)
     if index is None or mask is None or not isinstance(module, nn.Linear):
         return index
-    return _expand(index, module.in_features // mask.size)
+    return expand(index, module.in_features // mask.size)

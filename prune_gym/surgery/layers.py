@@ -79,7 +79,7 @@ def _set(module: nn.Module, name: str, index: Tensor, dim: int = 0) -> None:
         setattr(module, name, new)
 
 
-def _expand(index: Tensor, repeat: int) -> Tensor:
+def expand(index: Tensor, repeat: int) -> Tensor:
     """Indices of the features of flattened channels, ``repeat`` features a channel."""
     return (index[:, None] * repeat + torch.arange(repeat)).flatten()
 
