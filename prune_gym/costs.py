@@ -2,12 +2,16 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import hw_sim
 from prune_gym.errors import PruneGymError, UnknownNameError
 from prune_gym.surgery.geometry import Counts, Geometry
 
 OBJECTIVES = ("latency", "energy", "edp", "macs", "params")
+MEMO_SIZE = 1 << 14
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,20 @@ class Costs:
         return asdict(self)
 
 
+class _Layer(NamedTuple):
+    """What one layer adds to the network's costs at some channel counts."""
+
+    weights: int
+    macs: int
+    activations: int
+    cost: hw_sim.LayerCost
+
+
 class CostModel:
     """Costs by channel counts, remembered.
+
+    Layers are remembered by their own channel counts, so a new combination of counts whose
+    layers were all seen before costs look-ups only. Both memories are bounded.
 
     Args:
         geometry: The network's shapes.
@@ -74,35 +90,76 @@ class CostModel:
         self.batch = batch
         self._searched_for = objective if objective in ("latency", "energy", "edp") else "latency"
         self._memo: dict[tuple[int, ...], Costs] = {}
+        self._layers: dict[tuple[int, int | None, int | None], _Layer] = {}
 
     def of(self, counts: Counts | None = None) -> Costs:
         """The costs at these channel counts (of all spaces not named: the full ones)."""
         full = self.geometry.counts(counts)
         key = tuple(full.values())
-        if key not in self._memo:
-            self._memo[key] = self._compute(full)
-        return self._memo[key]
+        costs = self._memo.get(key)
+        if costs is None:
+            costs = remember(self._memo, key, self._compute(full))
+        return costs
 
     def layer_cycles(self, counts: Counts | None = None) -> dict[str, int]:
         """The accelerator's cycles of each layer, in the order in which they run."""
-        layers = self.geometry.accelerator_layers(counts, self.batch)
-        cost = hw_sim.evaluate_network(layers, self.accelerator, self._searched_for)
-        return {layer.name: part.cycles for layer, part in zip(layers, cost.layers, strict=True)}
+        layers = self._at(self.geometry.counts(counts))
+        return {layer.cost.layer.name: layer.cost.cycles for layer in layers}
 
     def _compute(self, counts: Counts) -> Costs:
-        layers = self.geometry.accelerator_layers(counts, self.batch)
-        cost = hw_sim.evaluate_network(layers, self.accelerator, self._searched_for)
+        layers = self._at(counts)
+        network = hw_sim.NetworkCost(
+            tuple(layer.cost for layer in layers), self.accelerator, self._searched_for
+        )
         bits = self.accelerator.word_bits
-        params = self.geometry.params(counts)
+        params = self.geometry.other_params(counts) + sum(layer.weights for layer in layers)
         return Costs(
             params=params,
-            macs=self.geometry.macs(counts),
-            cycles=cost.cycles,
-            latency_ms=cost.latency_ms,
-            energy_uj=cost.energy_uj,
+            macs=sum(layer.macs for layer in layers),
+            cycles=network.cycles,
+            latency_ms=network.latency_ms,
+            energy_uj=network.energy_uj,
             weight_bytes=-(-params * bits // 8),
-            peak_activation_bytes=-(-self.geometry.peak_activations(counts) * bits // 8),
+            peak_activation_bytes=-(-max(layer.activations for layer in layers) * bits // 8),
         )
+
+    def _at(self, counts: Counts) -> list[_Layer]:
+        """All layers at these counts, which name every space."""
+        result = []
+        for index, layer in enumerate(self.geometry.layers):
+            # The channels of its two spaces are all that a layer's cost depends on.
+            key = (index, counts.get(layer.out_space or ""), counts.get(layer.in_space or ""))
+            known = self._layers.get(key)
+            if known is None:
+                cost = hw_sim.search(
+                    layer.accelerator_layer(counts, self.batch),
+                    self.accelerator,
+                    self._searched_for,
+                )
+                known = _Layer(
+                    layer.weights(counts), layer.macs(counts), layer.activations(counts), cost
+                )
+                remember(self._layers, key, known)
+            result.append(known)
+        return result
+
+
+def remember(memo: dict[Key, Value], key: Key, value: Value, size: int = MEMO_SIZE) -> Value:
+    """Put a value into a memory that is emptied when it is full.
+
+    Args:
+        memo: The memory.
+        key: What the value belongs to.
+        value: The value.
+        size: Most entries.
+
+    Returns:
+        ``value``.
+    """
+    if len(memo) >= size:
+        memo.clear()
+    memo[key] = value
+    return value
 
 
 def load_accelerator(name: str) -> hw_sim.Accelerator:

@@ -122,8 +122,11 @@ class Geometry:
     def params(self, counts: Counts | None = None) -> int:
         """Parameters: weights, biases, and batch norms' weights and shifts."""
         full = self.counts(counts)
-        total = self._fixed + sum(layer.weights(full) for layer in self.layers)
-        return total + sum(each * full[name] for name, each in self._per_channel.items())
+        return self.other_params(full) + sum(layer.weights(full) for layer in self.layers)
+
+    def other_params(self, counts: Counts) -> int:
+        """Parameters outside convolutions and dense layers, at counts of all spaces."""
+        return self._fixed + sum(each * counts[name] for name, each in self._per_channel.items())
 
     def macs(self, counts: Counts | None = None) -> int:
         """Multiply-accumulates of convolutions and dense layers for one image."""

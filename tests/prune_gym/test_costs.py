@@ -1,0 +1,65 @@
+"""Costs remembered layer by layer equal the accelerator model's of the whole network."""
+
+import numpy as np
+import pytest
+
+import hw_sim
+from prune_gym import costs as costs_module
+from prune_gym.costs import CostModel, remember
+from prune_gym.networks import build
+from prune_gym.surgery import Geometry
+from tests.tiny import tiny_network
+
+
+def random_counts(spaces, rng):
+    named = [space for space in spaces if rng.random() < 0.8]
+    return {space.name: int(rng.integers(1, space.channels + 1)) for space in named}
+
+
+@pytest.mark.parametrize("name", ["tiny", "resnet20"])
+@pytest.mark.parametrize("objective", ["latency", "energy", "macs"])
+def test_costs_are_those_of_the_whole_network(name, objective):
+    network = tiny_network() if name == "tiny" else build("resnet20", 10, 32)
+    geometry = Geometry(network.module, network.spaces, network.input_shape)
+    model = CostModel(geometry, "eyeriss", objective, batch=2)
+    searched = objective if objective == "energy" else "latency"
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        counts = random_counts(network.spaces, rng)
+        whole = hw_sim.evaluate_network(
+            geometry.accelerator_layers(counts, 2), model.accelerator, searched
+        )
+        found = model.of(counts)
+        assert (found.cycles, found.latency_ms, found.energy_uj) == (
+            whole.cycles,
+            whole.latency_ms,
+            whole.energy_uj,
+        )
+        assert (found.params, found.macs) == (geometry.params(counts), geometry.macs(counts))
+        words = model.accelerator.word_bits / 8
+        assert found.peak_activation_bytes == geometry.peak_activations(counts) * words
+        assert sum(model.layer_cycles(counts).values()) == whole.cycles
+
+
+def test_seen_layers_are_not_searched_again(monkeypatch):
+    network = tiny_network()
+    geometry = Geometry(network.module, network.spaces, network.input_shape)
+    model = CostModel(geometry, "eyeriss")
+    model.of({"one": 3, "two": 4})
+    model.of({"one": 2, "two": 5})
+    searches = []
+    search = hw_sim.search
+    monkeypatch.setattr(hw_sim, "search", lambda *a: searches.append(a) or search(*a))
+    model.of({"one": 3, "two": 4})
+    model.of({"one": 3, "two": 5})
+    # Only `second`, which lies between the two spaces, is of a new shape.
+    assert [arguments[0].name for arguments in searches] == ["second"]
+
+
+def test_memory_is_bounded():
+    memo = {}
+    for key in range(100):
+        assert remember(memo, key, -key, size=10) == -key
+        assert memo[key] == -key
+        assert len(memo) <= 10
+    assert costs_module.MEMO_SIZE < 100_000
