@@ -19,6 +19,7 @@ _AGENTS = {
     "random": "agents.controls:Random",
     "uniform": "agents.controls:Uniform",
     "l1": "agents.controls:L1",
+    "mixed": "agents.mixed:Mixed",
 }
 
 
