@@ -6,12 +6,15 @@ Pruning for Accelerating Very Deep Neural Networks", equation 2; sampling and ri
 project's choice).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+
+from prune_gym.surgery.layers import expand
 
 METHODS = ("none", "bn", "lsq")
 BATCH = 128
@@ -111,12 +114,11 @@ class LeastSquares:
             name: Target(*places.get(name, (none, none)), torch.cat(parts[name])) for name in layers
         }
 
-    @torch.no_grad()
     def refit(self, network: nn.Module, layer: str, kept: Tensor | None = None) -> int:
-        """Refit one layer's weights (and bias) in place.
+        """Refit one layer's weights (and bias), with one pass over the repair images.
 
         Args:
-            network: The cut network, in ``eval`` mode.
+            network: The cut network, in ``eval`` mode; its layer gets new parameters.
             layer: The layer's name.
             kept: The layer's output channels that are left, as numbers in the unpruned network;
                 None where all are.
@@ -124,36 +126,112 @@ class LeastSquares:
         Returns:
             MACs of the moments: rows x features x (features + outputs).
         """
-        module = dict(network.named_modules())[layer]
-        assert isinstance(module, nn.Conv2d | nn.Linear)
-        target = self.targets[layer]
-        outputs = target.outputs if kept is None else target.outputs[:, kept]
+        module = network.get_submodule(layer)
+        parts = (self.images[i : i + BATCH] for i in range(0, len(self.images), BATCH))
+        inputs = (_inputs(network, module, images) for images in parts)
+        return self.solve(network, layer, self.moments(network, layer, inputs), kept)
+
+    @torch.no_grad()
+    def moments(self, network: nn.Module, layer: str, inputs: Iterable[Tensor]) -> "Moments":
+        """Sums of products of a layer's inputs with each other and with the targets.
+
+        Args:
+            network: The network.
+            layer: The layer's name.
+            inputs: What the layer reads of the repair images, batch by batch.
+
+        Returns:
+            The moments; those of fewer channels are a part of them.
+        """
+        module, target = _layer(network, layer), self.targets[layer]
         size = module.weight[0].numel() + (module.bias is not None)
-        device = outputs.device
+        device = target.outputs.device
         gram = torch.zeros(size, size, dtype=torch.float64, device=device)
-        residual = torch.zeros(size, outputs.shape[1], dtype=torch.float64, device=device)
+        cross = torch.zeros(size, target.outputs.shape[1], dtype=torch.float64, device=device)
+        row = 0
+        for part in inputs:
+            features = _features(module, part, target)
+            gram += features.T @ features
+            cross += features.T @ target.outputs[row : row + len(features)].double()
+            row += len(features)
+        return Moments(gram, cross, row, module.bias is not None)
+
+    @torch.no_grad()
+    def solve(
+        self, network: nn.Module, layer: str, moments: "Moments", kept: Tensor | None = None
+    ) -> int:
+        """Give a layer the weights (and bias) that fit its moments best.
+
+        Args:
+            network: The cut network; its layer gets new parameters.
+            layer: The layer's name.
+            moments: Of the inputs that the layer has.
+            kept: As for :meth:`refit`.
+
+        Returns:
+            As for :meth:`refit`.
+        """
+        module = _layer(network, layer)
+        cross = moments.cross if kept is None else moments.cross[:, kept]
         weights = module.weight.flatten(1)
         if module.bias is not None:
             weights = torch.cat([weights, module.bias[:, None]], dim=1)
         weights = weights.double().T
-        row = 0
-        for start in range(0, len(self.images), BATCH):
-            inputs = _inputs(network, module, self.images[start : start + BATCH])
-            features = _features(module, inputs, target)
-            wanted = outputs[row : row + len(features)].double()
-            row += len(features)
-            gram += features.T @ features
-            residual += features.T @ (wanted - features @ weights)
+        gram = moments.gram.clone()
+        residual = cross - gram @ weights
         # The ridge keeps the system positive definite; a layer whose inputs are all zero stays.
         strength = self.ridge * gram.diagonal().mean().clamp_min(1e-12)
         gram.diagonal().add_(strength)
         weights = weights + torch.cholesky_solve(residual, torch.linalg.cholesky(gram))
         fitted = weights.T.to(module.weight.dtype)
+        # New parameters, not new values: networks may share the old ones.
         if module.bias is not None:
-            module.bias.copy_(fitted[:, -1])
+            module.bias = _parameter(fitted[:, -1].contiguous(), module.bias)
             fitted = fitted[:, :-1]
-        module.weight.copy_(fitted.reshape(module.weight.shape))
-        return row * size * (size + outputs.shape[1])
+        new = torch.empty_like(module.weight).copy_(fitted.reshape(module.weight.shape))
+        module.weight = _parameter(new, module.weight)
+        size = len(gram)
+        return moments.rows * size * (size + cross.shape[1])
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Second moments of a layer's inputs on the repair images, float64.
+
+    Args:
+        gram: Inputs with inputs, shape (features, features).
+        cross: Inputs with the targets, shape (features, outputs of the unpruned layer).
+        rows: Over how many sampled positions the sums went.
+        bias: Whether the last input is the constant 1.
+    """
+
+    gram: Tensor
+    cross: Tensor
+    rows: int
+    bias: bool
+
+    def of_channels(self, mask: npt.NDArray[np.bool_]) -> "Moments":
+        """The moments where only some input channels are left, exactly.
+
+        Args:
+            mask: Which channels stay, shape (channels,).
+        """
+        repeat = (len(self.gram) - self.bias) // mask.size
+        index = expand(torch.from_numpy(np.flatnonzero(mask)), repeat)
+        if self.bias:
+            index = torch.cat([index, torch.tensor([len(self.gram) - 1])])
+        index = index.to(self.gram.device)
+        return Moments(self.gram[index[:, None], index], self.cross[index], self.rows, self.bias)
+
+
+def _layer(network: nn.Module, name: str) -> nn.Conv2d | nn.Linear:
+    module = network.get_submodule(name)
+    assert isinstance(module, nn.Conv2d | nn.Linear)
+    return module
+
+
+def _parameter(value: Tensor, old: nn.Parameter) -> nn.Parameter:
+    return nn.Parameter(value, requires_grad=old.requires_grad)
 
 
 def _sample(

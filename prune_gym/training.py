@@ -1,7 +1,7 @@
 """Training and evaluation of a network on images that stay uint8 until a batch needs them."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,6 +45,7 @@ def train(
     options: TrainingOptions,
     teacher: nn.Module | None = None,
     progress: Callable[[int, float], None] | None = None,
+    part: "Part | None" = None,
 ) -> None:
     """Train a network in place for a number of mini-batches, on the device that it is on.
 
@@ -58,6 +59,7 @@ def train(
         options: Optimiser, schedule and loss.
         teacher: The network that gives soft labels; needed where ``distillation`` is above 0.
         progress: Called after each mini-batch with its number and loss.
+        part: What is trained where it is not the whole network.
 
     Raises:
         ValueError: Distillation without a teacher, or an unknown schedule.
@@ -67,19 +69,33 @@ def train(
     if batches == 0:
         network.eval()
         return
-    optimizer = _Sgd(network, options)
+    part = part or Part(network, list(network.parameters()))
+    optimizer = _Sgd(part.parameters, options)
     device = next(network.parameters()).device
     network.train()
     # Dropout and the like draw from torch's own generators: seeded here, left as they were.
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked):
         torch.manual_seed(generator.initial_seed())
-        _loop(network, split, batches, generator, options, teacher, progress, optimizer)
+        _loop(part, split, batches, generator, options, teacher, progress, optimizer)
     network.eval()
 
 
+@dataclass(frozen=True)
+class Part:
+    """The part of a network that is trained.
+
+    Args:
+        forward: Maps normalised images to logits.
+        parameters: What the optimiser changes; at least one.
+    """
+
+    forward: Callable[[Tensor], Tensor]
+    parameters: list[nn.Parameter]
+
+
 def _loop(
-    network: nn.Module,
+    part: Part,
     split: Split,
     batches: int,
     generator: torch.Generator,
@@ -89,7 +105,7 @@ def _loop(
     optimizer: "_Sgd",
 ) -> None:
     """The mini-batches of :func:`train`."""
-    device = next(network.parameters()).device
+    device = part.parameters[0].device
     order = torch.empty(0, dtype=torch.int64)
     for batch in range(batches):
         if order.numel() < min(options.batch_size, len(split.labels)):
@@ -97,7 +113,7 @@ def _loop(
         chosen, order = order[: options.batch_size], order[options.batch_size :]
         images = normalize(augment(split.images[chosen], generator), device)
         labels = split.labels[chosen].to(device)
-        loss = _loss(network(images), labels, options, teacher, images)
+        loss = _loss(part.forward(images), labels, options, teacher, images)
         loss.backward()
         optimizer.step(_learning_rate(options, batch, batches))
         if progress is not None:
@@ -111,9 +127,9 @@ class _Sgd:
     would wait for; the function behind it gives the same weights, bit for bit (tested).
     """
 
-    def __init__(self, network: nn.Module, options: TrainingOptions) -> None:
+    def __init__(self, trained: Sequence[nn.Parameter], options: TrainingOptions) -> None:
         self.momentum = options.momentum
-        parameters: list[Tensor] = [p for p in network.parameters() if p.requires_grad]
+        parameters: list[Tensor] = [p for p in trained if p.requires_grad]
         decayed = [p for p in parameters if p.dim() > 1]
         plain = [p for p in parameters if p.dim() <= 1]
         self.groups: list[tuple[list[Tensor], list[Tensor | None], float]] = [

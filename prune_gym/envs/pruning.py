@@ -14,6 +14,7 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 
 from prune_gym.data import Dataset
+from prune_gym.envs.fast import checked_fast
 from prune_gym.envs.observation import Observer
 from prune_gym.envs.reward import RewardFunction
 from prune_gym.envs.state import State
@@ -64,7 +65,8 @@ class PruningEnv(gym.Env[Observation, Action]):
     ``weight_bytes``, ``peak_activation_bytes``, ``params_ratio`` and ``macs_ratio`` (unpruned
     over present), ``cost_ratio`` (of the objective), ``search_macs`` (see
     :meth:`Transition.nominal_macs`), ``position``, ``action_mask``; behind a step also ``mask``,
-    ``mask_changed`` (whether the rules above changed the action), ``batches`` and ``rewards``.
+    ``mask_changed`` (whether the rules above changed the action), ``batches``,
+    ``evaluated_images`` (fewer than ``eval_images`` where a network is hopeless) and ``rewards``.
 
     ## Arguments
     Args:
@@ -90,6 +92,10 @@ class PruningEnv(gym.Env[Observation, Action]):
         min_keep: Least number of filters kept.
         round_to: Kept filters are rounded up to a multiple of this.
         search_budget: Most MACs that may be spent in the environment's lifetime, or None.
+        fast: True for all fast paths, False for none, or names of
+            :data:`prune_gym.envs.fast.FAST`.
+        tune: Fine-tuning changes ``"all"`` layers, or those from the cut on (``"suffix"``), which
+            takes less time.
         device: Where the network runs.
         threads: Of torch; None: all cores, or 1 in a worker process. It changes float sums.
         render_mode: ``"ansi"`` or ``"rgb_array"``.
@@ -106,7 +112,7 @@ class PruningEnv(gym.Env[Observation, Action]):
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 1}  # noqa: RUF012
-    ENV_REVISION = 1
+    ENV_REVISION = 2
 
     def __init__(
         self,
@@ -132,6 +138,8 @@ class PruningEnv(gym.Env[Observation, Action]):
         min_keep: int = 1,
         round_to: int = 1,
         search_budget: int | None = None,
+        fast: bool | Sequence[str] = True,
+        tune: str = "all",
         device: str = "cpu",
         threads: int | None = None,
         render_mode: str | None = None,
@@ -177,6 +185,8 @@ class PruningEnv(gym.Env[Observation, Action]):
             self.max_batches,
             min_keep,
             round_to,
+            checked_fast(fast),
+            tune,
         )
         entries: dict[str, spaces.Space[Any]] = {
             "duration": spaces.Box(0.0, 1.0, (1,), np.float32),
@@ -242,6 +252,7 @@ class PruningEnv(gym.Env[Observation, Action]):
             "mask": padded,
             "mask_changed": outcome.changed,
             "batches": outcome.batches,
+            "evaluated_images": outcome.images,
             "rewards": outcome.reward.as_dict(),
         }
         terminated = state.position == len(self.visited)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import parent_process
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from prune_gym.costs import CostModel
 from prune_gym.data import Dataset, Split, load_dataset, normalize
 from prune_gym.errors import UnknownNameError
 from prune_gym.networks import Network
+from prune_gym.program import Program
 from prune_gym.repair import METHODS, LeastSquares
 from prune_gym.surgery import ChannelSpace, Geometry, check_spaces
 from prune_gym.training import EVALUATION_BATCH
@@ -114,6 +116,19 @@ class Task:
         ]
         return LeastSquares(self.module, consumers, self.repair_images)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # The calls are traced anew where a copy needs them.
+        return {name: value for name, value in vars(self).items() if name != "program"}
+
+    @functools.cached_property
+    def program(self) -> Program:
+        """The network as a list of calls, which the fast paths run.
+
+        Raises:
+            ProgramError: It cannot be taken apart.
+        """
+        return Program(self.module, self.network.spaces, self.eval_images[:8])
+
     @torch.no_grad()
     def evaluate(
         self, module: nn.Module, spaces: Sequence[ChannelSpace] = ()
@@ -134,7 +149,7 @@ class Task:
         for space in spaces:
 
             def add(m: nn.Module, i: object, output: Tensor, name: str = space.name) -> None:
-                sums[name] = sums[name] + _channel_sums(output)
+                sums[name] = sums[name] + channel_sums(output)
 
             last = (space.followers or space.producers)[-1]
             handles.append(modules[last].register_forward_hook(add))
@@ -171,7 +186,7 @@ class Task:
         return tuple(spaces if order == "forward" else reversed(spaces))
 
 
-def _channel_sums(output: Tensor) -> Tensor:
+def channel_sums(output: Tensor) -> Tensor:
     """Sums over images, means over pixels, of the positive part; shape (channels,)."""
     positive = output.relu()
     return positive.mean(dim=(2, 3)).sum(0) if positive.dim() == 4 else positive.sum(0)

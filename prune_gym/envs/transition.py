@@ -1,20 +1,25 @@
 """What a step does to a state: cut, repair, fine-tune, evaluate, pay."""
 
-from collections.abc import Sequence
+from collections import OrderedDict
 from dataclasses import dataclass, replace
+from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from prune_gym.envs.fast import Evaluation, Ground, Grounds
 from prune_gym.envs.observation import filter_rows
 from prune_gym.envs.reward import Reward, RewardFunction
 from prune_gym.envs.state import State, StepRecord
 from prune_gym.envs.task import Task
+from prune_gym.errors import UnknownNameError
+from prune_gym.program import Bound, ProgramError
 from prune_gym.repair import reestimate_batch_norm
 from prune_gym.surgery import ChannelSpace, cut_spaces, dense, legal_mask
-from prune_gym.training import TrainingOptions, train
+from prune_gym.training import Part, TrainingOptions, train
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Outcome:
         changed: Whether the rules changed the mask that was asked for.
         batches: Mini-batches of fine-tuning.
         macs: Nominal MACs that it took.
+        images: On how many validation images the accuracy was measured.
     """
 
     state: State
@@ -36,9 +42,16 @@ class Outcome:
     changed: bool
     batches: int
     macs: int
+    images: int
 
 
-@dataclass(frozen=True)
+TUNE = ("all", "suffix")
+MEMO = 32
+"""Outcomes that are remembered: an agent's candidates from one state."""
+
+_Key = tuple[int, int, bytes, int, int]
+
+
 class Transition:
     """The rules of a step; a call of it changes nothing but makes a new state.
 
@@ -50,15 +63,54 @@ class Transition:
         max_batches: Mini-batches of duration 1.
         min_keep: Least number of filters kept.
         round_to: Kept filters are rounded up to a multiple of this.
+        fast: Names of the fast paths (:mod:`prune_gym.envs.fast`).
+        tune: ``"all"`` layers are fine-tuned, or those from the cut on (``"suffix"``).
+
+    Raises:
+        ProgramError: ``tune="suffix"`` and the network cannot be taken apart.
     """
 
-    task: Task
-    visited: tuple[ChannelSpace, ...]
-    reward: RewardFunction
-    training: TrainingOptions
-    max_batches: int
-    min_keep: int
-    round_to: int
+    def __init__(
+        self,
+        task: Task,
+        visited: tuple[ChannelSpace, ...],
+        reward: RewardFunction,
+        training: TrainingOptions,
+        max_batches: int,
+        min_keep: int,
+        round_to: int,
+        fast: frozenset[str],
+        tune: str,
+    ) -> None:
+        if tune not in TUNE:
+            raise UnknownNameError("tune", tune, TUNE)
+        self.task, self.visited, self.reward, self.training = task, visited, reward, training
+        self.max_batches, self.min_keep, self.round_to = max_batches, min_keep, round_to
+        self.fast, self.tune = fast, tune
+        self._memo: OrderedDict[_Key, tuple[State, Outcome]] = OrderedDict()
+        self._grounds = self._make_grounds()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is remembered goes by the modules' ids, and a copy has other modules.
+        return vars(self) | {"_memo": OrderedDict(), "_grounds": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._grounds = self._make_grounds()
+
+    def _make_grounds(self) -> Grounds | None:
+        if not self.fast - {"memo"} and self.tune == "all":
+            return None
+        try:
+            program = self.task.program
+        except ProgramError as error:
+            if self.tune == "suffix":
+                raise
+            gym.logger.warn(f"steps are slow, the fast paths are off: {error}")
+            return None
+        if self.tune == "suffix" and not program.same_in_training:
+            raise ProgramError("tune='suffix': the network calls other layers in training")
+        return Grounds(self.task, program, self.fast)
 
     def __call__(
         self, state: State, bits: npt.NDArray[np.bool_], duration: float, seed: int
@@ -74,47 +126,80 @@ class Transition:
         Returns:
             The outcome.
         """
-        task = self.task
         space = state.space(self.visited[state.position].name)
         bits = bits[: space.channels]
         norms = filter_rows(state.module, space).norm(dim=1).numpy()
         mask = legal_mask(bits, norms, self.min_keep, self.round_to)
         batches = round(duration * self.max_batches)
+        # Without fine-tuning nothing is drawn, so the seed makes no difference.
+        key = (id(state.module), state.position, mask.tobytes(), batches, seed if batches else 0)
+        remembered = self._memo.get(key)
+        if remembered is not None and remembered[0].history == state.history:
+            outcome = remembered[1]
+        else:
+            outcome = self._carry_out(state, space, mask, batches, seed)
+            if "memo" in self.fast:
+                # The state is kept beside it, so its module's id stays its own.
+                self._memo[key] = state, outcome
+                if len(self._memo) > MEMO:
+                    self._memo.popitem(last=False)
+        return replace(outcome, changed=bool((mask != bits).any()))
 
-        masks = {space.name: mask}
-        module = dense(state.module, state.spaces, masks)
+    def _carry_out(
+        self,
+        state: State,
+        space: ChannelSpace,
+        mask: npt.NDArray[np.bool_],
+        batches: int,
+        seed: int,
+    ) -> Outcome:
+        """Cut, repair, fine-tune, evaluate and pay."""
+        task, masks = self.task, {space.name: mask}
+        ground = None if self._grounds is None else self._grounds.of(state, space)
         described = cut_spaces(state.spaces, masks)
         kept = state.kept | {space.name: state.kept[space.name][mask]}
-        counts = {space.name: space.channels for space in described}
-        costs = task.costs.of(counts)
+        costs = task.costs.of({space.name: space.channels for space in described})
+
+        module = dense(state.module, state.spaces, masks, share=batches == 0)
         # Nothing cut, nothing to repair: keeping all filters leaves the network as it is.
-        repair = 0 if mask.all() else self._repair(module, space.consumers, kept, costs.macs)
+        repair = 0
+        if not mask.all():
+            repair = self._repair(module, space, mask, kept, costs.macs, ground)
         generator = torch.Generator().manual_seed(seed)
-        train(module, task.train_split, batches, generator, self.training)
+        part = None if ground is None or self.tune == "all" else _suffix(ground, module)
+        train(module, task.train_split, batches, generator, self.training, part=part)
 
         position = state.position + 1
-        names = {visited.name for visited in self.visited[position : position + 1]}
-        upcoming = [space for space in described if space.name in names]
-        accuracy, activations = task.evaluate(module, upcoming)
+        coming = self.visited[position].name if position < len(self.visited) else None
+        upcoming = next((other for other in described if other.name == coming), None)
+        # A refit that re-estimates batch norm changes layers before the cut, too.
+        changed = task.options.recovery == "bn" or (batches > 0 and self.tune == "all")
+        found = self._evaluate(module, upcoming, changed, ground)
+        if self._grounds is not None and not changed:
+            self._grounds.derived(module, state.module)
         objective = task.costs.objective
         reward = self.reward(
-            accuracy, state.costs.of(objective), costs.of(objective), batches, self.max_batches
+            found.accuracy,
+            state.costs.of(objective),
+            costs.of(objective),
+            batches,
+            self.max_batches,
         )
         macs = self.nominal_macs(costs.macs, batches, repair)
-        record = StepRecord(space.name, mask, batches, accuracy, costs, reward.total)
+        record = StepRecord(space.name, mask, batches, found.accuracy, costs, reward.total)
         following = replace(
             state,
             module=module,
             spaces=described,
             kept=kept,
             position=position,
-            accuracy=accuracy,
+            accuracy=found.accuracy,
             costs=costs,
-            activation=next(iter(activations.values()), np.zeros(0, np.float32)),
+            activation=found.activation,
             search_macs=state.search_macs + macs,
             history=(*state.history, record),
         )
-        return Outcome(following, reward, mask, bool((mask != bits).any()), batches, macs)
+        return Outcome(following, reward, mask, False, batches, macs, found.images)
 
     def nominal_macs(self, macs: int, batches: int, repair: int) -> int:
         """What a step takes, in MACs that no cache or early exit makes fewer.
@@ -135,14 +220,29 @@ class Transition:
         tuning = 3 * macs * batches * self.training.batch_size
         return tuning + repair + macs * len(self.task.eval_labels)
 
+    def _evaluate(
+        self, module: nn.Module, upcoming: ChannelSpace | None, changed: bool, ground: Ground | None
+    ) -> Evaluation:
+        """Accuracy, and the activations that the next observation shows."""
+        if ground is not None:
+            # From there on the accuracy term of the reward is -1, whatever the accuracy.
+            hopeless = self.reward.baseline_accuracy - 2 * self.reward.tolerance
+            return ground.evaluate(module, upcoming, changed, hopeless)
+        spaces = [] if upcoming is None else [upcoming]
+        accuracy, activations = self.task.evaluate(module, spaces)
+        activation = next(iter(activations.values()), np.zeros(0, np.float32))
+        return Evaluation(accuracy, activation, len(self.task.eval_labels))
+
     def _repair(
         self,
         module: nn.Module,
-        consumers: Sequence[str],
+        space: ChannelSpace,
+        mask: npt.NDArray[np.bool_],
         kept: dict[str, npt.NDArray[np.int64]],
         macs: int,
+        ground: Ground | None,
     ) -> int:
-        """Repair a cut network in place; returns the nominal MACs of it."""
+        """Repair a cut network; returns the nominal MACs of it."""
         task, images = self.task, len(self.task.repair_images)
         if task.options.recovery == "none":
             return 0
@@ -151,9 +251,32 @@ class Transition:
             return macs * images
         spent = (task.costs.of().macs + macs) * images
         produced_by = {layer.name: layer.out_space for layer in task.geometry.layers}
-        for name in consumers:
-            if name in task.least_squares.targets:
-                produced = produced_by[name]
-                left = None if produced is None else torch.from_numpy(kept[produced])
-                spent += task.least_squares.refit(module, name, left)
+        refit = task.least_squares
+        for name in space.consumers:
+            if name not in refit.targets:
+                continue
+            produced = produced_by[name]
+            left = None if produced is None else torch.from_numpy(kept[produced])
+            if ground is None:
+                spent += refit.refit(module, name, left)
+            elif "moments" in self.fast and ground.program.independent(space):
+                spent += refit.solve(module, name, ground.moments(name).of_channels(mask), left)
+            else:
+                # What a later consumer reads depends on the earlier ones' refit.
+                inputs = ground.inputs(ground.bind(module), name)
+                spent += refit.solve(module, name, refit.moments(module, name, inputs), left)
         return spent
+
+
+def _suffix(ground: Ground, module: nn.Module) -> Part:
+    """Training of the layers from the cut on; those before run folded, without gradients."""
+    bound = Bound(ground.program, module, fold=False)
+
+    def forward(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            values = ground.bound.run({0: images}, 1, ground.start)
+        logits: Tensor = bound.logits(values, ground.start)
+        return logits
+
+    layers = bound.layers_from(ground.start)
+    return Part(forward, [parameter for layer in layers for parameter in layer.parameters()])

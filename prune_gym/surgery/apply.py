@@ -14,13 +14,17 @@ from prune_gym.surgery.spaces import ChannelSpace, Masks, check_masks, check_spa
 ChannelMask = npt.NDArray[np.bool_]
 
 
-def dense(network: nn.Module, spaces: Sequence[ChannelSpace], masks: Masks) -> nn.Module:
+def dense(
+    network: nn.Module, spaces: Sequence[ChannelSpace], masks: Masks, share: bool = False
+) -> nn.Module:
     """Cut the removed channels out, physically.
 
     Args:
         network: The network; it is not changed.
         spaces: Its channel spaces.
         masks: Spaces to cut; those not named stay whole.
+        share: Whether tensors that no mask touches are the network's own, not copies. It takes
+            half the time; neither network may be changed in place then.
 
     Returns:
         A smaller copy, in the same mode and memory format.
@@ -28,7 +32,8 @@ def dense(network: nn.Module, spaces: Sequence[ChannelSpace], masks: Masks) -> n
     Raises:
         ValueError: The description does not fit the network, or a mask not its space.
     """
-    result = copy.deepcopy(network)
+    tensors = [*network.parameters(), *network.buffers()] if share else []
+    result = copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
     for module, out, inp in _masked_layers(result, spaces, masks):
         rule = RULES[type(module)]
         rule.cut(module, _kept(out), _input_index(module, inp))
