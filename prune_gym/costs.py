@@ -1,6 +1,6 @@
 """What a network of given channel counts costs, on the accelerator and in memory."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -48,7 +48,7 @@ class Costs:
 
     def as_dict(self) -> dict[str, float]:
         """All costs by name."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 class _Layer(NamedTuple):

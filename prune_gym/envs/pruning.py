@@ -441,7 +441,7 @@ def checked_action(action: Action, width: int) -> tuple[npt.NDArray[np.bool_], f
             f"the mask has shape {mask.shape}, needed: ({width},); "
             "layers with fewer filters are padded"
         )
-    if not np.isin(mask, (0, 1)).all():
+    if not ((mask == 0) | (mask == 1)).all():
         raise ValueError("the mask may hold only 0 and 1; threshold scores before step()")
     duration = np.asarray(action["duration"], dtype=np.float64)
     if duration.size != 1 or not np.isfinite(duration).all():

@@ -1,7 +1,7 @@
 """What a step pays: this project's formulation, after Huang et al. 2018 (WACV)."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Reward:
 
     def as_dict(self) -> dict[str, float]:
         """The components by name, as they stand in ``info["rewards"]``."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
