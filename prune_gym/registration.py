@@ -5,11 +5,14 @@ import gymnasium as gym
 NETWORKS = {"ResNet20": "resnet20", "ResNet56": "resnet56", "Plain20": "plain20"}
 DATASETS = {"": "shapes", "-CIFAR10": "cifar10"}
 ENTRY_POINT = "prune_gym.envs.pruning:PruningEnv"
+SURROGATE = "PruneResNet20-Surrogate-v0"
+SURROGATE_ENTRY_POINT = "prune_gym.surrogate.env:SurrogateEnv"
 
 
 def environment_ids() -> list[str]:
     """All ids of this package."""
-    return [f"Prune{network}{data}-v0" for network in NETWORKS for data in DATASETS]
+    real = [f"Prune{network}{data}-v0" for network in NETWORKS for data in DATASETS]
+    return [*real, SURROGATE]
 
 
 def register_environments() -> None:
@@ -21,3 +24,9 @@ def register_environments() -> None:
                 gym.register(
                     name, entry_point=ENTRY_POINT, kwargs={"network": network, "dataset": dataset}
                 )
+    if SURROGATE not in gym.registry:
+        gym.register(
+            SURROGATE,
+            entry_point=SURROGATE_ENTRY_POINT,
+            kwargs={"network": "resnet20", "dataset": "shapes"},
+        )

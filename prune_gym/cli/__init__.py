@@ -12,7 +12,16 @@ from collections.abc import Sequence
 from prune_gym import __version__
 from prune_gym.errors import PruneGymError
 
-COMMANDS = ("train", "record", "pretrain", "evaluate", "export", "profile", "listing")
+COMMANDS = (
+    "train",
+    "pretrain",
+    "record",
+    "fit_surrogate",
+    "evaluate",
+    "export",
+    "profile",
+    "listing",
+)
 EPILOG = """\
 Start here:
   prune-gym list                                        what there is to choose from

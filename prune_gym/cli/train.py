@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from prune_gym.cli import run_folder
+from prune_gym.cli import run_folder, warm_start
 from prune_gym.cli.settings import (
     add_command,
     add_environment_options,
@@ -55,6 +55,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         default=5.0,
         help="fine-tuning of the best network with distillation (default 5)",
     )
+    warm_start.add_options(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_environment_options(parser)
     return parser
@@ -79,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_final_epochs(arguments.final_epochs)
     settings = environment_settings(arguments)
     env = make_environment(arguments.id, settings)
+    surrogate = warm_start.environment(env, arguments, settings)
     options = parse_settings(arguments.set, "hyperparameter", _hyperparameters(arguments.agent))
     agent = agents.make(arguments.agent, env, seed=arguments.seed, **options)
     facts = {
@@ -90,11 +92,18 @@ def run(arguments: argparse.Namespace) -> int:
         "budget": limits,
         "final_epochs": arguments.final_epochs,
     }
+    if surrogate is not None:
+        facts["warm_start"] = warm_start.facts(surrogate, arguments.warm_start_episodes)
     # All that can be wrong is found out before a folder is made or an earlier run goes.
     json.dumps([facts, options], allow_nan=False)
     env.reset(seed=arguments.seed)
     run_folder.prepare(arguments.out, arguments.overwrite)
     run_folder.write_config(arguments.out, env.unwrapped, **facts)
+    if surrogate is not None:
+        seconds = warm_start.learn(agent, surrogate, arguments.warm_start_episodes, arguments.quiet)
+        facts["warm_start"]["wall_seconds"] = seconds
+        # The warm start is not of the search's time.
+        budget = Budget(**limits)
     recorder = Recorder(arguments.out, env.unwrapped, arguments.seed, budget, arguments.quiet)
     try:
         agent.learn(budget, recorder)

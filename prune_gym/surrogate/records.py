@@ -118,6 +118,7 @@ def conditions(env: PruningEnv) -> dict[str, Any]:
         "batch_size": training.batch_size,
         "learning_rate": training.learning_rate,
         "max_batches": env.max_batches,
+        "tune": env.transition.tune,
     }
 
 

@@ -1,0 +1,61 @@
+"""A surrogate of the tiny environment, fitted once to real episodes."""
+
+import numpy as np
+import pytest
+
+from prune_gym.cli.record import POLICIES, play
+from prune_gym.surrogate import records as records_module
+from prune_gym.surrogate.env import SurrogateEnv
+from prune_gym.surrogate.fit import fit_surrogate
+from prune_gym.surrogate.records import Records
+
+TINY = {
+    "eval_images": 64,
+    "repair_images": 64,
+    "batch_size": 32,
+    "max_epochs": 0.5,
+    "threads": 1,
+}
+EPISODES = 15
+
+
+@pytest.fixture(scope="session")
+def tiny_records(tiny_trained):
+    """Records of real episodes of all policies, with their environment."""
+    from prune_gym.envs import PruningEnv
+
+    env = PruningEnv(*tiny_trained, **TINY)
+    episodes = tuple(play(env, POLICIES[n % len(POLICIES)], 0, n) for n in range(EPISODES))
+    return Records(records_module.header(env, "tiny", TINY, 0), episodes), env
+
+
+@pytest.fixture(scope="session")
+def tiny_report(tiny_records):
+    """A surrogate fitted to them, with its metrics."""
+    return fit_surrogate(*tiny_records)
+
+
+@pytest.fixture(scope="session")
+def tiny_file(tiny_report, tmp_path_factory):
+    """The surrogate's file."""
+    return tiny_report.surrogate.save(tmp_path_factory.mktemp("surrogate") / "tiny.safetensors")
+
+
+@pytest.fixture
+def make_surrogate(tiny_trained, tiny_file):
+    """Makes surrogate environments; arguments go to SurrogateEnv."""
+
+    def make(**arguments):
+        return SurrogateEnv(*tiny_trained, surrogate=str(tiny_file), **(TINY | arguments))
+
+    return make
+
+
+def random_actions(env, seed, count):
+    env.action_space.seed(seed)
+    return [env.action_space.sample() for _ in range(count)]
+
+
+def all_zero(env):
+    mask = np.zeros(env.action_space["mask"].n, np.int8)
+    return {"mask": mask, "duration": np.zeros(1, np.float32)}

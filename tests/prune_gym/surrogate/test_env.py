@@ -1,0 +1,237 @@
+"""The surrogate environment beside the real one: the same interface, rules and exact costs."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from gymnasium.error import ResetNeeded
+from gymnasium.utils.env_checker import check_env, data_equivalence
+
+from agents.base import Budget, Callback
+from agents.l2pf import L2PF
+from prune_gym.errors import PruneGymError, WeightsError
+from prune_gym.surrogate.env import SurrogateEnv
+from prune_gym.wrappers import FlatBoxAction
+from tests.prune_gym.surrogate.conftest import TINY, all_zero, random_actions
+
+EXACT = ("params", "macs", "cycles", "latency_ms", "energy_uj", "weight_bytes", "position")
+EXACT += ("peak_activation_bytes", "params_ratio", "macs_ratio", "cost_ratio", "batches")
+
+
+def test_it_passes_the_checker(make_surrogate):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(make_surrogate(), skip_render_check=True)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"min_keep": 3, "round_to": 2}, {"order": "backward"}])
+def test_costs_masks_and_rules_are_the_real_ones(make_tiny_env, tiny_records, arguments):
+    real = make_tiny_env(**arguments)
+    fitted = _refitted(tiny_records, real)
+    both = real, fitted
+    assert real.action_space == fitted.action_space
+    assert real.observation_space == fitted.observation_space
+    for seed in range(4):
+        started = [env.reset(seed=seed)[1] for env in both]
+        _same(*started)
+        for action in [all_zero(real), *random_actions(real, seed, 1)]:
+            (seen, *_, info), (guessed, reward, terminated, truncated, other) = (
+                env.step(action) for env in both
+            )
+            _same(info, other)
+            assert np.array_equal(info["mask"], other["mask"])
+            assert info["mask_changed"] == other["mask_changed"]
+            assert set(info) | {"surrogate"} == set(other)
+            assert other["surrogate"] is True
+            assert truncated is False
+            np.testing.assert_allclose(guessed["layer"], seen["layer"], atol=1e-6)
+            assert np.array_equal(guessed["action_mask"], seen["action_mask"])
+            parts = other["rewards"]
+            weight = fitted.reward_function.duration_weight
+            assert reward == pytest.approx(parts["prune"] + weight * parts["duration"])
+            assert parts["psi"] == fitted.reward_function.psi(other["accuracy"])
+        assert terminated
+        for name, kept in real.kept.items():
+            assert np.array_equal(kept, fitted.kept[name])
+        expected = fitted.reward_function.score(other["accuracy"], other["cost_ratio"])
+        assert fitted.score() == other["score"] == expected
+
+
+def _refitted(tiny_records, real):
+    """A surrogate of other arguments, with the trees of the tiny records."""
+    from dataclasses import replace
+
+    from prune_gym.surrogate.fit import fit_surrogate
+    from prune_gym.surrogate.records import conditions
+
+    records, env = tiny_records
+    if [s.name for s in env.visited] != [s.name for s in real.visited]:
+        turned = [
+            replace(
+                episode,
+                steps=tuple(replace(s, tried=()) for s in reversed(episode.steps)),
+            )
+            for episode in records.episodes
+        ]
+        records = replace(records, episodes=tuple(turned))
+    header = records.header | {"conditions": conditions(real)}
+    report = fit_surrogate(replace(records, header=header), real)
+    return _from_report(report, real)
+
+
+def _from_report(report, real):
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = report.surrogate.save(Path(folder) / "s.safetensors")
+        names = [space.name for space in real.task.network.spaces]
+        order = "forward" if [s.name for s in real.visited] == names else "backward"
+        rules = {"min_keep": real.transition.min_keep, "round_to": real.transition.round_to}
+        return SurrogateEnv(
+            real.task.network,
+            real.task.dataset,
+            surrogate=str(path),
+            **(TINY | rules | {"order": order}),
+        )
+
+
+def _same(info, other):
+    for name in EXACT:
+        assert info.get(name) == other.get(name), name
+
+
+def test_the_start_is_the_measured_baseline(make_surrogate):
+    env = make_surrogate()
+    _, info = env.reset(seed=0)
+    assert info["accuracy"] == env.task.baseline_accuracy
+    assert info["search_macs"] == env.search_macs_total == 0
+
+
+def test_the_same_actions_give_the_same_whatever_the_seed(make_surrogate):
+    first, second = make_surrogate(), make_surrogate()
+    assert data_equivalence(first.reset(seed=1), second.reset(seed=2), exact=True)
+    for action in random_actions(first, 0, 2):
+        assert data_equivalence(first.step(action), second.step(action), exact=True)
+
+
+def test_trials_leave_the_state_and_tell_what_a_step_gives(make_surrogate):
+    env = make_surrogate()
+    env.reset(seed=0)
+    tried = random_actions(env, 1, 3)
+    before = env.snapshot()
+    results = env.try_actions(tried)
+    assert env.snapshot() is before
+    for action, (reward, info) in zip(tried, results, strict=True):
+        observation, stepped, _, _, step_info = env.step(action)
+        assert stepped == reward
+        assert data_equivalence(info, step_info, exact=True)
+        after = env.snapshot()
+        env.restore(before)
+        assert data_equivalence(env.restore(after)[0], observation, exact=True)
+        env.restore(before)
+    env.step(tried[0])
+    assert env.kept["two"].size == 5
+
+
+def test_observations_are_the_readers_own(make_surrogate):
+    env = make_surrogate()
+    observation, info = env.reset(seed=0)
+    kept = {name: values.copy() for name, values in observation.items()}
+    for values in observation.values():
+        values[:] = 0
+    info["action_mask"][:] = 0
+    again, _ = env.reset(seed=0)
+    assert data_equivalence(again, kept, exact=True)
+
+
+def test_it_has_no_network_and_says_where_there_is_one(make_surrogate, tmp_path):
+    env = make_surrogate()
+    env.reset(seed=0)
+    with pytest.raises(PruneGymError, match="warm-start"):
+        env.network  # noqa: B018
+    with pytest.raises(PruneGymError, match="warm-start"):
+        env.export(tmp_path)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(PruneGymError, match="render the real"):
+        make_surrogate(render_mode="ansi")
+
+
+def test_steps_need_a_reset_and_legal_actions(make_surrogate):
+    env = make_surrogate()
+    with pytest.raises(ResetNeeded):
+        env.step(all_zero(env))
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="shape"):
+        env.step({"mask": np.ones(2, np.int8), "duration": np.zeros(1)})
+    for _ in env.visited:
+        env.step(all_zero(env))
+    with pytest.raises(ResetNeeded):
+        env.step(all_zero(env))
+
+
+def test_a_snapshot_of_the_real_environment_is_refused(make_surrogate, make_tiny_env):
+    real, env = make_tiny_env(), make_surrogate()
+    real.reset(seed=0)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="another environment"):
+        env.restore(real.snapshot())
+
+
+def test_a_copy_goes_on_alone(make_surrogate):
+    env = make_surrogate()
+    env.reset(seed=0)
+    actions = random_actions(env, 0, 2)
+    env.step(actions[0])
+    copy = pickle.loads(pickle.dumps(env))
+    assert data_equivalence(env.step(actions[1]), copy.step(actions[1]), exact=True)
+
+
+def test_wrapped_actions(make_surrogate):
+    env = FlatBoxAction(make_surrogate())
+    env.reset(seed=0)
+    _, reward, *_ = env.step(env.action_space.sample())
+    assert np.isfinite(reward)
+
+
+def test_weights_observations(make_surrogate, make_tiny_env):
+    env, real = make_surrogate(observation="weights"), make_tiny_env(observation="weights")
+    observation, _ = env.reset(seed=0)
+    assert data_equivalence(observation, real.reset(seed=0)[0], exact=True)
+
+
+def test_l2pf_learns_on_it(make_surrogate):
+    env = make_surrogate()
+    scores = []
+
+    class Scores(Callback):
+        def on_episode(self, number, env, infos):
+            scores.append(sum(info["rewards"]["prune"] for info in infos))
+
+    L2PF(env, seed=0, learning_rate=1e-2).learn(Budget(episodes=60), Scores())
+    assert np.mean(scores[-15:]) > np.mean(scores[:15])
+    assert env.search_macs_total == 0
+
+
+def test_another_setting_names_the_two_commands(tiny_trained, monkeypatch, tmp_path):
+    monkeypatch.setenv("PRUNE_GYM_HOME", str(tmp_path))
+    network, dataset = tiny_trained
+    with pytest.raises(WeightsError, match=r"prune-gym record .*eval_images=64.*fit-surrogate"):
+        SurrogateEnv(network, dataset, **TINY)
+
+
+def test_a_surrogate_of_other_conditions_is_refused(make_surrogate):
+    with pytest.raises(WeightsError, match=r"eval_images was 64, here it is 32"):
+        make_surrogate(eval_images=32)
+
+
+def test_the_users_own_is_found(tiny_trained, tiny_report, monkeypatch, tmp_path):
+    from prune_gym.surrogate.model import cache_folder, file_name
+
+    monkeypatch.setenv("PRUNE_GYM_HOME", str(tmp_path))
+    tiny_report.surrogate.save(
+        cache_folder() / file_name(tiny_report.surrogate.facts["conditions"])
+    )
+    env = SurrogateEnv(*tiny_trained, **TINY)
+    assert env.reset(seed=0)[1]["surrogate"] is True
