@@ -12,6 +12,9 @@ from agents.base import Budget, Callback
 from agents.l2pf import L2PF
 from prune_gym.errors import PruneGymError, WeightsError
 from prune_gym.surrogate.env import SurrogateEnv
+from prune_gym.surrogate.features import Features
+from prune_gym.surrogate.model import Surrogate, cache_folder, file_name
+from prune_gym.surrogate.records import conditions
 from prune_gym.wrappers import FlatBoxAction
 from tests.prune_gym.surrogate.conftest import TINY, all_zero, random_actions
 
@@ -26,9 +29,12 @@ def test_it_passes_the_checker(make_surrogate):
 
 
 @pytest.mark.parametrize("arguments", [{}, {"min_keep": 3, "round_to": 2}, {"order": "backward"}])
-def test_costs_masks_and_rules_are_the_real_ones(make_tiny_env, tiny_records, arguments):
+def test_costs_masks_and_rules_are_the_real_ones(
+    make_tiny_env, tiny_trained, tiny_report, tmp_path, arguments
+):
     real = make_tiny_env(**arguments)
-    fitted = _refitted(tiny_records, real)
+    path = _surrogate_of(real, tiny_report, tmp_path)
+    fitted = SurrogateEnv(*tiny_trained, surrogate=str(path), **TINY, **arguments)
     both = real, fitted
     assert real.action_space == fitted.action_space
     assert real.observation_space == fitted.observation_space
@@ -58,43 +64,13 @@ def test_costs_masks_and_rules_are_the_real_ones(make_tiny_env, tiny_records, ar
         assert fitted.score() == other["score"] == expected
 
 
-def _refitted(tiny_records, real):
-    """A surrogate of other arguments, with the trees of the tiny records."""
-    from dataclasses import replace
-
-    from prune_gym.surrogate.fit import fit_surrogate
-    from prune_gym.surrogate.records import conditions
-
-    records, env = tiny_records
-    if [s.name for s in env.visited] != [s.name for s in real.visited]:
-        turned = [
-            replace(
-                episode,
-                steps=tuple(replace(s, tried=()) for s in reversed(episode.steps)),
-            )
-            for episode in records.episodes
-        ]
-        records = replace(records, episodes=tuple(turned))
-    header = records.header | {"conditions": conditions(real)}
-    report = fit_surrogate(replace(records, header=header), real)
-    return _from_report(report, real)
-
-
-def _from_report(report, real):
-    import tempfile
-    from pathlib import Path
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = report.surrogate.save(Path(folder) / "s.safetensors")
-        names = [space.name for space in real.task.network.spaces]
-        order = "forward" if [s.name for s in real.visited] == names else "backward"
-        rules = {"min_keep": real.transition.min_keep, "round_to": real.transition.round_to}
-        return SurrogateEnv(
-            real.task.network,
-            real.task.dataset,
-            surrogate=str(path),
-            **(TINY | rules | {"order": order}),
-        )
+def _surrogate_of(real, report, folder):
+    """A surrogate of a real environment's own spaces and rules; its trees do not matter here."""
+    facts = report.surrogate.facts | {
+        "conditions": conditions(real),
+        "features": list(Features(real.task, real.visited).names),
+    }
+    return Surrogate(report.surrogate.trees, facts).save(folder / "own.safetensors")
 
 
 def _same(info, other):
@@ -227,8 +203,6 @@ def test_a_surrogate_of_other_conditions_is_refused(make_surrogate):
 
 
 def test_the_users_own_is_found(tiny_trained, tiny_report, monkeypatch, tmp_path):
-    from prune_gym.surrogate.model import cache_folder, file_name
-
     monkeypatch.setenv("PRUNE_GYM_HOME", str(tmp_path))
     tiny_report.surrogate.save(
         cache_folder() / file_name(tiny_report.surrogate.facts["conditions"])
