@@ -77,6 +77,8 @@ class Program:
             for index, node in enumerate(nodes)
             if (norm := _folding_norm(node, modules)) is not None
         }
+        if not isinstance(nodes[-1].args[0], fx.Node):
+            raise ProgramError("the forward pass does not return the logits alone")
         self._verify(network, images)
 
     def _calls(self, spaces: Sequence[ChannelSpace]) -> dict[str, int]:
@@ -97,10 +99,14 @@ class Program:
     def _verify(self, network: nn.Module, images: Tensor) -> None:
         expected = network(images)
         result = Bound(self, network).logits({0: images})
-        if not isinstance(result, Tensor) or result.shape != expected.shape:
-            raise ProgramError("the forward pass does not return the logits alone")
-        if not torch.allclose(result, expected, rtol=1e-3, atol=1e-3):
+        if result.shape != expected.shape or not torch.allclose(
+            result, expected, rtol=1e-3, atol=1e-3
+        ):
             raise ProgramError("the traced calls compute something else than the network")
+
+    def called_from(self, start: int) -> set[str]:
+        """Names of the modules that are called from a call on."""
+        return {str(node.target) for node in self.nodes[start:] if node.op == "call_module"}
 
     def first_call(self, space: ChannelSpace) -> int:
         """The first call that a cut of this space changes; all before stays as it is."""
@@ -157,12 +163,8 @@ class Bound:
         return self.modules[str(self.program.nodes[index].target)]
 
     def layers_from(self, start: int) -> list[nn.Module]:
-        """The modules that are called from a call on."""
-        return [
-            self.modules[str(node.target)]
-            for node in self.program.nodes[start:]
-            if node.op == "call_module"
-        ]
+        """The modules that are called from a call on, in a fixed order."""
+        return [self.modules[name] for name in sorted(self.program.called_from(start))]
 
     def logits(self, values: Values, start: int = 1, watch: Mapping[int, Any] | None = None) -> Any:
         """Run to the end.
@@ -215,7 +217,9 @@ class Bound:
         program = self.program
         node = program.nodes[index]
         if index in self.skipped:
-            fresh.add(index)
+            # The folded convolution's result goes by another name: as fresh as it was.
+            if self.skipped[index] in fresh:
+                fresh.add(index)
             return live[self.skipped[index]]
         args = fx.node.map_arg(node.args, lambda source: live[program.number[source]])
         kind = _kind(node, self.modules)

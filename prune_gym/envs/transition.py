@@ -158,7 +158,8 @@ class Transition:
         ground = None if self._grounds is None else self._grounds.of(state, space)
         described = cut_spaces(state.spaces, masks)
         kept = state.kept | {space.name: state.kept[space.name][mask]}
-        costs = task.costs.of({space.name: space.channels for space in described})
+        counts = {space.name: space.channels for space in described}
+        costs = task.costs.of(counts)
 
         module = dense(state.module, state.spaces, masks, share=batches == 0)
         # Nothing cut, nothing to repair: keeping all filters leaves the network as it is.
@@ -185,7 +186,12 @@ class Transition:
             batches,
             self.max_batches,
         )
-        macs = self.nominal_macs(costs.macs, batches, repair)
+        trained = costs.macs
+        if ground is not None and self.tune == "suffix":
+            called = ground.program.called_from(ground.start)
+            layers = (layer for layer in task.geometry.layers if layer.name in called)
+            trained = sum(layer.macs(counts) for layer in layers)
+        macs = self.nominal_macs(costs.macs, batches, repair, trained)
         record = StepRecord(space.name, mask, batches, found.accuracy, costs, reward.total)
         following = replace(
             state,
@@ -201,23 +207,24 @@ class Transition:
         )
         return Outcome(following, reward, mask, False, batches, macs, found.images)
 
-    def nominal_macs(self, macs: int, batches: int, repair: int) -> int:
+    def nominal_macs(self, macs: int, batches: int, repair: int, trained: int) -> int:
         """What a step takes, in MACs that no cache or early exit makes fewer.
 
-        ``3 * macs * images`` of fine-tuning (forward and backward), ``macs * images`` of the
-        evaluation, and the repair where filters were removed: with ``bn``, ``macs * images``;
-        with ``lsq``, a forward pass of the unpruned and of the cut network, and the moments of
-        the least-squares systems.
+        ``(macs + 2 * trained) * images`` of fine-tuning (forward and backward),
+        ``macs * images`` of the evaluation, and the repair where filters were removed: with
+        ``bn``, ``macs * images``; with ``lsq``, a forward pass of the unpruned and of the cut
+        network, and the moments of the least-squares systems.
 
         Args:
             macs: Of the network behind the step, for one image.
             batches: Mini-batches of fine-tuning.
             repair: MACs of the repair.
+            trained: MACs of the layers that are fine-tuned, for one image.
 
         Returns:
             MACs.
         """
-        tuning = 3 * macs * batches * self.training.batch_size
+        tuning = (macs + 2 * trained) * batches * self.training.batch_size
         return tuning + repair + macs * len(self.task.eval_labels)
 
     def _evaluate(
