@@ -1,8 +1,8 @@
 """``python -m benchmarks.speed``: how fast the environment is, each figure beside its reference.
 
 References are the same work with the fast paths off, in the same run and taking turns, since a
-shared machine's speed drifts. Parts: steps, candidates, resets, own, memory, search, vector,
-surrogate.
+shared machine's speed drifts. Parts: steps, candidates, resets, own, memory, search, profile,
+growth, vector, surrogate.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import prune_gym  # noqa: F401 - registers the ids
-from benchmarks.speed import search, step
+from benchmarks.speed import growth, search, step
 from benchmarks.speed.table import Row, markdown
 
 
@@ -31,6 +31,11 @@ def parts(name: str, arguments: dict[str, Any], repeats: int) -> dict[str, Calla
         "own": lambda: step.own_work(name, arguments, repeats),
         "memory": lambda: step.memory(1000),
         "search": lambda: search.searches(name, arguments, seed=0),
+        "profile": lambda: [
+            *growth.profile(name, arguments, 0.0, repeats),
+            *growth.profile(name, arguments, 0.25, max(1, repeats // 3)),
+        ],
+        "growth": lambda: growth.growth(name, arguments, max(1, repeats // 2)),
         "vector": lambda: _rows("vector", repeats),
         "surrogate": lambda: _rows("surrogate", 20_000),
     }

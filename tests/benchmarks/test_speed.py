@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.speed import search, step
+from benchmarks.speed import growth, search, step
 from benchmarks.speed.table import Row, markdown
 from benchmarks.speed.tiny import tiny_env
 
@@ -34,12 +34,17 @@ def tiny(monkeypatch):
 
     monkeypatch.setattr(step, "make", make)
     monkeypatch.setattr(search, "make", make)
+    monkeypatch.setattr(growth, "make", make)
 
 
 def test_every_part_measures(tiny):
     rows = [*step.resets("tiny", {}), *step.own_work("tiny", {}, 1)]
     rows += step.candidates("tiny", {}, 1, count=3)
     rows += step.steps("tiny", {}, 1)
+    profile = growth.profile("tiny", {}, 0.5, 1)
+    *parts, total = (row.value for row in profile)
+    assert sum(parts) == pytest.approx(total)
+    rows += profile
     assert all(row.value >= 0 for row in rows)
     assert sum(row.met is not None for row in rows) >= 4
 
