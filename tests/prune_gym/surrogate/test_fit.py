@@ -1,0 +1,150 @@
+"""The fitted regressor, its compiled form, and the honesty of its trial."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from prune_gym.errors import DataError, PruneGymError, WeightsError
+from prune_gym.surrogate import model
+from prune_gym.surrogate.features import STATISTICS, Features
+from prune_gym.surrogate.fit import fit, fit_surrogate, held_out, measure
+from prune_gym.surrogate.rows import Rows, rows_of
+from prune_gym.surrogate.trees import TreeEnsemble
+
+
+@pytest.fixture(scope="module")
+def features(tiny_records):
+    _, env = tiny_records
+    return Features(env.task, env.visited)
+
+
+def test_the_kernel_equals_the_library(tiny_records, features):
+    records, env = tiny_records
+    rows = rows_of(records, env)
+    regressor = fit(rows, seed=3, n_estimators=60, max_depth=6)
+    trees = TreeEnsemble.from_library(regressor)
+    rng = np.random.default_rng(0)
+    unseen = rng.uniform(-1, 3, (200, len(features.names)))
+    for inputs in (rows.inputs, unseen):
+        own = [trees.predict(row) for row in inputs]
+        np.testing.assert_allclose(own, regressor.predict(inputs), rtol=0, atol=1e-9)
+    assert np.ptp(regressor.predict(rows.inputs)) > 0.05
+
+
+def test_shares_are_of_the_baseline_and_of_kept_filters(features, tiny_records):
+    start = features.start()
+    assert features.vector(start).shape == (len(features.names),)
+    mask = np.array([1, 0, 1, 1, 0, 1], bool)
+    behind = features.after(start, mask, batches=2)
+    assert np.array_equal(start.shares, np.ones((2, len(STATISTICS))))
+    row = dict(zip(features.names, features.vector(behind), strict=True))
+    assert row["one.count"] == pytest.approx(4 / 6)
+    assert (row["position"], row["batches"], row["last_batches"]) == (0.5, 2, 2)
+    assert row["last_count"] == row["least_count"] == row["one.count"]
+    assert row["log_count"] == pytest.approx(np.log(4 / 6))
+    energy = tiny_records[1].task.module.first.weight.detach().square().sum((1, 2, 3)).numpy()
+    assert row["one.energy"] == pytest.approx(energy[mask].sum() / energy.sum())
+    rest = features.vector(features.after(start, ~mask, batches=0))
+    assert row["one.flow"] + dict(zip(features.names, rest, strict=True))["one.flow"] == (
+        pytest.approx(1)
+    )
+
+
+def test_it_learns_and_says_how_well(tiny_report):
+    metrics = tiny_report.surrogate.facts["metrics"]
+    whole = metrics["held_out_episodes"]
+    assert whole["tau"] > 0.3
+    assert whole["error"] < whole["baseline_error"]
+    assert {f"held_out_policy_{n}" for n in ("l1", "l2pf", "mixed", "random", "uniform")} < set(
+        metrics
+    )
+
+
+def test_what_is_held_out_is_not_seen(tiny_records):
+    records, env = tiny_records
+    rows = rows_of(records, env)
+    groups = rows.episode % 3
+    out = groups == 2
+    lied = replace(rows, accuracy=np.where(out, 0.0, rows.accuracy))
+    honest, misled = (held_out(part, groups) for part in (rows, lied))
+    assert np.array_equal(honest[out], misled[out])
+    assert not np.array_equal(honest[~out], misled[~out])
+    with pytest.raises(DataError, match="one group"):
+        held_out(rows, np.zeros(len(rows.accuracy)))
+
+
+def test_measures():
+    rows = Rows(
+        np.zeros((5, 1)),
+        np.array([0.9, 0.1, 0.2, 0.3, 0.4]),
+        np.zeros(5, int),
+        np.array(["a"] * 5),
+        np.array([0, 1, 1, 2, 2]),
+        np.zeros(5, bool),
+    )
+    found = measure(rows, np.array([0.0, 0.2, 0.1, 0.4, 0.5]), np.ones(5, bool))
+    # One of six pairs is turned round; the start does not count.
+    assert found["steps"] == 4
+    assert found["tau"] == pytest.approx((5 - 1) / 6)
+    assert found["tau_same_space"] == pytest.approx((-1 + 1) / 2)
+    assert found["error"] == pytest.approx(0.1)
+    assert found["baseline_error"] == pytest.approx(0.1)
+
+
+def test_the_same_records_give_the_same_file(tiny_records, tiny_file, tmp_path):
+    again = fit_surrogate(*tiny_records).surrogate.save(tmp_path / "again.safetensors")
+    assert again.read_bytes() == tiny_file.read_bytes()
+    assert again.with_suffix(".json").read_text() == tiny_file.with_suffix(".json").read_text()
+
+
+def test_too_few_or_foreign_records_are_refused(tiny_records, make_tiny_env):
+    records, env = tiny_records
+    with pytest.raises(DataError, match="3 episodes are too few"):
+        fit_surrogate(replace(records, episodes=records.episodes[:3]), env)
+    with pytest.raises(DataError, match="eval_images was 64, here it is 32"):
+        fit_surrogate(records, make_tiny_env(eval_images=32))
+
+
+def test_without_the_library_the_error_names_the_extra(tiny_records, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "sklearn.ensemble", None)
+    with pytest.raises(PruneGymError, match=r"prune-gym\[surrogate\]"):
+        fit_surrogate(*tiny_records)
+
+
+def test_files_hold_the_trees_and_damage_is_refused(tiny_report, tiny_file, features, tmp_path):
+    facts = json.loads(tiny_file.with_suffix(".json").read_text())
+    here = facts["conditions"]
+
+    def load(path):
+        return model.load(path, here, features.names)
+
+    row = features.vector(features.start())
+    assert load(tiny_file).trees.predict(row) == tiny_report.surrogate.trees.predict(row)
+    path = tmp_path / "bad.safetensors"
+    with pytest.raises(WeightsError, match="missing or damaged"):
+        load(path)
+    path.with_suffix(".json").write_text(json.dumps(facts))
+    path.write_bytes(tiny_file.read_bytes()[:-8])
+    with pytest.raises(WeightsError, match="damaged"):
+        load(path)
+    arrays = load_file(tiny_file)
+    arrays["value"] = arrays["value"] + 1
+    save_file(arrays, path)
+    with pytest.raises(WeightsError, match="checksum"):
+        load(path)
+    with pytest.raises(WeightsError, match="other features"):
+        model.load(tiny_file, here, features.names[::-1])
+
+
+def test_trees_that_never_end_are_refused(tiny_report):
+    trees = tiny_report.surrogate.trees
+    inner = int(np.flatnonzero(trees.left != np.arange(len(trees.left)))[3])
+    left = trees.left.copy()
+    left[inner] = 0
+    with pytest.raises(ValueError, match="backwards"):
+        replace(trees, left=left)
+    with pytest.raises(ValueError, match="finite"):
+        replace(trees, value=np.full_like(trees.value, np.nan))
