@@ -24,7 +24,6 @@ SUMMARIES = (
     "batches",
     "last_batches",
 )
-RISING = ("batches", "last_batches")
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,6 @@ class Features:
             *(f"{space.name}.{name}" for space in visited for name in STATISTICS),
             *SUMMARIES,
         )
-        spared = ("position", *RISING)
-        self.rising = tuple(name in RISING or name not in spared for name in self.names)
 
     def start(self) -> Kept:
         """The unpruned network."""

@@ -58,45 +58,45 @@ class TreeEnsemble:
 
     @classmethod
     def from_library(cls, regressor: Any) -> "TreeEnsemble":
-        """The trees of a fitted ``sklearn.ensemble.HistGradientBoostingRegressor``.
-
-        The library has no public way to its nodes, so whoever calls this compares predictions.
+        """The trees of a fitted ``sklearn.ensemble.GradientBoostingRegressor``.
 
         Args:
-            regressor: Fitted on numbers without missing values, squared error.
+            regressor: Fitted to squared error.
 
         Returns:
             The ensemble.
         """
-        trees = [stage[0].nodes for stage in regressor._predictors]
-        sizes = [len(nodes) for nodes in trees]
+        trees = [stage[0].tree_ for stage in regressor.estimators_]
+        sizes = [tree.node_count for tree in trees]
         offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
-        nodes = np.concatenate(trees)
-        own = np.arange(len(nodes))
-        shift = np.repeat(offsets, sizes)
-        leaf = nodes["is_leaf"].astype(bool)
+        left, right, feature, threshold = (
+            np.concatenate([getattr(tree, name) for tree in trees])
+            for name in ("children_left", "children_right", "feature", "threshold")
+        )
+        value = np.concatenate([tree.value.ravel() for tree in trees])
+        leaf, own, shift = left < 0, np.arange(len(left)), np.repeat(offsets, sizes)
         return cls(
-            feature=np.where(leaf, 0, nodes["feature_idx"]).astype(np.int32),
-            threshold=np.where(leaf, 0.0, nodes["num_threshold"]).astype(np.float64),
-            left=np.where(leaf, own, nodes["left"] + shift).astype(np.int32),
-            right=np.where(leaf, own, nodes["right"] + shift).astype(np.int32),
-            value=np.where(leaf, nodes["value"], 0.0).astype(np.float64),
+            feature=np.where(leaf, 0, feature).astype(np.int32),
+            threshold=np.where(leaf, 0.0, threshold),
+            left=np.where(leaf, own, left + shift).astype(np.int32),
+            right=np.where(leaf, own, right + shift).astype(np.int32),
+            value=np.where(leaf, regressor.learning_rate * value, 0.0),
             roots=offsets,
-            baseline=np.asarray(regressor._baseline_prediction, np.float64).reshape(1),
+            baseline=np.asarray(regressor.init_.constant_, np.float64).reshape(1),
         )
 
     def predict(self, row: Array) -> float:
         """The prediction for one row.
 
         Args:
-            row: float64, shape (features,); its length is the caller's to check.
+            row: Shape (features,), its length the caller's to check; float32 is what is compared.
 
         Returns:
             The sum of baseline and leaves.
         """
         return float(
             _predict(
-                row,
+                row.astype(np.float32),
                 self.feature,
                 self.threshold,
                 self.left,
@@ -114,7 +114,7 @@ class TreeEnsemble:
 
 @njit(cache=True, nogil=True)
 def _predict(
-    row: Array,
+    row: npt.NDArray[np.float32],
     feature: Indices,
     threshold: Array,
     left: Indices,

@@ -32,7 +32,7 @@ def tiny_records(tiny_trained):
 @pytest.fixture(scope="session")
 def tiny_report(tiny_records):
     """A surrogate fitted to them, with its metrics."""
-    return fit_surrogate(*tiny_records)
+    return fit_surrogate(*tiny_records, n_estimators=100)
 
 
 @pytest.fixture(scope="session")

@@ -185,8 +185,8 @@ def test_l2pf_learns_on_it(make_surrogate):
         def on_episode(self, number, env, infos):
             scores.append(sum(info["rewards"]["prune"] for info in infos))
 
-    L2PF(env, seed=0, learning_rate=1e-2).learn(Budget(episodes=60), Scores())
-    assert np.mean(scores[-15:]) > np.mean(scores[:15])
+    L2PF(env, seed=0, initial_keep=0.9).learn(Budget(episodes=10), Scores())
+    assert np.mean(scores[-5:]) > np.mean(scores[:2])
     assert env.search_macs_total == 0
 
 

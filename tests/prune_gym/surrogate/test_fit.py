@@ -69,7 +69,7 @@ def test_what_is_held_out_is_not_seen(tiny_records):
     groups = rows.episode % 3
     out = groups == 2
     lied = replace(rows, accuracy=np.where(out, 0.0, rows.accuracy))
-    honest, misled = (held_out(part, groups) for part in (rows, lied))
+    honest, misled = (held_out(part, groups, n_estimators=20) for part in (rows, lied))
     assert np.array_equal(honest[out], misled[out])
     assert not np.array_equal(honest[~out], misled[~out])
     with pytest.raises(DataError, match="one group"):
@@ -95,7 +95,9 @@ def test_measures():
 
 
 def test_the_same_records_give_the_same_file(tiny_records, tiny_file, tmp_path):
-    again = fit_surrogate(*tiny_records).surrogate.save(tmp_path / "again.safetensors")
+    again = fit_surrogate(*tiny_records, n_estimators=100).surrogate.save(
+        tmp_path / "again.safetensors"
+    )
     assert again.read_bytes() == tiny_file.read_bytes()
     assert again.with_suffix(".json").read_text() == tiny_file.with_suffix(".json").read_text()
 
