@@ -16,6 +16,10 @@ class WeightsError(PruneGymError):
     """Weights are missing, damaged, or do not fit the network."""
 
 
+class TargetError(PruneGymError):
+    """A target that no network within reach meets."""
+
+
 class ExportError(PruneGymError):
     """An exported model does not agree with the network that it was made from."""
 

@@ -18,6 +18,7 @@ from prune_gym.envs.fast import checked_fast
 from prune_gym.envs.observation import Observer
 from prune_gym.envs.reward import RewardFunction
 from prune_gym.envs.state import State
+from prune_gym.envs.target import Target
 from prune_gym.envs.task import TaskOptions, default_threads, shared_task
 from prune_gym.envs.transition import Transition
 from prune_gym.networks import Network
@@ -40,7 +41,9 @@ class PruningEnv(gym.Env[Observation, Action]):
     ``Dict(mask=MultiBinary(n_max), duration=Box(0, 1, (1,), float32))``. Bit 1 keeps the filter;
     bits of the padded tail are ignored. The duration, times ``max_epochs``, is rounded to
     mini-batches; 0 is no fine-tuning. Of an all-zero mask the filter with the largest norm is
-    kept, and filters are added by norm until ``min_keep`` and ``round_to`` hold.
+    kept, and filters are added by norm until ``min_keep`` and ``round_to`` hold. With a target an
+    action after which it could not be met any more is clipped: of the filters that were asked
+    for, those of the lowest L1 norm are dropped (AMC; see :class:`prune_gym.envs.target.Target`).
     ``info["mask"]`` holds the mask that was executed.
 
     ## Observation Space
@@ -64,7 +67,8 @@ class PruningEnv(gym.Env[Observation, Action]):
     ``accuracy``, ``score``, ``params``, ``macs``, ``cycles``, ``latency_ms``, ``energy_uj``,
     ``weight_bytes``, ``peak_activation_bytes``, ``params_ratio`` and ``macs_ratio`` (unpruned
     over present), ``cost_ratio`` (of the objective), ``search_macs`` (see
-    :meth:`Transition.nominal_macs`), ``position``, ``action_mask``; behind a step also ``mask``,
+    :meth:`Transition.nominal_macs`), ``position``, ``target_met`` (by the present network;
+    True without a target), ``action_mask``; behind a step also ``mask``,
     ``mask_changed`` (whether the rules above changed the action), ``batches``,
     ``evaluated_images`` (fewer than ``eval_images`` where a network is hopeless) and ``rewards``.
 
@@ -84,6 +88,10 @@ class PruningEnv(gym.Env[Observation, Action]):
         accelerator_batch: Images that the accelerator works on at a time.
         tolerance: b of the reward: the drop in accuracy at which nothing is earned.
         duration_weight: w of the reward.
+        target: What the final network must meet, for example ``{"macs": 0.26, "latency": 0.6}``:
+            for any of the objectives' names the most of that cost, as a share of the unpruned
+            network's; ``"accuracy"`` is the largest drop in validation accuracy, which enters
+            ``info["target_met"]`` alone (the reward's is ``tolerance``).
         max_epochs: Fine-tuning of duration 1, in epochs of the training split.
         batch_size: Images a mini-batch.
         learning_rate: Of the fine-tuning (SGD).
@@ -102,6 +110,7 @@ class PruningEnv(gym.Env[Observation, Action]):
 
     Raises:
         PruneGymError: Data or weights are missing or do not fit.
+        TargetError: No network within reach meets the target; the message names the best one.
         ValueError: An argument is out of range or unknown; the message names it.
 
     ## Vectorized environment
@@ -130,6 +139,7 @@ class PruningEnv(gym.Env[Observation, Action]):
         accelerator_batch: int = 1,
         tolerance: float = 0.2,
         duration_weight: float = 0.02,
+        target: Mapping[str, float] | None = None,
         max_epochs: float = 0.08,
         batch_size: int = 128,
         learning_rate: float = 0.02,
@@ -175,6 +185,8 @@ class PruningEnv(gym.Env[Observation, Action]):
         self.reward_function = RewardFunction(
             self.task.baseline_accuracy, tolerance, duration_weight
         )
+        accuracy = self.task.baseline_accuracy
+        self.target = Target(target, self.task.costs, self.visited, accuracy, min_keep, round_to)
         images = len(self.task.train_split.labels)
         self.max_batches = max(1, round(max_epochs * images / batch_size))
         self.transition = Transition(
@@ -187,6 +199,7 @@ class PruningEnv(gym.Env[Observation, Action]):
             round_to,
             checked_fast(fast),
             tune,
+            self.target,
         )
         entries: dict[str, spaces.Space[Any]] = {
             "duration": spaces.Box(0.0, 1.0, (1,), np.float32),
@@ -336,6 +349,14 @@ class PruningEnv(gym.Env[Observation, Action]):
         state = self._require_state()
         return self.reward_function.score(state.accuracy, self._cost_ratio(state))
 
+    def ratio_for_target(self) -> float | None:
+        """The keep ratio of a uniform cut to the target (:meth:`Target.uniform_ratio`).
+
+        Returns:
+            Within (0, 1); None where no cost is wanted.
+        """
+        return self.target.uniform_ratio()
+
     def export(self, folder: str | Path) -> dict[str, Any]:
         """Write the present network as ONNX, torch.export and safetensors, checked.
 
@@ -381,6 +402,7 @@ class PruningEnv(gym.Env[Observation, Action]):
             "cost_ratio": ratio,
             "search_macs": state.search_macs,
             "position": state.position,
+            "target_met": self.target.met(costs, state.accuracy),
             "action_mask": self.observer.action_mask(state),
         }
 

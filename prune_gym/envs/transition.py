@@ -14,6 +14,7 @@ from prune_gym.envs.fast import Evaluation, Ground, Grounds
 from prune_gym.envs.observation import filter_rows
 from prune_gym.envs.reward import Reward, RewardFunction
 from prune_gym.envs.state import State, StepRecord
+from prune_gym.envs.target import Target
 from prune_gym.envs.task import Task
 from prune_gym.errors import UnknownNameError
 from prune_gym.program import Bound, ProgramError
@@ -65,6 +66,7 @@ class Transition:
         round_to: Kept filters are rounded up to a multiple of this.
         fast: Names of the fast paths (:mod:`prune_gym.envs.fast`).
         tune: ``"all"`` layers are fine-tuned, or those from the cut on (``"suffix"``).
+        target: Actions after which it could not be met any more are clipped.
 
     Raises:
         ProgramError: ``tune="suffix"`` and the network cannot be taken apart.
@@ -81,12 +83,13 @@ class Transition:
         round_to: int,
         fast: frozenset[str],
         tune: str,
+        target: Target,
     ) -> None:
         if tune not in TUNE:
             raise UnknownNameError("tune", tune, TUNE)
         self.task, self.visited, self.reward, self.training = task, visited, reward, training
         self.max_batches, self.min_keep, self.round_to = max_batches, min_keep, round_to
-        self.fast, self.tune = fast, tune
+        self.fast, self.tune, self.target = fast, tune, target
         self._memo: OrderedDict[_Key, tuple[State, Outcome]] = OrderedDict()
         self._grounds = self._make_grounds()
 
@@ -128,8 +131,13 @@ class Transition:
         """
         space = state.space(self.visited[state.position].name)
         bits = bits[: space.channels]
-        norms = filter_rows(state.module, space).norm(dim=1).numpy()
+        rows = filter_rows(state.module, space)
+        norms = rows.norm(dim=1).numpy()
         mask = legal_mask(bits, norms, self.min_keep, self.round_to)
+        if self.target.bounds_costs:
+            counts = state.counts()
+            before = tuple(counts[other.name] for other in self.visited[: state.position])
+            mask = self.target.clip(bits, mask, before, rows.abs().sum(dim=1).numpy(), norms)
         batches = round(duration * self.max_batches)
         # Without fine-tuning nothing is drawn, so the seed makes no difference.
         key = (id(state.module), state.position, mask.tobytes(), batches, seed if batches else 0)

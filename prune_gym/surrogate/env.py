@@ -64,7 +64,8 @@ class SurrogateEnv(gym.Env[Observation, Action]):
     in the real environment, which alone has a network to export.
 
     ## Action Space
-    The real environment's, with the same rules (``min_keep``, ``round_to``, no empty mask).
+    The real environment's, with the same rules (``min_keep``, ``round_to``, no empty mask, the
+    target; where it clips, it goes by the unpruned network's norms).
 
     ## Observation Space
     The real environment's. The filters' statistics are those of the *unpruned* network: what
@@ -118,14 +119,15 @@ class SurrogateEnv(gym.Env[Observation, Action]):
         self.search_budget = real.search_budget
         self.reward_function = real.reward_function
         self._rules = real.transition.min_keep, real.transition.round_to
+        self.target = real.target
         self.action_space, self.observation_space = real.action_space, real.observation_space
         self.features = Features(self.task, self.visited)
         here = conditions(real)
         path = surrogate or model.find(here, _named(network, dataset) | arguments)
         self.surrogate = model.load(Path(path), here, self.features.names)
-        self._norms = [
-            filter_rows(self.task.module, space).norm(dim=1).numpy() for space in self.visited
-        ]
+        rows = [filter_rows(self.task.module, space) for space in self.visited]
+        self._norms = [weights.norm(dim=1).numpy() for weights in rows]
+        self._l1 = [weights.abs().sum(dim=1).numpy() for weights in rows]
         self._observations = _observations(real)
         self._full = self.task.costs.of()
         self._state: SurrogateState | None = None
@@ -219,6 +221,10 @@ class SurrogateEnv(gym.Env[Observation, Action]):
         state = self._require_state()
         return self.reward_function.score(state.accuracy, self._cost_ratio(state))
 
+    def ratio_for_target(self) -> float | None:
+        """The keep ratio of a uniform cut to the target (:meth:`Target.uniform_ratio`)."""
+        return self.target.uniform_ratio()
+
     @property
     def network(self) -> NoReturn:
         """There is none.
@@ -251,6 +257,9 @@ class SurrogateEnv(gym.Env[Observation, Action]):
         space, norms = self.visited[state.position], self._norms[state.position]
         bits = bits[: space.channels]
         mask = legal_mask(bits, norms, *self._rules)
+        if self.target.bounds_costs:
+            before = tuple(int(np.count_nonzero(other)) for other in state.masks)
+            mask = self.target.clip(bits, mask, before, self._l1[state.position], norms)
         batches = round(duration * self.max_batches)
         kept = self.features.after(state.kept, mask, batches)
         predicted = self.surrogate.trees.predict(self.features.vector(kept))
@@ -304,6 +313,7 @@ class SurrogateEnv(gym.Env[Observation, Action]):
             "cost_ratio": ratio,
             "search_macs": 0,
             "position": state.position,
+            "target_met": self.target.met(costs, state.accuracy),
             "action_mask": self._observations[state.position]["action_mask"].copy(),
         }
 

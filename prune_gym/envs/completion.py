@@ -1,0 +1,144 @@
+"""What the layers to come can still save: a network within reach that meets a target."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from prune_gym.costs import CostModel, remember
+from prune_gym.surgery import ChannelSpace
+
+BY_COUNTING = ("macs", "params")
+Counts = tuple[int, ...]
+"""Channels of the visited spaces, in the order of the visits."""
+
+
+def legal_counts(channels: int, min_keep: int, round_to: int) -> list[int]:
+    """The numbers of kept filters that :func:`prune_gym.surgery.legal_mask` can leave, rising."""
+    rounded = (-(-max(count, min_keep) // round_to) * round_to for count in range(1, channels + 1))
+    return sorted({min(count, channels) for count in rounded})
+
+
+class Completions:
+    """Looks for counts of the spaces to come with which the final network meets a target.
+
+    A completion is a network that the rules allow, so what it leaves open is within reach for
+    certain. How far all there is is found (this project's choice): MACs and parameters fall with
+    every filter, so the least counts are the best completion. Latency and energy need not
+    (mappings fit some counts better), so the leanest counts are found by coordinate descent from
+    the least ones: exact for one target of latency or energy where no two of the visited spaces
+    share a layer (``scope="inner"`` of a ResNet), else a completion may be missed.
+
+    Args:
+        shares: For each wanted cost the most of it, as a share of the unpruned network's.
+        costs: Of the environment.
+        visited: The spaces that an episode walks through, unpruned.
+        min_keep: Least number of filters kept.
+        round_to: Kept filters are rounded up to a multiple of this.
+    """
+
+    def __init__(
+        self,
+        shares: Mapping[str, float],
+        costs: CostModel,
+        visited: Sequence[ChannelSpace],
+        min_keep: int,
+        round_to: int,
+    ) -> None:
+        self.shares, self.costs = dict(shares), costs
+        self.full = costs.of()
+        self.legal = [legal_counts(space.channels, min_keep, round_to) for space in visited]
+        self._names = [space.name for space in visited]
+        self._plans: dict[Counts, Counts | None] = {}
+        self.lean = self._leanest()
+        self.uniform_ratio, self._uniform = self._largest_uniform()
+
+    def plan(self, before: Counts) -> Counts | None:
+        """Counts of all visited spaces that begin with these and meet the target.
+
+        It depends on ``before`` alone, and a plan that was followed so far stays the plan.
+
+        Args:
+            before: Counts of the spaces that were visited, from the first.
+
+        Returns:
+            The counts, or None where none were found.
+        """
+        if before in self._plans:
+            return self._plans[before]
+        candidates = [(*before, *lean[len(before) :]) for lean in self.lean]
+        if before:
+            earlier = self.plan(before[:-1])
+            if earlier is not None and earlier[: len(before)] == before:
+                return remember(self._plans, before, earlier)
+        else:
+            candidates.insert(0, self._uniform)
+        plan = next((counts for counts in candidates if self.meets(counts)), None)
+        return remember(self._plans, before, plan)
+
+    def figures(self, counts: Counts, names: Iterable[str] | None = None) -> dict[str, float]:
+        """Costs as shares of the unpruned network's.
+
+        Args:
+            counts: Of all visited spaces.
+            names: Of the costs; None: of those that are wanted.
+        """
+        named = dict(zip(self._names, counts, strict=True))
+        geometry, result = self.costs.geometry, {}
+        for name in self.shares if names is None else names:
+            if name in BY_COUNTING:
+                # No search for mappings where none is asked for.
+                value = geometry.macs(named) if name == "macs" else geometry.params(named)
+            else:
+                value = self.costs.of(named).of(name)
+            result[name] = value / self.full.of(name)
+        return result
+
+    def meets(self, counts: Counts) -> bool:
+        """Whether the network of these counts meets the target."""
+        return all(figure <= self.shares[name] for name, figure in self.figures(counts).items())
+
+    def excess(self, counts: Counts) -> float:
+        """The largest of the costs, each over what is wanted of it."""
+        return max(figure / self.shares[name] for name, figure in self.figures(counts).items())
+
+    def _leanest(self) -> list[Counts]:
+        """The least counts, then those of the least latency, energy and so on as wanted."""
+        least = tuple(legal[0] for legal in self.legal)
+        found = [least]
+        for name in self.shares:
+            if name not in BY_COUNTING:
+                found.append(self._descend(least, lambda c, n=name: self.figures(c, [n])[n]))
+        if len(self.shares) > 1:
+            found.append(self._descend(least, self.excess))
+        return list(dict.fromkeys(found))
+
+    def _descend(self, start: Counts, value: Callable[[Counts], float]) -> Counts:
+        """Coordinate descent over the counts."""
+        best, lowest, improved = start, value(start), True
+        while improved:
+            improved = False
+            for place, legal in enumerate(self.legal):
+                for count in legal:
+                    trial = (*best[:place], count, *best[place + 1 :])
+                    found = value(trial)
+                    if found < lowest:
+                        best, lowest, improved = trial, found, True
+        return best
+
+    def _largest_uniform(self) -> tuple[float, Counts]:
+        """The largest ratio whose counts meet the target, or the nearest to it; and its counts."""
+        widths = {legal[-1] for legal in self.legal}
+        # Between two neighbouring steps of round(ratio * n) all counts stay the same.
+        steps = sorted({(kept - 0.5) / n for n in widths for kept in range(1, n + 1)} | {0.0})
+        ratios = [(low + high) / 2 for low, high in zip(steps, [*steps[1:], 1.0], strict=True)]
+        nearest: tuple[float, float, Counts] | None = None
+        for ratio in reversed(ratios):
+            counts = tuple(
+                next(count for count in legal if count >= round(ratio * legal[-1]))
+                for legal in self.legal
+            )
+            if self.meets(counts):
+                return ratio, counts
+            excess = self.excess(counts)
+            if nearest is None or excess < nearest[0]:
+                nearest = excess, ratio, counts
+        assert nearest is not None
+        return nearest[1:]
