@@ -133,7 +133,7 @@ class SurrogateEnv(gym.Env[Observation, Action]):
         self._state: SurrogateState | None = None
         self.search_macs_total = 0
         # The kernel is compiled, or read from its cache, here and not in the first step.
-        self.surrogate.trees.predict(self.features.vector(self.features.start()))
+        self.surrogate.accuracy(self.features.vector(self.features.start()))
 
     # The Gymnasium interface
 
@@ -262,13 +262,13 @@ class SurrogateEnv(gym.Env[Observation, Action]):
             mask = self.target.clip(bits, mask, before, self._l1[state.position], norms)
         batches = round(duration * self.max_batches)
         kept = self.features.after(state.kept, mask, batches)
-        predicted = self.surrogate.trees.predict(self.features.vector(kept))
+        predicted = self.surrogate.accuracy(self.features.vector(kept))
         counts = state.counts | {space.name: int(np.count_nonzero(mask))}
         following = SurrogateState(
             kept=kept,
             masks=(*state.masks, mask),
             counts=counts,
-            accuracy=min(1.0, max(0.0, predicted)),
+            accuracy=predicted,
             costs=self.task.costs.of(counts),
         )
         reward = self._reward(state, following, batches)

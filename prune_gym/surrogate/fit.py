@@ -9,7 +9,7 @@ import numpy.typing as npt
 from prune_gym.envs import PruningEnv
 from prune_gym.errors import DataError, PruneGymError
 from prune_gym.surrogate.features import Features
-from prune_gym.surrogate.model import Surrogate, import_library
+from prune_gym.surrogate.model import Surrogate, accuracy_of, import_library, logit
 from prune_gym.surrogate.records import Records, conditions
 from prune_gym.surrogate.rows import Array, Rows, rows_of
 from prune_gym.surrogate.trees import TreeEnsemble
@@ -26,7 +26,8 @@ def fit(rows: Rows, seed: int = 0, **options: Any) -> Any:
         options: In place of the defaults, chosen by tau on held-out episodes of ``shapes``.
 
     Returns:
-        A fitted ``sklearn.ensemble.GradientBoostingRegressor``.
+        A ``sklearn.ensemble.GradientBoostingRegressor`` of the accuracy's logit, which tells
+        92 % from 93 % as it tells 50 % from 54 %.
     """
     library = import_library()
     settings: dict[str, Any] = {
@@ -37,7 +38,8 @@ def fit(rows: Rows, seed: int = 0, **options: Any) -> Any:
         "max_features": 0.2,
         "random_state": seed,
     }
-    return library.GradientBoostingRegressor(**(settings | options)).fit(rows.inputs, rows.accuracy)
+    regressor = library.GradientBoostingRegressor(**(settings | options))
+    return regressor.fit(rows.inputs, logit(rows.accuracy))
 
 
 def held_out(rows: Rows, groups: npt.NDArray, seed: int = 0, **options: Any) -> Array:
@@ -61,7 +63,8 @@ def held_out(rows: Rows, groups: npt.NDArray, seed: int = 0, **options: Any) -> 
     result = np.empty(len(rows.accuracy))
     for name in names:
         out = groups == name
-        result[out] = fit(rows.among(~out), seed, **options).predict(rows.inputs[out])
+        regressor = fit(rows.among(~out), seed, **options)
+        result[out] = accuracy_of(regressor.predict(rows.inputs[out]))
     return result
 
 

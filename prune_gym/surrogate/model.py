@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import math
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -16,6 +18,7 @@ from prune_gym.errors import PruneGymError, WeightsError
 from prune_gym.surrogate.trees import TreeEnsemble
 
 SCHEMA = 1
+EDGE = 1e-3
 DEFAULTS = {"network": "resnet20", "dataset": "shapes"}
 
 
@@ -24,13 +27,17 @@ class Surrogate:
     """Predicts the accuracy behind a step.
 
     Args:
-        trees: The regressor.
+        trees: The regressor of the accuracy's logit.
         facts: How it was made and what it reaches: ``conditions``, ``features``, ``metrics`` and
             whatever else the file should tell.
     """
 
     trees: TreeEnsemble
     facts: dict[str, Any]
+
+    def accuracy(self, features: npt.NDArray[np.float64]) -> float:
+        """The predicted accuracy, 0 to 1, of one feature vector."""
+        return 1 / (1 + math.exp(-self.trees.predict(features)))
 
     def save(self, path: Path) -> Path:
         """Write ``path`` (safetensors) and the facts beside it (JSON).
@@ -43,6 +50,19 @@ class Surrogate:
         facts = {"schema": SCHEMA, **self.facts, "sha256": files.sha256(path)}
         files.write_json(path.with_suffix(".json"), facts)
         return path
+
+
+def logit(accuracy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """``log(a / (1 - a))`` of accuracies, each held within ``EDGE`` of 0 and 1."""
+    inside = np.clip(accuracy, EDGE, 1 - EDGE)
+    result: npt.NDArray[np.float64] = np.log(inside / (1 - inside))
+    return result
+
+
+def accuracy_of(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The accuracies of logits."""
+    result: npt.NDArray[np.float64] = 1 / (1 + np.exp(-logits))
+    return result
 
 
 def file_name(conditions: dict[str, Any]) -> str:

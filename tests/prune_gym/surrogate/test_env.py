@@ -19,6 +19,12 @@ from prune_gym.wrappers import FlatBoxAction
 from tests.prune_gym.surrogate.conftest import TINY, all_zero, random_actions
 
 EXACT = ("params", "macs", "cycles", "latency_ms", "energy_uj", "weight_bytes", "position")
+RULES = [
+    {},
+    {"min_keep": 3, "round_to": 2},
+    {"order": "backward"},
+    {"target": {"macs": 0.5}},
+]
 EXACT += ("peak_activation_bytes", "params_ratio", "macs_ratio", "cost_ratio", "batches")
 
 
@@ -28,7 +34,7 @@ def test_it_passes_the_checker(make_surrogate):
         check_env(make_surrogate(), skip_render_check=True)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"min_keep": 3, "round_to": 2}, {"order": "backward"}])
+@pytest.mark.parametrize("arguments", RULES)
 def test_costs_masks_and_rules_are_the_real_ones(
     make_tiny_env, tiny_trained, tiny_report, tmp_path, arguments
 ):
