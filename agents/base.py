@@ -68,6 +68,9 @@ class Callback:
     def on_update(self, metrics: Mapping[str, float]) -> None:
         """Called with what an agent's own learning measures."""
 
+    def on_checkpoint(self, agent: "Agent") -> None:
+        """Called between episodes, where learning can go on from what ``agent.save`` writes."""
+
 
 class Agent(ABC):
     """Learns in an environment and acts in it.
@@ -137,6 +140,7 @@ class EpisodicAgent(Agent):
                 ended, steps = terminated or truncated, steps + trials + 1
             callback.on_episode(episodes, self.env, infos)
             episodes += 1
+            callback.on_checkpoint(self)
 
     @abstractmethod
     def decide(self, observation: Observation, callback: Callback) -> tuple[Action, int]:
