@@ -1,23 +1,14 @@
-"""Action forms that agents without hybrid actions take, such as Stable-Baselines3's."""
-
-from typing import Any
+"""Every filter by itself: a score for each, or a choice of two for each."""
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-
-def _mask_width(env: gym.Env, wrapper: str) -> int:
-    space = env.action_space
-    if not isinstance(space, spaces.Dict) or set(space.spaces) != {"mask", "duration"}:
-        raise ValueError(f"{wrapper} wraps the Dict of mask and duration, not {space}")
-    shape = space["mask"].shape
-    assert shape is not None
-    return int(shape[0])
+from prune_gym.wrappers.base import Action, ActionForm, Observation
 
 
-class FlatBoxAction(gym.ActionWrapper[Any, npt.NDArray, Any], gym.utils.RecordConstructorArgs):
+class FlatBoxAction(ActionForm, gym.utils.RecordConstructorArgs):
     """One flat Box within [-1, 1]: a score for each filter, and the duration last.
 
     A filter stays where its score is above ``threshold``; -1 is no fine-tuning, 1 all of it.
@@ -32,23 +23,20 @@ class FlatBoxAction(gym.ActionWrapper[Any, npt.NDArray, Any], gym.utils.RecordCo
 
     def __init__(self, env: gym.Env, threshold: float = 0.0) -> None:
         gym.utils.RecordConstructorArgs.__init__(self, threshold=threshold)
-        gym.ActionWrapper.__init__(self, env)
+        ActionForm.__init__(self, env)
         if not -1 <= threshold < 1:
             raise ValueError(f"threshold={threshold} is not within [-1, 1)")
         self.threshold = threshold
-        width = _mask_width(env, "FlatBoxAction")
-        self.action_space = spaces.Box(-1.0, 1.0, (width + 1,), np.float32)
+        self.action_space = spaces.Box(-1.0, 1.0, (self.width + 1,), np.float32)
 
-    def action(self, action: npt.NDArray) -> dict[str, npt.NDArray]:
+    def native(self, action: npt.NDArray, observation: Observation) -> Action:
         """Scores and duration, shape (n_max + 1,), as the environment's action."""
         flat = np.asarray(action, np.float32)
         mask = (flat[:-1] > self.threshold).astype(np.int8)
         return {"mask": mask, "duration": (flat[-1:] + 1) / 2}
 
 
-class MultiDiscreteAction(
-    gym.ActionWrapper[Any, npt.NDArray, Any], gym.utils.RecordConstructorArgs
-):
+class MultiDiscreteAction(ActionForm, gym.utils.RecordConstructorArgs):
     """A choice of two for each filter, and one of ``durations`` for the fine-tuning.
 
     Args:
@@ -61,14 +49,13 @@ class MultiDiscreteAction(
 
     def __init__(self, env: gym.Env, durations: int = 5) -> None:
         gym.utils.RecordConstructorArgs.__init__(self, durations=durations)
-        gym.ActionWrapper.__init__(self, env)
+        ActionForm.__init__(self, env)
         if durations < 2:
             raise ValueError(f"durations={durations} must be at least 2")
         self.durations = durations
-        width = _mask_width(env, "MultiDiscreteAction")
-        self.action_space = spaces.MultiDiscrete([2] * width + [durations])
+        self.action_space = spaces.MultiDiscrete([2] * self.width + [durations])
 
-    def action(self, action: npt.NDArray) -> dict[str, npt.NDArray]:
+    def native(self, action: npt.NDArray, observation: Observation) -> Action:
         """Bits and the duration's number, shape (n_max + 1,), as the environment's action."""
         flat = np.asarray(action)
         duration = np.array([flat[-1] / (self.durations - 1)], np.float32)

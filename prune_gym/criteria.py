@@ -1,0 +1,173 @@
+"""Criteria that rank a layer's filters: how much each of them seems to be worth.
+
+``l1`` and ``l2`` are norms of the weights (Li et al. 2017, "Pruning Filters for Efficient
+ConvNets", section 3.1); ``fpgm`` is the summed distance to the layer's other filters (He et al.
+2019, "Filter Pruning via Geometric Median", section 3.3); ``bn`` the size of batch norm's scale
+(Liu et al. 2017, "Network Slimming", section 3); ``taylor`` the squared first-order change of the
+loss (Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning", equations 7 and 8).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from prune_gym.errors import UnknownNameError
+
+CRITERIA = ("l1", "l2", "fpgm", "bn", "taylor")
+# Gradients are averaged over the mini-batches before they are squared, as in the paper.
+BATCH = 64
+_ENTRIES = {"l1": "l1", "l2": "l2", "fpgm": "distance", "bn": "bn_scale"}
+_OF_WEIGHTS = ("l1", "l2", "fpgm")
+Observation = Mapping[str, npt.NDArray]
+
+
+def check(criterion: str, env: gym.Env) -> None:
+    """Refuse a criterion that an environment cannot tell.
+
+    Args:
+        criterion: One of ``CRITERIA``.
+        env: A pruning environment, wrapped or not.
+
+    Raises:
+        UnknownNameError: No such criterion.
+        ValueError: The observation does not show it; or ``taylor`` without a real network.
+    """
+    if criterion not in CRITERIA:
+        raise UnknownNameError("criterion", criterion, CRITERIA)
+    if criterion == "taylor":
+        _real(env)
+        return
+    shown = set(getattr(env.observation_space, "spaces", {}))
+    if _ENTRIES[criterion] in shown or (criterion in _OF_WEIGHTS and "weights" in shown):
+        return
+    raise ValueError(
+        f"criterion={criterion!r} needs the observation's {_ENTRIES[criterion]!r}: make the "
+        "environment with observation='features'"
+    )
+
+
+def scores(criterion: str, observation: Observation, env: gym.Env) -> npt.NDArray[np.float64]:
+    """What each filter of the next layer is worth; the ones worth least go first.
+
+    Args:
+        criterion: One of ``CRITERIA``.
+        observation: The environment's own, of the present state; of ``weights`` the norms and
+            distances are computed.
+        env: The environment; ``taylor`` reads its present network and adds what the gradients
+            take, three forward passes' MACs for each repair image, to ``search_macs_total``.
+
+    Returns:
+        Shape (filters,), the padding left out; empty behind the last layer.
+
+    Raises:
+        ValueError: ``bn`` where no batch norm follows the layer.
+    """
+    filters = int(np.sum(observation["action_mask"]))
+    if filters == 0:
+        return np.zeros(0)
+    if criterion == "taylor":
+        return _taylor(env)
+    entry = _ENTRIES[criterion]
+    if entry not in observation:
+        return _of_rows(criterion, observation["weights"], len(observation["action_mask"]), filters)
+    found = np.abs(np.asarray(observation[entry], np.float64)[:filters])
+    if criterion == "bn" and not found.any():
+        raise ValueError("criterion='bn' needs a batch norm behind every layer; here is none")
+    return found
+
+
+def keep_best(values: npt.NDArray[np.float64], count: int, width: int) -> npt.NDArray[np.int8]:
+    """The mask of the best filters; of equal ones the first stay.
+
+    Args:
+        values: Shape (filters,).
+        count: How many stay.
+        width: n_max, to which the mask is padded with zeros.
+
+    Returns:
+        Shape (width,).
+    """
+    mask = np.zeros(width, np.int8)
+    mask[np.argsort(-values, kind="stable")[:count]] = 1
+    return mask
+
+
+def _of_rows(
+    criterion: str, weights: npt.NDArray, width: int, filters: int
+) -> npt.NDArray[np.float64]:
+    """Norms and distances of filters that the observation shows whole."""
+    rows = np.asarray(weights, np.float64).reshape(width, -1)[:filters]
+    if criterion == "l1":
+        return np.abs(rows).sum(1)
+    if criterion == "l2":
+        return np.linalg.norm(rows, axis=1)
+    return np.array([np.linalg.norm(rows - row, axis=1).sum() for row in rows])
+
+
+def _real(env: gym.Env) -> Any:
+    from prune_gym.envs import PruningEnv
+
+    if not isinstance(env.unwrapped, PruningEnv):
+        raise ValueError(
+            f"criterion='taylor' needs the gradients of a network, which "
+            f"{type(env.unwrapped).__name__} does not have; take l1, l2, fpgm or bn"
+        )
+    return env.unwrapped
+
+
+def _taylor(env: gym.Env) -> npt.NDArray[np.float64]:
+    real = _real(env)
+    state, task = real.snapshot(), real.task
+    images = task.repair_images
+    labels = task.train_split.labels[: len(images)].to(images.device)
+    space = state.space(real.visited[state.position].name)
+    real.search_macs_total += 3 * state.costs.macs * len(images)
+    return taylor(state.module, space.producers, space.followers, images, labels)
+
+
+def taylor(
+    network: Any, producers: Sequence[str], followers: Sequence[str], images: Any, labels: Any
+) -> npt.NDArray[np.float64]:
+    """First-order Taylor importance of each channel of a space.
+
+    A channel is multiplied by a gate that is 1; ``(dL/dgate)^2`` is what its removal would change
+    the loss by, squared. The gate stands behind the batch norms, or the producers where there are
+    none, so ``dL/dgate`` is the sum of gradient times value over their weights and biases. It is
+    averaged over mini-batches of ``BATCH`` images, squared, and averaged again.
+
+    Args:
+        network: In ``eval`` mode; not changed.
+        producers: Names of the layers that make the channels.
+        followers: Names of the layers that act on each channel alone.
+        images: Normalised, shape (N, 3, H, W), on the network's device.
+        labels: Shape (N,), there too.
+
+    Returns:
+        Shape (channels,), float64.
+    """
+    import torch
+    from torch.nn import BatchNorm1d, BatchNorm2d, functional
+
+    modules = dict(network.named_modules())
+    norms = [modules[n] for n in followers if isinstance(modules[n], BatchNorm1d | BatchNorm2d)]
+    gated = norms or [modules[name] for name in producers]
+    parameters = [p for gate in gated for p in (gate.weight, gate.bias) if p is not None]
+    total = torch.zeros(len(parameters[0]), dtype=torch.float64)
+    for start in range(0, len(images), BATCH):
+        part = slice(start, start + BATCH)
+        loss = functional.cross_entropy(network(images[part]), labels[part])
+        # Not backward(): it would leave gradients in a network that states share.
+        gradients = torch.autograd.grad(loss, parameters)
+        with torch.no_grad():
+            changes = [
+                (gradient * parameter).flatten(1).sum(1)
+                if parameter.dim() > 1
+                else gradient * parameter
+                for gradient, parameter in zip(gradients, parameters, strict=True)
+            ]
+            change = torch.stack(changes).sum(0).double().cpu()
+            total += change**2 * (len(labels[part]) / len(images))
+    return total.numpy()

@@ -1,0 +1,15 @@
+"""Action forms that agents without hybrid actions take, such as Stable-Baselines3's."""
+
+from prune_gym.wrappers.actions import FlatBoxAction, MultiDiscreteAction
+from prune_gym.wrappers.forms import FORMS, adapt
+from prune_gym.wrappers.keep_ratio import KeepRatioAction
+from prune_gym.wrappers.masks import ActionMaskObservation
+
+__all__ = [
+    "FORMS",
+    "ActionMaskObservation",
+    "FlatBoxAction",
+    "KeepRatioAction",
+    "MultiDiscreteAction",
+    "adapt",
+]
