@@ -1,6 +1,7 @@
 """``prune-gym fit-surrogate``: a fast stand-in for the real environment, fitted to records."""
 
 import argparse
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     report = fit_surrogate(joined, env, arguments.seed)
     facts = report.surrogate.facts
     facts["records"]["sha256"] = [sha256(path) for path in arguments.records]
-    facts["versions"] = versions()
+    facts["versions"] = versions() | {"scikit-learn": metadata.version("scikit-learn")}
     path = out or model.cache_folder() / model.file_name(facts["conditions"])
     picture = arguments.plot or path.with_suffix(".png")
     report.surrogate.save(path)
