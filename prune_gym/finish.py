@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from prune_gym.envs.state import State
+from prune_gym.envs.target import Target, report_lines
 from prune_gym.envs.task import Task
 from prune_gym.export import export_network
 from prune_gym.training import TrainingOptions, split_accuracy, train
@@ -31,6 +32,7 @@ def finish(
     epochs: float,
     seed: int,
     facts: Mapping[str, Any],
+    target: Target | None = None,
     progress: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Fine-tune the best network, read the test split once, export.
@@ -42,6 +44,7 @@ def finish(
         epochs: Of the final fine-tune with distillation from the unpruned network; 0 for none.
         seed: Of its images' order and augmentation.
         facts: More for the report.
+        target: What was wanted of the network; the report says what is reached.
         progress: Called after each mini-batch with its number and loss.
 
     Returns:
@@ -67,6 +70,10 @@ def finish(
         state.module, splits["validation"], task.device
     )
     full, costs = task.costs.of(), state.costs
+    if target is not None and target.wanted:
+        # Accuracy of the network that is exported, against the unpruned one's on the same images.
+        drop = accuracy["validation"]["unpruned"] - accuracy["validation"]["final"]
+        facts = {**facts, "target": target.report(costs, target.baseline_accuracy - drop)}
     report = {
         "dataset": task.dataset.name,
         "architecture": task.network.architecture,
@@ -106,4 +113,6 @@ def summary(report: Mapping[str, Any]) -> str:
     for name, (label, form) in rows.items():
         before, after = costs["unpruned"][name], costs["final"][name]
         lines.append(f"{label:<22}{before:>12{form}}{after:>12{form}}{before / after:>8.2f}x")
+    if "target" in report:
+        lines += report_lines(report["target"])
     return "\n".join(lines)

@@ -30,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure and print."""
     from prune_gym.cli.loading import best_state, open_run
     from prune_gym.envs import render
+    from prune_gym.envs.target import report_lines
     from prune_gym.training import split_accuracy
 
     config, env = open_run(arguments.folder, environment_settings(arguments))
@@ -43,6 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     split = getattr(unwrapped.task.dataset, arguments.split)
     accuracy = split_accuracy(state.module, split, unwrapped.task.device)
     print(f"accuracy on the whole {arguments.split} split: {accuracy:.4f}")
+    for line in report_lines(unwrapped.target.report(state.costs, state.accuracy)):
+        print(line)
     env.close()
     return 0
 

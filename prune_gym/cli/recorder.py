@@ -12,13 +12,29 @@ from tqdm import tqdm
 from agents.base import Budget, Callback
 from prune_gym.cli.run_folder import BEST, EPISODES, SCHEMA, append_line
 from prune_gym.envs.state import State
+from prune_gym.envs.target import Target
 from prune_gym.surgery.saved import save_network
 
 COSTS = ("params", "macs", "cycles", "latency_ms", "energy_uj")
 
 
+def rank(final: Mapping[str, Any], target: Target) -> tuple[bool, float]:
+    """What the best network of a run is chosen by; the larger, the better.
+
+    Without a target it is the score. Of networks that meet wanted costs it is the accuracy; where
+    accuracy alone is wanted it is the score again, and of networks that miss it, the accuracy.
+
+    Args:
+        final: The info behind an episode's last step.
+        target: The environment's.
+    """
+    met = bool(final["target_met"])
+    by_accuracy = target.bounds_costs or not met
+    return met, final["accuracy"] if by_accuracy else final["score"]
+
+
 class Recorder(Callback):
-    """Writes what happens in a run to its folder, as it happens.
+    """Writes what happens in a run to its folder; the best network is chosen by :func:`rank`.
 
     Args:
         folder: The run's folder.
@@ -35,7 +51,8 @@ class Recorder(Callback):
         self.writer = SummaryWriter(str(folder / "tensorboard"))
         self.budget = budget
         self.best: State | None = None
-        self.best_score = -np.inf
+        self.best_score = 0.0
+        self._best_rank = (False, -np.inf)
         self.episodes = self.trials = self.updates = 0
         self._wall, self._cpu = time.monotonic(), time.process_time()
         self.bar = tqdm(
@@ -82,9 +99,11 @@ class Recorder(Callback):
         """Record an episode; where it is the best so far, write its network."""
         final, unwrapped = infos[-1], self.env
         complete = final["position"] == len(unwrapped.visited)
-        improved = complete and final["score"] > self.best_score
+        worth = rank(final, unwrapped.target)
+        improved = complete and worth > self._best_rank
         if improved:
-            self.best_score, self.best = final["score"], unwrapped.snapshot()
+            self._best_rank, self.best_score = worth, final["score"]
+            self.best = unwrapped.snapshot()
             save_network(self.folder / BEST, unwrapped.network, unwrapped.kept, {"episode": number})
         append_line(self.folder / EPISODES, self._record(number, infos, complete, improved))
         for name in ("accuracy", "score", "cost_ratio", "params_ratio", "macs_ratio"):
@@ -105,6 +124,7 @@ class Recorder(Callback):
                 "kept": np.flatnonzero(info["mask"]).tolist(),
                 "duration": info["duration"],
                 "batches": info["batches"],
+                "mask_changed": info["mask_changed"],
                 "accuracy": info["accuracy"],
                 "rewards": info["rewards"],
                 **{name: info[name] for name in COSTS},
@@ -119,6 +139,7 @@ class Recorder(Callback):
             "threads": self.env.threads,
             "complete": complete,
             "best": best,
+            "target_met": final["target_met"],
             "score": final["score"],
             "accuracy": final["accuracy"],
             **{name: final[name] for name in COSTS},

@@ -90,6 +90,14 @@ def add_environment_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--weights", help="a safetensors file in place of the baseline")
     group.add_argument("--objective", help="latency, energy, edp, macs or params")
     group.add_argument("--accelerator", help="a preset of hw_sim or a YAML file")
+    group.add_argument(
+        "--target",
+        action="append",
+        default=[],
+        metavar="COST=SHARE",
+        help="most of a cost, as a share of the unpruned network's; for example --target macs=0.26 "
+        "--target latency=0.6; accuracy=DROP is the largest drop in validation accuracy",
+    )
     group.add_argument("--device", help="cpu or cuda")
     group.add_argument("--threads", type=int, help="of torch; part of the record")
     group.add_argument(
@@ -103,9 +111,13 @@ def add_environment_options(parser: argparse.ArgumentParser) -> None:
 
 def environment_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """The environment's arguments that the command line gives."""
+    from prune_gym.envs.target import NAMES
+
     named = ("dataset", "weights", "objective", "accelerator", "device", "threads")
     given = {name: getattr(arguments, name) for name in named}
     result = {name: value for name, value in given.items() if value is not None}
+    if arguments.target:
+        result["target"] = parse_settings(arguments.target, "target", NAMES)
     return result | parse_settings(arguments.env, "environment argument", environment_arguments())
 
 

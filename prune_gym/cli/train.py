@@ -24,6 +24,9 @@ The run's folder holds config.json, episodes.jsonl (one line an episode), tensor
 policy/ and best/ (model.onnx, model.pt2, weights.safetensors, network.json, report.json,
 sample.npz, network.png). Ctrl-C stops the search and keeps what was found:
 finish with `prune-gym export RUN`.
+
+With --target every episode ends within the wanted costs, and the best network is the one of
+the highest accuracy; without, it is the one of the highest score.
 """
 
 
@@ -154,7 +157,14 @@ def finish_run(
 
         target = folder / run_folder.BEST
         report = finish(
-            env.task, best, target, arguments.final_epochs, arguments.seed, facts, progress
+            env.task,
+            best,
+            target,
+            arguments.final_epochs,
+            arguments.seed,
+            facts,
+            env.target,
+            progress,
         )
     test = report["accuracy"]["test"]
     title = f"test accuracy {test['final']:.3f} (unpruned {test['unpruned']:.3f})"

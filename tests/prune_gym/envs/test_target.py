@@ -1,0 +1,232 @@
+"""Episodes with a target: clipped as AMC does, recorded as executed, met at their end."""
+
+import json
+
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env, data_equivalence
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from prune_gym.envs.observation import filter_rows
+from prune_gym.envs.target import Target, checked_target, report_lines
+from prune_gym.errors import TargetError, UnknownNameError
+from tests.conftest import actions
+from tests.prune_gym.envs.test_completion import PLATFORMS, cost_model
+
+FAST = {"recovery": "none", "eval_images": 32, "repair_images": 32}
+TARGETS = (
+    {"macs": 0.4},
+    {"params": 0.45},
+    {"latency": 0.6},
+    {"energy": 0.6},
+    {"macs": 0.6, "latency": 0.55},
+)
+
+
+def keep(env, filters, duration=0.0):
+    mask = np.zeros(env.observer.width, np.int8)
+    mask[list(filters)] = 1
+    return {"mask": mask, "duration": np.array([duration], np.float32)}
+
+
+@pytest.fixture(scope="module")
+def environments(tiny_trained):
+    """Environments of many settings, each made once."""
+    from prune_gym.envs import PruningEnv
+
+    made = {}
+
+    def make(**arguments):
+        key = json.dumps(arguments, sort_keys=True)
+        if key not in made:
+            made[key] = PruningEnv(*tiny_trained, threads=1, batch_size=32, **arguments)
+        return made[key]
+
+    return make
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    target=st.sampled_from(TARGETS),
+    order=st.sampled_from(["forward", "backward"]),
+    scope=st.sampled_from(["inner", "all"]),
+    rules=st.sampled_from([(1, 1), (2, 1), (1, 2)]),
+    density=st.sampled_from([0.0, 0.3, 0.7, 1.0]),
+    seed=st.integers(0, 1000),
+)
+def test_whatever_an_agent_does_the_target_is_met(
+    environments, target, order, scope, rules, density, seed
+):
+    settings_ = {"min_keep": rules[0], "round_to": rules[1], "order": order, "scope": scope}
+    env = environments(target=target, **settings_, **FAST)
+    rng = np.random.default_rng(seed)
+    _, info = env.reset(seed=seed)
+    assert info["target_met"] is False
+    terminated = False
+    while not terminated:
+        bits = (rng.random(env.observer.width) < density).astype(np.int8)
+        action = {"mask": bits, "duration": np.zeros(1, np.float32)}
+        *_, terminated, _, info = env.step(action)
+        channels = env.visited[info["position"] - 1].channels
+        executed, asked = info["mask"][:channels].astype(bool), bits[:channels].astype(bool)
+        assert info["mask_changed"] == (executed != asked).any()
+        kept = executed.sum()
+        assert kept >= rules[0]
+        assert kept == channels or kept % rules[1] == 0
+        # Filters are dropped or added, never exchanged.
+        assert not (asked & ~executed).any() or not (executed & ~asked).any()
+        name = env.visited[info["position"] - 1].name
+        assert env.kept[name].tolist() == np.flatnonzero(executed).tolist()
+        assert env.snapshot().history[-1].mask.tolist() == executed.tolist()
+    assert info["target_met"] is True
+    full, costs = env.task.costs.of(), env.snapshot().costs
+    for cost, share in target.items():
+        assert costs.of(cost) <= share * full.of(cost)
+
+
+def test_an_action_that_leaves_the_target_open_is_not_touched(make_tiny_env):
+    free, bound = make_tiny_env(**FAST), make_tiny_env(target={"macs": 0.5}, **FAST)
+    chosen = [keep(free, [0, 2, 5]), keep(free, [1, 3])]
+    for env in (free, bound):
+        env.reset(seed=0)
+    for action in chosen:
+        one, two = free.step(action), bound.step(action)
+        assert two[4]["mask_changed"] is False
+        assert data_equivalence(one[:4], two[:4], exact=True)
+
+
+def test_the_filters_of_the_lowest_l1_norm_are_dropped(make_tiny_env):
+    env = make_tiny_env(target={"macs": 0.5}, recovery="lsq", repair_images=64)
+    env.reset(seed=0)
+    for asked in ([0, 1, 2, 3, 5], [0, 1, 2, 4]):
+        space = env.snapshot().space(env.visited[env.snapshot().position].name)
+        l1 = filter_rows(env.network.module, space).abs().sum(1).numpy()
+        *_, info = env.step(keep(env, asked))
+        kept = np.flatnonzero(info["mask"]).tolist()
+        assert info["mask_changed"]
+        assert 0 < len(kept) < len(asked)
+        assert kept == sorted(sorted(asked, key=lambda i: -l1[i])[: len(kept)])
+
+
+def test_filters_are_added_by_their_l2_norm_where_more_are_needed():
+    model, visited = cost_model("inner", PLATFORMS[2])
+    target = Target({"latency": 0.97}, model, visited, 0.9)
+    asked = np.array([False, True, False, False])
+    norms = np.array([3.0, 1.0, 2.0, 4.0])
+    mask = target.clip(asked, asked, (), norms[::-1], norms)
+    assert mask.tolist() == [True, True, False, True]
+
+
+def test_candidates_are_clipped_as_steps_are(make_tiny_env):
+    env = make_tiny_env(target={"macs": 0.3, "latency": 0.5})
+    env.reset(seed=3)
+    for _ in env.visited:
+        candidates = [*actions(env, 5, 3), keep(env, range(5), 1.0)]
+        tried = env.try_actions(candidates)
+        before = env.snapshot()
+        for action, (reward, info) in zip(candidates, tried, strict=True):
+            env.restore(before)
+            _, stepped, _, _, step_info = env.step(action)
+            assert stepped == reward
+            assert info.pop("search_macs") == step_info.pop("search_macs")
+            assert data_equivalence(info, step_info, exact=True)
+    assert step_info["target_met"]
+
+
+def test_a_snapshot_goes_on_in_another_environment(make_tiny_env):
+    one, two = (make_tiny_env(target={"latency": 0.5}, **FAST) for _ in range(2))
+    one.reset(seed=1)
+    one.step(keep(one, range(5)))
+    two.reset(seed=2)
+    two.restore(one.snapshot())
+    action = keep(one, range(5))
+    assert data_equivalence(one.step(action), two.step(action), exact=True)
+
+
+def test_a_state_without_the_target_is_refused(make_tiny_env):
+    free, bound = make_tiny_env(**FAST), make_tiny_env(target={"macs": 0.2}, **FAST)
+    for env in (free, bound):
+        env.reset(seed=0)
+    free.step(keep(free, range(6)))
+    bound.restore(free.snapshot())
+    with pytest.raises(TargetError, match=r"out of reach.*reset\(\)"):
+        bound.step(keep(bound, [0]))
+
+
+def test_the_ratio_for_the_target_cuts_every_space_alike(make_tiny_env):
+    env = make_tiny_env(target={"macs": 0.4}, **FAST)
+    ratio = env.ratio_for_target()
+    env.reset(seed=0)
+    for space in env.visited:
+        wanted = max(1, round(ratio * space.channels))
+        *_, info = env.step(keep(env, range(wanted)))
+        assert not info["mask_changed"]
+    assert info["target_met"]
+    assert make_tiny_env(**FAST).ratio_for_target() is None
+    assert make_tiny_env(target={"accuracy": 0.1}, **FAST).ratio_for_target() is None
+
+
+def test_accuracy_is_judged_but_not_enforced(make_tiny_env):
+    """One filter in each layer is too few for this network."""
+    for target, first, last in (
+        ({"accuracy": 0.0}, True, False),
+        ({"accuracy": 0.0, "macs": 0.9}, False, False),
+        ({"accuracy": 1.0, "macs": 0.9}, False, True),
+    ):
+        env = make_tiny_env(target=target, **FAST)
+        _, info = env.reset(seed=0)
+        assert info["target_met"] is first
+        for _ in env.visited:
+            *_, info = env.step(keep(env, [0]))
+            assert not info["mask_changed"]
+        assert env.task.baseline_accuracy - info["accuracy"] > 0
+        assert info["target_met"] is last
+
+
+def test_without_a_target_every_network_meets_it(make_tiny_env):
+    env = make_tiny_env(**FAST)
+    _, info = env.reset(seed=0)
+    assert info["target_met"] is True
+    assert env.step(keep(env, [0]))[4]["target_met"] is True
+
+
+def test_gymnasium_checker(make_tiny_env):
+    check_env(make_tiny_env(target={"energy": 0.6}, **FAST), skip_render_check=True)
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "message"),
+    [
+        ({"mac": 0.5}, UnknownNameError, "Unknown target 'mac'. Did you mean 'macs'"),
+        ({"macs": 0}, ValueError, r"macs=0 is not within \(0, 1\]"),
+        ({"latency": 1.5}, ValueError, r"latency=1.5 is not within"),
+        ({"latency": float("nan")}, ValueError, "latency=nan is not within"),
+        ({"accuracy": -0.1}, ValueError, "accuracy=-0.1 is a drop"),
+        ({"macs": "half"}, ValueError, "macs='half' must be a number"),
+        ({"macs": True}, ValueError, "macs=True must be a number"),
+        ("macs=0.5", ValueError, "must name costs and numbers"),
+        ({"macs": 0.01}, TargetError, r"macs=0.01 cannot be reached: the least .* macs=0\.1"),
+    ],
+)
+def test_a_target_that_makes_no_sense_is_refused_at_the_start(
+    make_tiny_env, target, error, message
+):
+    with pytest.raises(error, match=message):
+        make_tiny_env(target=target, **FAST)
+
+
+def test_reports_show_what_is_reached_beside_what_was_wanted():
+    model, visited = cost_model("inner", PLATFORMS[0])
+    wanted = checked_target({"macs": 0.5, "accuracy": 0.02})
+    facts = Target(wanted, model, visited, 0.9).report(model.of({"a": 1, "b": 2}), 0.85)
+    assert facts["wanted"] == {"macs": 0.5, "accuracy": 0.02}
+    assert facts["reached"]["accuracy"] == pytest.approx(0.05)
+    assert facts["met"] is False
+    macs, accuracy = report_lines(facts)
+    assert macs.split()[:3] == ["target", "macs", "<="]
+    assert macs.endswith("  met")
+    assert accuracy.endswith("NOT met")
+    assert Target({"accuracy": 0.02}, model, visited, 0.92).met(model.of(), 0.9)
+    assert not Target({"accuracy": 0.02}, model, visited, 0.92).met(model.of(), 0.899)
+    assert report_lines(Target(None, model, visited, 0.9).report(model.of(), 0.9)) == []
