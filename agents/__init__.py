@@ -20,6 +20,12 @@ _AGENTS = {
     "uniform": "agents.controls:Uniform",
     "l1": "agents.controls:L1",
     "mixed": "agents.mixed:Mixed",
+    "ppo": "agents.sb3.agents:PPO",
+    "a2c": "agents.sb3.agents:A2C",
+    "maskable_ppo": "agents.sb3.agents:MaskablePPO",
+    "sac": "agents.sb3.agents:SAC",
+    "td3": "agents.sb3.agents:TD3",
+    "ddpg": "agents.sb3.agents:DDPG",
 }
 
 

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -78,7 +78,21 @@ class Agent(ABC):
     Args:
         env: A :class:`prune_gym.envs.PruningEnv`, wrapped or not.
         seed: Of the agent's own randomness.
+
+    Attributes:
+        action_form: What it learns on, a name of :data:`prune_gym.wrappers.FORMS`; whatever it
+            is, :meth:`act` gives the environment's own action.
+        vector_env: Whether its algorithm can learn in a vector environment too.
+        masks_padding: Whether padded bits are left out of what it learns from.
+        needs_features: Whether it works with ``observation="features"`` only.
+        extra: The optional extra that installs what it needs, or None.
     """
+
+    action_form: ClassVar[str] = "hybrid"
+    vector_env: ClassVar[bool] = False
+    masks_padding: ClassVar[bool] = True
+    needs_features: ClassVar[bool] = False
+    extra: ClassVar[str | None] = None
 
     def __init__(self, env: gym.Env, seed: int = 0) -> None:
         self.env = env

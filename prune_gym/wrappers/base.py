@@ -58,6 +58,7 @@ class ActionForm(gym.ActionWrapper[Any, npt.NDArray, Any]):
 
     def step(self, action: npt.NDArray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """As the environment's, with an action of this form."""
-        observation, reward, terminated, truncated, info = self.env.step(self.action(action))
+        inner: Any = self.env  # takes the native action, not the one of this form
+        observation, reward, terminated, truncated, info = inner.step(self.action(action))
         self._observation = observation
         return observation, float(reward), terminated, truncated, info

@@ -1,0 +1,222 @@
+"""The agents ``ppo``, ``a2c``, ``maskable_ppo``, ``sac``, ``td3`` and ``ddpg``."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import gymnasium as gym
+from safetensors.torch import save_file
+
+from agents.base import Action, Agent, Budget, Callback, Observation
+from agents.sb3 import options
+from prune_gym.errors import PruneGymError, WeightsError
+from prune_gym.files import write_atomically, write_json
+from prune_gym.weights import load_weights, read_weights, save_weights
+from prune_gym.wrappers import ActionMaskObservation, adapt
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+POLICY, TRAINING, FACTS = "policy.safetensors", "training.safetensors", "policy.json"
+_RANDOM = "random/"
+
+
+class SB3Agent(Agent):
+    """An algorithm of Stable-Baselines3 behind this project's interface.
+
+    The algorithm is :attr:`model`; it acts in the form :attr:`action_form`, the agent in the
+    environment's own.
+
+    Args:
+        env: A pruning environment with the hybrid ``Dict`` action.
+        seed: Of all that the agent draws, and of the environment in :meth:`learn`.
+        options: Hyperparameters by name (:mod:`agents.sb3.options`).
+
+    Raises:
+        PruneGymError: Stable-Baselines3 is not installed.
+        ValueError: Another action space, or a hyperparameter out of range.
+    """
+
+    algorithm: ClassVar[str]
+    Options: ClassVar[type[Any]]
+    vector_env = True
+    extra = "sb3"
+
+    def __init__(self, env: gym.Env, seed: int = 0, **options: Any) -> None:
+        super().__init__(env, seed)
+        try:
+            from agents.sb3.models import make_model
+        except ImportError as error:
+            raise PruneGymError(
+                f"{self.algorithm} needs Stable-Baselines3: pip install prune-gym[sb3]"
+            ) from error
+        from agents.sb3.randomness import Randomness
+
+        self.options = self.Options(**options)
+        self.randomness = Randomness(seed)
+        self._partial: Any = None
+        self._learnt_in: gym.Env | None = None
+        formed = self._formed(env)
+        with self.randomness():
+            self.model: BaseAlgorithm = make_model(
+                self.algorithm, formed, seed, **asdict(self.options)
+            )
+
+    def _formed(self, env: gym.Env) -> gym.Env:
+        from agents.sb3.models import FORM_OPTIONS
+
+        given = asdict(self.options)
+        arguments = {name: given[name] for name in FORM_OPTIONS if name in given}
+        return adapt(env, self.action_form, **arguments)
+
+    def act(
+        self,
+        observation: Observation,
+        info: Mapping[str, Any] | None = None,
+        deterministic: bool = False,
+    ) -> Action:
+        """See :meth:`agents.base.Agent.act`; td3's and ddpg's policies have no randomness."""
+        shown: Any = dict(observation)
+        form: Any = self._formed(self.env)
+        arguments: dict[str, Any] = {}
+        if isinstance(form, ActionMaskObservation):
+            shown = form.observation(shown)
+            arguments["action_masks"] = form.action_masks()
+            form = form.env
+        with self.randomness():
+            action, _ = self.model.predict(shown, deterministic=deterministic, **arguments)
+        native: Action = form.native(action, dict(observation))
+        return native
+
+    def learn(self, budget: Budget, callback: Callback | None = None) -> None:
+        """Learn by whole episodes until the budget is spent (:meth:`Agent.learn`)."""
+        from agents.sb3.bridge import Bridge, EpisodeFollower, learn
+
+        callback = callback or Callback()
+        follower = EpisodeFollower(self.env, callback)
+        if self._learnt_in is not None and self._learnt_in is not self.env:
+            self._partial = None  # what an algorithm saw elsewhere is of another task
+
+        def checkpoint() -> None:
+            self._partial = bridge.partial
+            callback.on_checkpoint(self)
+
+        bridge = Bridge(follower, budget, callback, checkpoint, self._partial)
+        if bridge.spent():
+            return
+        self._learnt_in = self.env
+        with self.randomness():
+            self.model.set_env(self._formed(follower))
+            vector_env = self.model.get_env()
+            assert vector_env is not None
+            vector_env.seed(self.seed)
+            learn(self.model, bridge)
+        self._partial = bridge.partial
+
+    # Files
+
+    def save(self, folder: Path) -> None:
+        """Write what the agent knows.
+
+        ``policy.safetensors`` holds the policy's weights; ``training.safetensors`` the
+        optimizers, buffers and random states that going on needs; ``policy.json`` the rest.
+        """
+        from agents.sb3 import storage
+
+        save_weights(self.model.policy, folder / POLICY)
+        tensors = storage.training_tensors(self.model, self._partial)
+        tensors |= {_RANDOM + name: value for name, value in self.randomness.state().items()}
+        write_atomically(folder / TRAINING, lambda temporary: save_file(tensors, temporary))
+        facts = {"agent": self.algorithm, "options": asdict(self.options)}
+        write_json(folder / FACTS, facts | {"counters": storage.counters(self.model)})
+
+    def load(self, folder: Path) -> None:
+        """Read what :meth:`save` wrote; learning goes on from there.
+
+        Raises:
+            WeightsError: It is missing, damaged, or of an agent with other options.
+        """
+        from agents.sb3 import storage
+
+        try:
+            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+            found = facts["agent"]
+            values = facts["counters"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise WeightsError(
+                f"There is no readable {str(folder / FACTS)!r} ({error})."
+            ) from error
+        if found != self.algorithm:
+            raise WeightsError(
+                f"The policy in {str(folder)!r} is of {found!r}, not {self.algorithm!r}."
+            )
+        load_weights(self.model.policy, folder / POLICY)
+        tensors = read_weights(folder / TRAINING)
+        random = {n.removeprefix(_RANDOM): t for n, t in tensors.items() if n.startswith(_RANDOM)}
+        rest = {n: t for n, t in tensors.items() if not n.startswith(_RANDOM)}
+        self._partial = storage.set_training_tensors(self.model, rest)
+        storage.set_counters(self.model, values)
+        self.randomness.set_state(random)
+
+    def export_zip(self, path: Path) -> Path:
+        """Write Stable-Baselines3's own file, for interchange.
+
+        It is pickled: whoever loads one runs what is in it, so this project never does.
+
+        Args:
+            path: Ends in ``.zip``.
+
+        Returns:
+            ``path``.
+        """
+        return write_atomically(path, lambda temporary: self.model.save(temporary))
+
+
+class PPO(SB3Agent):
+    """Proximal policy optimisation on the joint policy of filters and duration."""
+
+    algorithm = "ppo"
+    action_form = "flat_box"
+    Options = options.PPOOptions
+
+
+class A2C(SB3Agent):
+    """Advantage actor-critic on the joint policy of filters and duration."""
+
+    algorithm = "a2c"
+    action_form = "flat_box"
+    Options = options.A2COptions
+
+
+class MaskablePPO(SB3Agent):
+    """sb3-contrib's PPO with masks: a choice of two a filter, and one of a few durations."""
+
+    algorithm = "maskable_ppo"
+    action_form = "masked_multi_discrete"
+    Options = options.MaskablePPOOptions
+
+
+class SAC(SB3Agent):
+    """Soft actor-critic on a layer's keep ratio and duration."""
+
+    algorithm = "sac"
+    action_form = "keep_ratio"
+    Options = options.SACOptions
+
+
+class TD3(SB3Agent):
+    """Twin delayed DDPG on a layer's keep ratio and duration."""
+
+    algorithm = "td3"
+    action_form = "keep_ratio"
+    Options = options.TD3Options
+
+
+class DDPG(SB3Agent):
+    """Deep deterministic policy gradients on a layer's keep ratio and duration."""
+
+    algorithm = "ddpg"
+    action_form = "keep_ratio"
+    Options = options.TD3Options
