@@ -52,7 +52,7 @@ class Recorder(Callback):
         self.budget = budget
         self.best: State | None = None
         self.best_score = 0.0
-        self._best_rank = (False, -np.inf)
+        self.best_rank: tuple[bool, float] | None = None
         self.episodes = self.trials = self.updates = 0
         self._wall, self._cpu = time.monotonic(), time.process_time()
         self.bar = tqdm(
@@ -100,9 +100,9 @@ class Recorder(Callback):
         final, unwrapped = infos[-1], self.env
         complete = final["position"] == len(unwrapped.visited)
         worth = rank(final, unwrapped.target)
-        improved = complete and worth > self._best_rank
+        improved = complete and (self.best_rank is None or worth > self.best_rank)
         if improved:
-            self._best_rank, self.best_score = worth, final["score"]
+            self.best_rank, self.best_score = worth, final["score"]
             self.best = unwrapped.snapshot()
             save_network(self.folder / BEST, unwrapped.network, unwrapped.kept, {"episode": number})
         append_line(self.folder / EPISODES, self._record(number, infos, complete, improved))

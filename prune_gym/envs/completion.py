@@ -1,6 +1,7 @@
 """What the layers to come can still save: a network within reach that meets a target."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from prune_gym.costs import CostModel, remember
 from prune_gym.surgery import ChannelSpace
@@ -53,7 +54,7 @@ class Completions:
     def plan(self, before: Counts) -> Counts | None:
         """Counts of all visited spaces that begin with these and meet the target.
 
-        It depends on ``before`` alone, and a plan that was followed so far stays the plan.
+        It depends on ``before`` alone, and where a plan is followed there is one afterwards.
 
         Args:
             before: Counts of the spaces that were visited, from the first.
@@ -63,13 +64,10 @@ class Completions:
         """
         if before in self._plans:
             return self._plans[before]
+        # Whichever is followed by one more space is a candidate again there: none is ever lost.
         candidates = [(*before, *lean[len(before) :]) for lean in self.lean]
-        if before:
-            earlier = self.plan(before[:-1])
-            if earlier is not None and earlier[: len(before)] == before:
-                return remember(self._plans, before, earlier)
-        else:
-            candidates.insert(0, self._uniform)
+        if self._uniform[: len(before)] == before:
+            candidates.append(self._uniform)
         plan = next((counts for counts in candidates if self.meets(counts)), None)
         return remember(self._plans, before, plan)
 
@@ -81,8 +79,9 @@ class Completions:
             names: Of the costs; None: of those that are wanted.
         """
         named = dict(zip(self._names, counts, strict=True))
-        geometry, result = self.costs.geometry, {}
+        geometry, result = self.costs.geometry, dict[str, float]()
         for name in self.shares if names is None else names:
+            value: float
             if name in BY_COUNTING:
                 # No search for mappings where none is asked for.
                 value = geometry.macs(named) if name == "macs" else geometry.params(named)
@@ -90,6 +89,9 @@ class Completions:
                 value = self.costs.of(named).of(name)
             result[name] = value / self.full.of(name)
         return result
+
+    def _figure(self, name: str, counts: Counts) -> float:
+        return self.figures(counts, [name])[name]
 
     def meets(self, counts: Counts) -> bool:
         """Whether the network of these counts meets the target."""
@@ -105,7 +107,7 @@ class Completions:
         found = [least]
         for name in self.shares:
             if name not in BY_COUNTING:
-                found.append(self._descend(least, lambda c, n=name: self.figures(c, [n])[n]))
+                found.append(self._descend(least, partial(self._figure, name)))
         if len(self.shares) > 1:
             found.append(self._descend(least, self.excess))
         return list(dict.fromkeys(found))

@@ -191,6 +191,19 @@ def test_the_uniform_ratio_is_the_largest_and_is_never_clipped(kind, platform, w
         assert target.allowed(counts[:place], count) == count
 
 
+def test_a_uniform_cut_is_left_alone_where_the_leanest_rest_would_be_too_slow():
+    """Behind 22 trunk channels, 3 inner ones take less time there than 1."""
+    model, visited = cost_model("all", PLATFORMS[2])
+    target = Target({"latency": 0.75}, model, visited, 0.9)
+    counts = tuple(round(target.uniform_ratio() * space.channels) for space in visited)
+    assert counts[1:] == (3, 3)
+    named = {space.name: count for space, count in zip(visited, counts, strict=True)}
+    rest = named | {"a": 1, "b": 1}
+    assert model.of(named).latency_ms <= 0.75 * model.of().latency_ms < model.of(rest).latency_ms
+    for place, count in enumerate(counts):
+        assert target.allowed(counts[:place], count) == count
+
+
 def test_what_was_found_depends_on_the_counts_alone():
     """A snapshot that another environment takes up goes on in the same way."""
     model, visited = cost_model("all", PLATFORMS[1])
