@@ -19,6 +19,9 @@ Action = dict[str, npt.NDArray]
 class Budget:
     """What an agent may spend; it ends with whichever limit comes first.
 
+    Episodes, steps and MACs count from the search's beginning: what earlier calls of ``learn``
+    spent in the same environment, or a search that was loaded, counts too.
+
     Args:
         episodes: Finished episodes.
         steps: Steps, tried candidates included.
@@ -40,6 +43,10 @@ class Budget:
             if not value > 0:
                 raise ValueError(f"budget: {name}={value} must be above 0")
 
+    def restart_clock(self, spent: float = 0.0) -> None:
+        """Let the wall time begin now, some seconds of it spent before."""
+        self._started = time.monotonic() - spent
+
     def spent(self, episodes: int, steps: int, search_macs: int) -> bool:
         """Whether a limit is reached."""
         return (
@@ -60,7 +67,7 @@ class Callback:
         """Called behind the last step of an episode.
 
         Args:
-            number: Counts from 0.
+            number: Counts from 0, and goes on where a loaded search had ended.
             env: The environment, in the episode's last state.
             infos: Of the episode's steps, each with its ``reward`` and ``duration``.
         """
@@ -80,6 +87,8 @@ class Agent(ABC):
         seed: Of the agent's own randomness.
 
     Attributes:
+        episodes: Finished episodes of the search in ``env``, those before a ``load`` included.
+        steps: Its steps, tried candidates included.
         action_form: What it learns on, a name of :data:`prune_gym.wrappers.FORMS`; whatever it
             is, :meth:`act` gives the environment's own action.
         vector_env: Whether its algorithm can learn in a vector environment too.
@@ -97,10 +106,30 @@ class Agent(ABC):
     def __init__(self, env: gym.Env, seed: int = 0) -> None:
         self.env = env
         self.seed = seed
+        self.episodes = self.steps = 0
+        self._searched: gym.Env = env
+
+    def begin_search(self) -> int | None:
+        """Start a search, or go on with the one that is under way in ``env``.
+
+        Call it first in :meth:`learn`. Where ``env`` was exchanged, as behind a warm start, the
+        counters start at 0 again.
+
+        Returns:
+            The seed of the first reset; None where the environment's random numbers go on.
+        """
+        if self._searched is not self.env:
+            self.episodes = self.steps = 0
+            self._searched = self.env
+        return self.seed if self.episodes == 0 else None
 
     @abstractmethod
     def learn(self, budget: Budget, callback: Callback | None = None) -> None:
-        """Learn until the budget is spent; the callback sees every episode."""
+        """Learn until the budget is spent; the callback sees every episode.
+
+        Behind :meth:`load`, and with the environment's ``search_macs_total`` and random generator
+        put back, it goes on bit for bit as if the search had never been broken.
+        """
 
     @abstractmethod
     def act(
@@ -126,7 +155,7 @@ class Agent(ABC):
 
     @abstractmethod
     def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote.
+        """Read what :meth:`save` wrote, ``episodes`` and ``steps`` too.
 
         Raises:
             WeightsError: It is missing, damaged, or of another shape.
@@ -140,9 +169,11 @@ class EpisodicAgent(Agent):
         """Play whole episodes until the budget is spent (:meth:`Agent.learn`)."""
         callback = callback or Callback()
         env: Any = self.env.unwrapped
-        episodes = steps = 0
-        while not budget.spent(episodes, steps, env.search_macs_total):
-            observation, _ = self.env.reset(seed=self.seed if episodes == 0 else None)
+        seed = self.begin_search()
+        while not budget.spent(self.episodes, self.steps, env.search_macs_total):
+            observation, _ = self.env.reset(seed=seed)
+            seed = None
+            self.begin_episode()
             infos: list[dict[str, Any]] = []
             ended = False
             while not ended:
@@ -151,10 +182,26 @@ class EpisodicAgent(Agent):
                 callback.on_trial(float(reward), info)
                 duration = float(np.asarray(action["duration"]).item())
                 infos.append(info | {"reward": float(reward), "duration": duration})
-                ended, steps = terminated or truncated, steps + trials + 1
-            callback.on_episode(episodes, self.env, infos)
-            episodes += 1
+                self.steps += trials + 1
+                ended = terminated or truncated
+            self.end_episode(observation, infos, callback)
+            callback.on_episode(self.episodes, self.env, infos)
+            self.episodes += 1
             callback.on_checkpoint(self)
+
+    def begin_episode(self) -> None:
+        """Called behind each reset; nothing is done unless a subclass says so."""
+
+    def end_episode(
+        self, observation: Observation, infos: list[dict[str, Any]], callback: Callback
+    ) -> None:
+        """Called behind the last step; nothing is done unless a subclass says so.
+
+        Args:
+            observation: Of the last state.
+            infos: Of the episode's steps, each with its ``reward`` and ``duration``.
+            callback: Sees the updates.
+        """
 
     @abstractmethod
     def decide(self, observation: Observation, callback: Callback) -> tuple[Action, int]:
