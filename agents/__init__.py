@@ -1,15 +1,19 @@
 """Agents that solve the pruning environments of :mod:`prune_gym`.
 
-Agents are looked up by name and imported when they are made.
+Agents are looked up by name and imported when they are made. Other packages add theirs through
+the entry-point group ``prune_gym.agents``.
 """
 
 import importlib
+from importlib import metadata, resources
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import gymnasium as gym
 
     from agents.base import Agent
+
+GROUP = "prune_gym.agents"
 
 # Another package of the index also installs a top-level `agents`; the command line looks for this.
 PROJECT = "prune_gym"
@@ -29,9 +33,13 @@ _AGENTS = {
 }
 
 
-def names() -> list[str]:
-    """The agents that there are."""
-    return sorted(_AGENTS)
+def names(own: bool = False) -> list[str]:
+    """The agents that there are.
+
+    Args:
+        own: Only those of this package.
+    """
+    return sorted(_AGENTS if own else {*_AGENTS, *_others()})
 
 
 def lookup(name: str) -> "type[Agent]":
@@ -42,15 +50,54 @@ def lookup(name: str) -> "type[Agent]":
 
     Raises:
         UnknownNameError: No such agent.
+        PruneGymError: An agent of another package cannot be imported.
+        ValueError: It is not a subclass of :class:`agents.base.Agent`.
     """
-    from prune_gym.errors import UnknownNameError
+    from agents.base import Agent
+    from prune_gym.errors import PruneGymError, UnknownNameError
 
-    module_name, _, class_name = _AGENTS.get(name, name).partition(":")
+    others = _others()
+    module_name, _, class_name = _AGENTS.get(name, others.get(name, name)).partition(":")
     try:
-        kind: type[Agent] = getattr(importlib.import_module(module_name), class_name)
+        kind = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError, ValueError) as error:
+        if name in others:
+            raise PruneGymError(
+                f"The installed agent {name!r} ({others[name]}) cannot be loaded: {error}"
+            ) from error
         raise UnknownNameError("agent", name, [*names(), "package.module:Class"]) from error
+    if not (isinstance(kind, type) and issubclass(kind, Agent)):
+        raise ValueError(f"agent {name!r} is not a subclass of agents.base.Agent")
     return kind
+
+
+def hyperparameters(name: str, env_id: str | None = None) -> dict[str, Any]:
+    """What :func:`make` gives an agent that is not told otherwise.
+
+    They stand in ``agents/hyperparameters/NAME.yaml``: an entry ``default``, and entries named by
+    environments that change some of it.
+
+    Args:
+        name: An agent of this package; of others nothing is known.
+        env_id: An environment's id.
+
+    Returns:
+        Values by name; empty where there is no file.
+    """
+    import yaml
+
+    path = resources.files(__name__) / "hyperparameters" / f"{name}.yaml"
+    if name not in _AGENTS or not path.is_file():
+        return {}
+    entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return {**entries["default"], **entries.get(env_id, {})}
+
+
+def capabilities() -> list[dict[str, str]]:
+    """What each agent takes, one row an agent; see :mod:`agents.table`."""
+    from agents.table import rows
+
+    return rows()
 
 
 def make(name: str, env: "gym.Env", seed: int = 0, **options: Any) -> "Agent":
@@ -60,7 +107,7 @@ def make(name: str, env: "gym.Env", seed: int = 0, **options: Any) -> "Agent":
         name: One of :func:`names`, or ``"package.module:Class"``.
         env: The environment that it learns in.
         seed: Of its own randomness.
-        options: Its hyperparameters.
+        options: Its hyperparameters; for those that are not given see :func:`hyperparameters`.
 
     Returns:
         The agent.
@@ -70,7 +117,14 @@ def make(name: str, env: "gym.Env", seed: int = 0, **options: Any) -> "Agent":
         ValueError: A hyperparameter is unknown or out of range.
     """
     kind = lookup(name)
+    given = hyperparameters(name, env.spec.id if env.spec else None) | options
     try:
-        return kind(env, seed=seed, **options)
+        return kind(env, seed=seed, **given)
     except TypeError as error:
         raise ValueError(f"agent {name!r}: {error}") from error
+
+
+def _others() -> dict[str, str]:
+    """Agents of other packages; this package's own names come first."""
+    found = metadata.entry_points(group=GROUP)
+    return {entry.name: entry.value for entry in found if entry.name not in _AGENTS}

@@ -123,6 +123,10 @@ class Agent(ABC):
             self._searched = self.env
         return self.seed if self.episodes == 0 else None
 
+    def go_on(self, episodes: int, steps: int) -> None:
+        """Take up a search in ``env`` that had come so far; :meth:`load` calls it."""
+        self.episodes, self.steps, self._searched = episodes, steps, self.env
+
     @abstractmethod
     def learn(self, budget: Budget, callback: Callback | None = None) -> None:
         """Learn until the budget is spent; the callback sees every episode.

@@ -1,0 +1,233 @@
+# ruff: noqa: NPY002 - the library draws from NumPy's global generator, so tests look at it
+"""The agents on Stable-Baselines3 learn, keep to their budgets, and can be saved and loaded."""
+
+import random
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("stable_baselines3")
+pytest.importorskip("sb3_contrib")
+
+import agents
+from agents.base import Budget, Callback
+from agents.toy import ToyPruning
+from prune_gym.errors import PruneGymError, WeightsError
+from prune_gym.weights import tensors_of
+
+NAMES = ("ppo", "a2c", "maskable_ppo", "sac", "td3", "ddpg")
+ON_POLICY = NAMES[:3]
+# Small, so that a test takes a second: rollouts of two episodes, little to warm up.
+SMALL = {
+    "ppo": {"n_epochs": 2, "rollout_episodes": 2, "hidden": 8},
+    "a2c": {"rollout_episodes": 2, "hidden": 8},
+    "maskable_ppo": {"n_epochs": 2, "rollout_episodes": 2, "hidden": 8},
+    "sac": {"warmup_episodes": 1, "batch_size": 8, "hidden": 8, "buffer_size": 20},
+    "td3": {"warmup_episodes": 1, "batch_size": 8, "hidden": 8, "buffer_size": 20},
+    "ddpg": {"warmup_episodes": 1, "batch_size": 8, "hidden": 8, "buffer_size": 20},
+}
+
+
+class Watch(Callback):
+    """Notes what an agent tells, and what state the environment is in."""
+
+    def __init__(self):
+        self.trials, self.episodes, self.updates, self.checkpoints = [], [], [], 0
+
+    def on_trial(self, reward, info):
+        self.trials.append((reward, info["position"]))
+
+    def on_episode(self, number, env, infos):
+        assert number == len(self.episodes)
+        assert env.unwrapped.position == env.unwrapped.layers
+        assert [info["position"] for info in infos] == [1, 2, 3]
+        assert all(info["reward"] == pytest.approx(sum(info["rewards"].values())) for info in infos)
+        assert all(0 <= info["duration"] <= 1 for info in infos)
+        self.episodes.append(infos)
+
+    def on_update(self, metrics):
+        assert all(isinstance(value, float) for value in metrics.values())
+        self.updates.append(metrics)
+
+    def on_checkpoint(self, agent):
+        self.checkpoints += 1
+
+
+def small(name, seed=0, env=None):
+    return agents.make(name, env or ToyPruning(), seed=seed, **SMALL[name])
+
+
+def same(one, two):
+    first, second = tensors_of(one.model.policy), tensors_of(two.model.policy)
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[key], second[key]) for key in first)
+
+
+def earned(agent, episodes=40):
+    """Mean reward of the deterministic policy on new layers."""
+    env, rewards = ToyPruning(), []
+    for episode in range(episodes):
+        observation, info = env.reset(seed=1000 + episode)
+        ended = False
+        while not ended:
+            action = agent.act(observation, info, deterministic=True)
+            assert env.action_space.contains(action)
+            observation, reward, ended, _, info = env.step(action)
+            rewards.append(reward)
+    return np.mean(rewards)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_budget_and_callbacks(name):
+    watch = Watch()
+    env = ToyPruning()
+    small(name, env=env).learn(Budget(episodes=5), watch)
+    assert len(watch.episodes) == 5
+    assert len(watch.trials) == 15
+    assert env.search_macs_total == 15
+    # Behind each episode that another one follows; where a rollout ends, behind the update.
+    assert watch.checkpoints == 4
+    assert len(watch.updates) >= 2
+    assert any("loss" in key for key in watch.updates[0])
+
+
+@pytest.mark.parametrize(
+    ("budget", "episodes"),
+    [({"steps": 4}, 2), ({"search_macs": 6}, 2), ({"seconds": 1e-9}, 0), ({"episodes": 1}, 1)],
+)
+@pytest.mark.parametrize("name", ["a2c", "td3"])
+def test_budgets_end_the_search(name, budget, episodes):
+    watch = Watch()
+    small(name).learn(Budget(**budget), watch)
+    assert len(watch.episodes) == episodes
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_seed_same_policy_whatever_else_draws_numbers(name):
+    def trained(seed, noise):
+        agent = small(name, seed)
+        torch.manual_seed(noise)
+        np.random.seed(noise)
+        random.seed(noise)
+        agent.learn(Budget(episodes=4))
+        return agent
+
+    one = trained(0, 1)
+    drawn = torch.rand(1), np.random.rand(), random.random()
+    two, other = trained(0, 2), trained(1, 1)
+    assert same(one, two)
+    assert not same(one, other)
+    # The process's own generators stay what they were.
+    torch.manual_seed(1)
+    np.random.seed(1)
+    random.seed(1)
+    assert drawn == (torch.rand(1), np.random.rand(), random.random())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_and_loaded_it_goes_on_as_if_nothing_had_been(name, tmp_path):
+    """Three episodes, of which the last begins a rollout of two; then three more."""
+    whole, first, second = small(name), small(name), small(name, seed=0)
+    whole.learn(Budget(episodes=3))
+    first.learn(Budget(episodes=3))
+    first.save(tmp_path)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
+    second.learn(Budget(episodes=1))  # to be overwritten
+    second.load(tmp_path)
+    observation, info = ToyPruning().reset(seed=0)
+    one, two = (agent.act(observation, info) for agent in (first, second))
+    assert (one["mask"] == two["mask"]).all()
+    assert one["duration"] == two["duration"]
+    whole.act(observation, info)  # draws as many random numbers
+    whole.learn(Budget(episodes=3))
+    second.learn(Budget(episodes=3))
+    assert same(whole, second)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_beats_random_at_equal_budget(name):
+    """The worst of three seeds against the best of three, by a margin."""
+    settings = {
+        "ppo": (60, {"n_epochs": 4, "learning_rate": 0.01}),
+        "a2c": (100, {"learning_rate": 0.01}),
+        "maskable_ppo": (100, {"n_epochs": 4}),
+        "sac": (60, {}),
+        "td3": (60, {}),
+        "ddpg": (60, {}),
+    }
+    episodes, options = settings[name]
+    learnt, drawn = [], []
+    for seed in range(3):
+        for kind, found, given in ((name, learnt, options), ("random", drawn, {})):
+            agent = agents.make(kind, ToyPruning(), seed=seed, **given)
+            agent.learn(Budget(episodes=episodes))
+            found.append(earned(agent))
+    assert min(learnt) > max(drawn) + 0.1, (learnt, drawn)
+
+
+def test_damaged_and_strange_files(tmp_path):
+    agent = small("ppo")
+    with pytest.raises(WeightsError, match=r"policy\.json"):
+        agent.load(tmp_path)
+    agent.save(tmp_path)
+    with pytest.raises(WeightsError, match="of 'ppo', not 'a2c'"):
+        small("a2c").load(tmp_path)
+    with pytest.raises(WeightsError, match="do not fit"):
+        agents.make("ppo", ToyPruning(), hidden=16).load(tmp_path)
+    (tmp_path / "training.safetensors").write_bytes(b"no")
+    with pytest.raises(WeightsError, match="damaged"):
+        agent.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "word"),
+    [
+        ("ppo", {"minibatches": 3}, "minibatches=3 must divide"),
+        ("ppo", {"learning_rate": 0}, "learning_rate=0"),
+        ("a2c", {"initial_keep": 1}, "initial_keep=1"),
+        ("a2c", {"gamma": 1.5}, "gamma=1.5"),
+        ("maskable_ppo", {"durations": 1}, "durations=1"),
+        ("sac", {"warmup_episodes": 0}, "warmup_episodes=0"),
+        ("sac", {"criterion": "taylor"}, "ToyPruning does not have"),
+        ("td3", {"noise": -1}, "noise=-1"),
+        ("ddpg", {"noises": 1}, "noises"),
+    ],
+)
+def test_bad_hyperparameters(name, options, word):
+    with pytest.raises(ValueError, match=word):
+        agents.make(name, ToyPruning(), **options)
+
+
+def test_without_stable_baselines3_the_error_says_what_to_install(monkeypatch):
+    for module in [name for name in sys.modules if name.startswith("agents.sb3.")]:
+        if module not in ("agents.sb3.agents", "agents.sb3.options"):
+            monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "stable_baselines3", None)
+    with pytest.raises(PruneGymError, match=r"pip install prune-gym\[sb3\]"):
+        agents.make("ppo", ToyPruning())
+
+
+@pytest.mark.parametrize("observation", ["features", "weights"])
+@pytest.mark.parametrize("name", NAMES)
+def test_learns_in_the_real_environment(make_tiny_env, name, observation):
+    env = make_tiny_env(observation=observation)
+    agent = small(name, env=env)
+    before = {key: tensor.clone() for key, tensor in tensors_of(agent.model.policy).items()}
+    agent.learn(Budget(episodes=4))
+    after = tensors_of(agent.model.policy)
+    assert any(not torch.equal(before[key], after[key]) for key in before)
+    assert all(torch.isfinite(tensor).all() for tensor in after.values())
+    observed, info = env.reset(seed=0)
+    assert env.action_space.contains(agent.act(observed, info))
+
+
+def test_a_warm_start_elsewhere_leaves_no_rollout_behind():
+    agent = small("ppo")
+    agent.learn(Budget(episodes=3))
+    agent.env = ToyPruning()
+    watch = Watch()
+    agent.learn(Budget(episodes=3), watch)
+    # With the begun rollout of the other environment there would be two updates.
+    assert len(watch.updates) == 1
