@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from numba import njit
 from torch import nn
 
 from prune_gym.envs.observation import filter_rows
@@ -16,7 +17,7 @@ from prune_gym.envs.task import Task
 from prune_gym.surgery import ChannelSpace
 
 Array = npt.NDArray[np.float64]
-STATISTICS = ("count", "energy", "activation", "flow", "unique")
+STATISTICS = ("count", "energy", "rebuilt")
 RIDGE = 1e-4
 SUMMARIES = (
     *(f"log_{name}" for name in STATISTICS),
@@ -49,21 +50,21 @@ class Kept:
 class Features:
     """Makes feature vectors of the states of one task. All statistics are this project's choice.
 
-    For each space: the share of its filters that is kept (``count``), and their share of the
-    squared norms (``energy``), of the mean activations (``activation``), of activation times the
-    norm of the weights that read the filter (``flow``), an estimate of what it passes on, and of
-    the part of it that the other filters cannot stand in for (``unique``), which is what a repair
-    by least squares cannot bring back. Then summaries over the spaces: sums of the logarithms,
-    least and last shares; how many spaces were visited, and the mini-batches.
+    For each space: the share of its filters that is kept (``count``), their share of the squared
+    norms (``energy``), and the share of what the space passes on to the layers that read it which
+    the kept filters can make up for by least squares (``rebuilt``): what is left behind a perfect
+    repair. Then summaries over the spaces: sums of the logarithms, least and last shares; how
+    many spaces were visited, and the mini-batches.
 
     Args:
-        task: The unpruned network and its activations.
+        task: The unpruned network and its repair images.
         visited: The spaces that an episode walks through.
     """
 
     def __init__(self, task: Task, visited: tuple[ChannelSpace, ...]) -> None:
         self.visited = visited
-        self._weights = [_statistics(task, space) for space in visited]
+        self._energy = [_energy(task, space) for space in visited]
+        self._passed_on = [_passed_on(task, space) for space in visited]
         self.names = (
             *(f"{space.name}.{name}" for space in visited for name in STATISTICS),
             *SUMMARIES,
@@ -85,7 +86,13 @@ class Features:
             The state.
         """
         shares = kept.shares.copy()
-        shares[kept.position] = mask @ self._weights[kept.position]
+        rebuilt = 1.0
+        # Layers that read nothing but zeros lose nothing.
+        if passed_on := self._passed_on[kept.position]:
+            left = sum(_left(moments, weights, mask) for moments, weights in passed_on)
+            rebuilt = max(0.0, 1.0 - left)
+        energy = mask @ self._energy[kept.position]
+        shares[kept.position] = np.count_nonzero(mask) / mask.size, energy, rebuilt
         return Kept(shares, kept.position + 1, kept.batches + batches, batches)
 
     def vector(self, kept: Kept) -> Array:
@@ -104,58 +111,77 @@ class Features:
         )
 
 
-def _statistics(task: Task, space: ChannelSpace) -> Array:
-    """Each filter's share of every statistic of its space, shape (channels, statistics)."""
-    rows = filter_rows(task.module, space).double().numpy()
-    activation = task.baseline_activations[space.name].astype(np.float64)
-    read, unique = np.zeros(space.channels), np.zeros(space.channels)
-    for weights, moments in _consumers(task, space):
-        read += weights
-        # 1 / (M^-1)_ii is what regression on all other channels leaves of channel i.
-        ridge = RIDGE * np.trace(moments) / space.channels + np.finfo(float).tiny
-        inverse = np.linalg.inv(moments + ridge * np.eye(space.channels))
-        unique += weights / np.diag(inverse)
-    columns = (
-        np.ones(space.channels),
-        np.square(rows).sum(1),
-        activation,
-        activation * np.sqrt(read),
-        unique,
-    )
-    # A statistic that is zero for all filters tells nothing: each counts the same.
-    return np.stack(
-        [c / c.sum() if c.sum() > 0 else np.full(len(c), 1 / len(c)) for c in columns], axis=1
-    )
+def _energy(task: Task, space: ChannelSpace) -> Array:
+    """Each filter's share of the squared norms of its space, shape (channels,)."""
+    squares = filter_rows(task.module, space).double().square().sum(1).numpy()
+    total = squares.sum()
+    # Where all weights are zero each filter counts the same.
+    return squares / total if total > 0 else np.full(len(squares), 1 / len(squares))
 
 
 @torch.no_grad()
-def _consumers(task: Task, space: ChannelSpace) -> list[tuple[Array, Array]]:
-    """What the layers that read a space do with it.
+def _passed_on(task: Task, space: ChannelSpace) -> list[tuple[Array, Array]]:
+    """What the layers that read a space get from it.
 
     Args:
         task: The unpruned network and its repair images.
         space: The space.
 
     Returns:
-        For each consumer with weights the squared norms of those that read each channel, shape
-        (channels,), and the second moments of what it reads, shape (channels, channels).
+        For each such layer the second moments of what it reads, with a small ridge, and the inner
+        products of the weights that read it, each of shape (channels, channels). Their
+        elementwise product, summed up over all layers, adds up to 1; no layers where it is 0.
     """
     modules = dict(task.module.named_modules())
+    layers = [modules[name] for name in space.consumers]
     read: list[torch.Tensor] = []
-    result = []
-    for name in space.consumers:
-        module = modules[name]
-        if not isinstance(module, nn.Conv2d | nn.Linear):
+    result, total = [], 0.0
+    for layer in layers:
+        if not isinstance(layer, nn.Conv2d | nn.Linear):
             continue
-        handle = module.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+        handle = layer.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
         try:
             task.module(task.repair_images)
         finally:
             handle.remove()
         values = read.pop().cpu().double()
         by_channel = values.reshape(len(values), space.channels, -1).transpose(0, 1).flatten(1)
-        weight = module.weight.detach().cpu().double()
-        squares = weight.reshape(len(weight), space.channels, -1).square().sum(dim=(0, 2))
-        moments = by_channel @ by_channel.T / by_channel.shape[1]
-        result.append((squares.numpy(), moments.numpy()))
-    return result
+        moments = (by_channel @ by_channel.T / by_channel.shape[1]).numpy()
+        weight = layer.weight.detach().cpu().double()
+        columns = weight.reshape(len(weight), space.channels, -1).transpose(0, 1).flatten(1)
+        weights = (columns @ columns.T).numpy()
+        total += float((moments * weights).sum())
+        ridge = RIDGE * np.trace(moments) / space.channels
+        result.append((moments + ridge * np.eye(space.channels), weights))
+    return [(moments, weights / total) for moments, weights in result] if total > 0 else []
+
+
+@njit(cache=True, nogil=True)
+def _left(moments: Array, weights: Array, mask: npt.NDArray[np.bool_]) -> float:
+    """What the kept channels cannot make up for: the Schur complement of their moments, weighted.
+
+    Args:
+        moments: Positive definite, shape (channels, channels).
+        weights: Shape (channels, channels).
+        mask: Which channels are kept, shape (channels,).
+
+    Returns:
+        The sum over pairs of removed channels of what regression on the kept ones leaves.
+    """
+    order = np.concatenate((np.flatnonzero(mask), np.flatnonzero(~mask)))
+    kept, channels = np.count_nonzero(mask), len(mask)
+    rest = moments[order][:, order]
+    # Gauss elimination of the kept channels on the upper triangle. The inner loop starts at 0,
+    # so that the compiler sees that it never leaves the row, and vectorises it.
+    for pivot in range(kept):
+        for i in range(pivot + 1, channels):
+            factor = rest[pivot, i] / rest[pivot, pivot]
+            target, source = rest[i, i:], rest[pivot, i:]
+            for j in range(channels - i):
+                target[j] -= factor * source[j]
+    left = 0.0
+    for i in range(kept, channels):
+        left += rest[i, i] * weights[order[i], order[i]]
+        for j in range(i + 1, channels):
+            left += 2 * rest[i, j] * weights[order[i], order[j]]
+    return left

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
 
 from prune_gym.errors import DataError, PruneGymError, WeightsError
@@ -47,10 +48,30 @@ def test_shares_are_of_the_baseline_and_of_kept_filters(features, tiny_records):
     assert row["log_count"] == pytest.approx(np.log(4 / 6))
     energy = tiny_records[1].task.module.first.weight.detach().square().sum((1, 2, 3)).numpy()
     assert row["one.energy"] == pytest.approx(energy[mask].sum() / energy.sum())
-    rest = features.vector(features.after(start, ~mask, batches=0))
-    assert row["one.flow"] + dict(zip(features.names, rest, strict=True))["one.flow"] == (
-        pytest.approx(1)
-    )
+
+
+def test_rebuilt_is_what_least_squares_leaves(tiny_records):
+    _, env = tiny_records
+    task, space = env.task, env.visited[1]
+    features, mask = Features(task, env.visited), np.array([1, 0, 1, 0, 1], bool)
+    reads = []
+    handle = task.module.head.register_forward_pre_hook(lambda _, inputs: reads.append(inputs[0]))
+    with torch.no_grad():
+        task.module(task.repair_images)
+    handle.remove()
+    # One row an image and pixel, one column a channel; the weights act on it pixel by pixel.
+    inputs = reads[0].double().reshape(64, space.channels, -1).permute(0, 2, 1).flatten(0, 1)
+    inputs = inputs.numpy()
+    found, *_ = np.linalg.lstsq(inputs[:, mask], inputs[:, ~mask], rcond=None)
+    rest = inputs[:, ~mask] - inputs[:, mask] @ found
+    weight = task.module.head.weight.detach().double()
+    columns = weight.reshape(len(weight), space.channels, -1).permute(0, 2, 1).numpy()
+    error = np.square(rest @ columns.reshape(-1, space.channels)[:, ~mask].T).sum()
+    whole = np.square(inputs @ columns.reshape(-1, space.channels).T).sum()
+    kept = replace(features.start(), position=1)
+    shares = features.after(kept, mask, 0).shares[1]
+    assert shares[STATISTICS.index("rebuilt")] == pytest.approx(1 - error / whole, abs=1e-3)
+    assert features.after(kept, ~np.zeros(5, bool), 0).shares[1] == pytest.approx([1, 1, 1])
 
 
 def test_it_learns_and_says_how_well(tiny_report):

@@ -1,0 +1,57 @@
+"""The surrogate that comes with the package: found by its id, good enough, not to be mixed up."""
+
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import prune_gym
+from prune_gym.baselines import SHIPPED
+from prune_gym.errors import WeightsError
+from prune_gym.surrogate import model
+
+NAME = "PruneResNet20-Surrogate-v0"
+
+
+@pytest.fixture(scope="module")
+def env():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = gym.make(NAME, threads=1)
+        check_env(made.unwrapped, skip_render_check=True)
+    return made
+
+
+def test_it_is_listed_and_shipped(env):
+    assert NAME in prune_gym.environment_ids()
+    facts = env.unwrapped.surrogate.facts
+    assert (SHIPPED / model.file_name(facts["conditions"])).is_file()
+
+
+def test_it_ranks_held_out_episodes(env):
+    metrics = env.unwrapped.surrogate.facts["metrics"]
+    assert metrics["held_out_episodes"]["tau"] >= 0.8
+    assert (
+        metrics["held_out_episodes"]["error"] < metrics["held_out_episodes"]["baseline_error"] / 3
+    )
+    assert "held_out_policies" in metrics
+
+
+def test_keeping_all_is_near_the_baseline_and_keeping_one_is_not(env):
+    accuracies = []
+    for kept in (64, 1):
+        _, info = env.reset(seed=0)
+        mask = (np.arange(64) < kept).astype(np.int8)
+        for _ in env.unwrapped.visited:
+            *_, info = env.step({"mask": mask, "duration": np.zeros(1, np.float32)})
+        accuracies.append(info["accuracy"])
+    assert abs(accuracies[0] - env.unwrapped.task.baseline_accuracy) < 0.02
+    assert accuracies[1] < 0.4
+
+
+def test_it_is_not_taken_for_other_settings(monkeypatch, tmp_path):
+    monkeypatch.setattr(model, "cache_folder", lambda: tmp_path)
+    with pytest.raises(WeightsError, match=r"prune-gym record PruneResNet20-v0 .*max_epochs=0.04"):
+        gym.make(NAME, threads=1, max_epochs=0.04)
