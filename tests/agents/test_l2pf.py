@@ -7,9 +7,10 @@ import torch
 import agents
 from agents.base import Budget, Callback
 from agents.l2pf import L2PF
+from agents.l2pf.trials import Draw, Trial
+from agents.toy import BEST_DURATION, WIDTH, ToyPruning
 from prune_gym.errors import WeightsError
 from prune_gym.weights import tensors_of
-from tests.agents.toy import BEST_DURATION, WIDTH, ToyPruning
 
 
 def right_bits(agent, env, episodes=20):
@@ -50,20 +51,25 @@ def test_same_seed_same_policy_to_the_bit():
     assert any(not torch.equal(one[name], other[name]) for name in one)
 
 
+def trials_of(inputs, draws, rewards):
+    """One trial of one layer for each (bits, log-duration)."""
+    drawn = [Draw(inputs, bits, time) for bits, time in draws]
+    return [Trial([draw], own) for draw, own in zip(drawn, rewards, strict=True)]
+
+
 def test_padding_changes_neither_likelihood_nor_gradient():
     env = ToyPruning()
     observation, _ = env.reset(seed=0)
     env.position = 3
     observation = env._next()  # 5 filters, 3 padded
-    agent = L2PF(env, seed=0)
-    inputs = agent._inputs(observation)
+    inputs = L2PF(env, seed=0).read(observation)
     draws = [(torch.rand(WIDTH) < 0.5, torch.tensor(-1.0)) for _ in range(4)]
     flipped = [(torch.where(inputs.valid, bits, ~bits), time) for bits, time in draws]
-    infos = [{"rewards": {"prune": float(i), "duration": -float(i)}} for i in range(4)]
+    rewards = [{"prune": float(i), "duration": -float(i)} for i in range(4)]
     results = []
     for chosen in (draws, flipped):
         fresh = L2PF(env, seed=0)
-        fresh._update(inputs, chosen, infos)
+        fresh.update(trials_of(inputs, chosen, rewards))
         results.append(tensors_of(fresh.policy))
     one, two = results
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -75,9 +81,9 @@ def test_equal_rewards_teach_nothing():
     agent = L2PF(env, seed=0, entropy_bonus=0.0)
     before = tensors_of(agent.policy)
     before = {name: tensor.clone() for name, tensor in before.items()}
-    inputs = agent._inputs(observation)
     draws = [(torch.rand(WIDTH) < 0.5, torch.tensor(-1.0)) for _ in range(4)]
-    agent._update(inputs, draws, [{"rewards": {"prune": 0.5, "duration": 0.5}}] * 4)
+    rewards = [{"prune": 0.5, "duration": 0.5}] * 4
+    agent.update(trials_of(agent.read(observation), draws, rewards))
     after = tensors_of(agent.policy)
     assert all(torch.equal(before[name], after[name]) for name in before)
 

@@ -1,0 +1,120 @@
+"""What agents know, as safetensors and JSON, so that learning goes on where it stopped.
+
+``policy.safetensors`` holds the policy's weights, ``training.safetensors`` what only learning
+needs (optimizers, random states, memories), ``policy.json`` the rest. Nothing is pickled.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from agents.base import Agent
+from prune_gym.errors import WeightsError
+from prune_gym.files import write_atomically, write_json
+
+POLICY, TRAINING, FACTS = "policy.safetensors", "training.safetensors", "policy.json"
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> Path:
+    """Write tensors by name; those that share memory are written apart.
+
+    Args:
+        path: The file.
+        tensors: By name.
+
+    Returns:
+        ``path``.
+    """
+    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    return write_atomically(path, lambda temporary: save_file(own, temporary))
+
+
+def write_facts(folder: Path, agent: Agent, name: str, **facts: Any) -> None:
+    """Write ``policy.json``: the agent's name, counters and whatever else is JSON.
+
+    Args:
+        folder: Of the policy.
+        agent: Its ``episodes`` and ``steps`` are kept.
+        name: The agent's, which :func:`read_facts` checks.
+        facts: Hyperparameters, random states and the like.
+    """
+    counters = {"episodes": agent.episodes, "steps": agent.steps}
+    write_json(folder / FACTS, {"agent": name, "counters": counters, **facts})
+
+
+def read_facts(folder: Path, agent: Agent, name: str) -> dict[str, Any]:
+    """Read what :func:`write_facts` wrote, and give the agent its counters back.
+
+    Raises:
+        WeightsError: It is missing, damaged or of another agent.
+    """
+    path = folder / FACTS
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found, counters = facts["agent"], facts["counters"]
+        episodes, steps = int(counters["episodes"]), int(counters["steps"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"There is no readable policy in {str(path)!r} ({error!r}).") from error
+    if found != name:
+        raise WeightsError(f"The policy in {str(folder)!r} is of {found!r}, not of {name!r}.")
+    agent.go_on(episodes, steps)
+    return facts
+
+
+def pick(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix, by the rest of their names."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
+    """An optimizer's memory (Adam's moments and step counts) by name.
+
+    Args:
+        optimizer: The optimizer.
+        prefix: Begins each name, for example ``"optimizer/"``.
+    """
+    return {
+        f"{prefix}{index}/{key}": torch.as_tensor(value)
+        for index, entries in optimizer.state_dict()["state"].items()
+        for key, value in entries.items()
+    }
+
+
+def set_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], prefix: str
+) -> None:
+    """Put back what :func:`optimizer_tensors` gave.
+
+    Raises:
+        WeightsError: It is of an optimizer of other parameters.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for label, tensor in pick(tensors, prefix).items():
+        index, _, key = label.partition("/")
+        number = int(index) if index.isdigit() else len(parameters)
+        if number >= len(parameters) or tensor.shape not in ((), parameters[number].shape):
+            raise WeightsError(f"The saved optimizer does not fit: {prefix}{label!r}.")
+        state.setdefault(number, {})[key] = tensor
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+
+
+def set_generator(generator: torch.Generator, tensors: Mapping[str, Tensor], name: str) -> None:
+    """Give a generator the state that ``generator.get_state()`` had put under a name.
+
+    Raises:
+        WeightsError: There is none, or it is damaged.
+    """
+    try:
+        generator.set_state(tensors[name])
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise WeightsError(f"The saved random state {name!r} is not usable: {error}") from error

@@ -1,0 +1,59 @@
+"""Hyperparameters of L2PF."""
+
+from dataclasses import dataclass
+
+GRANULARITIES = ("layer", "stage")
+
+
+@dataclass(frozen=True)
+class L2PFOptions:
+    """Hyperparameters. All defaults are this project's choice, by measurement on ``shapes``.
+
+    Args:
+        candidates: Actions tried from one state for one update.
+        updates: Most updates of the policy in each layer (or stage), before the best candidate
+            is carried out.
+        learning_rate: Of Adam.
+        hidden: Width of the policy.
+        initial_keep: Share of filters that the untrained policy keeps.
+        norm_prior: What one standard deviation of a filter's norm adds to its logit at first.
+        initial_duration: Median duration of the untrained policy, above 0, at most 1.
+        initial_spread: Standard deviation of its logarithm.
+        entropy_bonus: Weight of the Bernoullis' entropy in the loss.
+        converged_entropy: A layer's policy has converged where the mean entropy of its Bernoullis
+            is below this (nats, ln 2 at most), and no further update is made there; 0: never.
+        granularity: What is decided at once: a ``"layer"``; a ``"stage"``, consecutive layers of
+            as many filters; or a number of consecutive layers. A candidate of several layers is
+            played to their end, and each task's rewards are summed.
+    """
+
+    candidates: int = 4
+    updates: int = 3
+    learning_rate: float = 3e-3
+    hidden: int = 64
+    initial_keep: float = 0.5
+    norm_prior: float = 1.0
+    initial_duration: float = 0.1
+    initial_spread: float = 0.8
+    entropy_bonus: float = 1e-3
+    converged_entropy: float = 0.0
+    granularity: str | int = "layer"
+
+    def __post_init__(self) -> None:
+        for name in ("candidates", "updates", "hidden"):
+            if getattr(self, name) < (2 if name == "candidates" else 1):
+                raise ValueError(f"{name}={getattr(self, name)} is too small")
+        for name in ("initial_keep", "initial_duration"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must lie between 0 and 1")
+        for name in ("learning_rate", "initial_spread"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be above 0")
+        if not self.converged_entropy >= 0:
+            raise ValueError(f"converged_entropy={self.converged_entropy} must not be negative")
+        layers = self.granularity
+        whole = isinstance(layers, int) and not isinstance(layers, bool) and layers >= 1
+        if not whole and layers not in GRANULARITIES:
+            raise ValueError(
+                f"granularity={layers!r} must be one of {GRANULARITIES} or a number of layers"
+            )
