@@ -38,11 +38,20 @@ def best_state(folder: Path, env: Any) -> State:
     best = folder / run_folder.BEST
     if not (best / DESCRIPTION).is_file():
         raise PruneGymError(f"{str(folder)!r} has no best network: no episode was finished.")
+    return state_of(best, env)
+
+
+def state_of(folder: Path, env: Any) -> State:
+    """A saved network as a state of its environment, behind the last space.
+
+    Raises:
+        WeightsError: It is missing, damaged or of another architecture.
+    """
     task = env.task
-    network = load_network_into(best, task.network)
+    network = load_network_into(folder, task.network)
     module = network.module.to(task.device).eval()
     accuracy, _ = task.evaluate(module)
-    described = read_description(best)["spaces"]
+    described = read_description(folder)["spaces"]
     start = env.snapshot()
     return State(
         module=module,

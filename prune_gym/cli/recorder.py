@@ -75,6 +75,32 @@ class Recorder(Callback):
         """Seconds since the search began."""
         return time.monotonic() - self._wall
 
+    def restart_clock(self) -> None:
+        """Leave what came before out of the run's time."""
+        self._wall, self._cpu = time.monotonic(), time.process_time()
+
+    def counters(self) -> dict[str, Any]:
+        """What has to be kept for another process to go on."""
+        return {
+            "episodes": self.episodes,
+            "trials": self.trials,
+            "updates": self.updates,
+            "best_score": self.best_score,
+            "best_rank": self.best_rank,
+            "wall_seconds": self.wall_seconds(),
+            "device_seconds": self.device_seconds(),
+        }
+
+    def set_counters(self, counters: Mapping[str, Any]) -> None:
+        """Go on from another process's :meth:`counters`."""
+        self.episodes, self.trials = counters["episodes"], counters["trials"]
+        self.updates, self.best_score = counters["updates"], counters["best_score"]
+        best = counters["best_rank"]
+        self.best_rank = None if best is None else (bool(best[0]), float(best[1]))
+        self._wall = time.monotonic() - counters["wall_seconds"]
+        self._cpu = time.process_time() - counters["device_seconds"]
+        self.bar.update(self.episodes - self.bar.n)
+
     def on_trial(self, reward: float, info: Mapping[str, Any]) -> None:
         """Count a tried candidate and move the bar."""
         self.trials += 1

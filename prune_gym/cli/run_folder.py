@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from prune_gym.errors import PruneGymError
-from prune_gym.files import write_json
+from prune_gym.files import write_atomically, write_json
 
 SCHEMA = 1
 CONFIG = "config.json"
 EPISODES = "episodes.jsonl"
 BEST = "best"
 POLICY = "policy"
-ENTRIES = (CONFIG, EPISODES, BEST, POLICY, "tensorboard")
+CHECKPOINT = "checkpoint"
+CHECKPOINTS = (CHECKPOINT, f"{CHECKPOINT}.new", f"{CHECKPOINT}.old")
+ENTRIES = (CONFIG, EPISODES, BEST, POLICY, "tensorboard", *CHECKPOINTS)
 PACKAGES = (
     "prune-gym",
     "torch",
@@ -111,17 +113,37 @@ def write_config(folder: Path, env: Any, **facts: Any) -> dict[str, Any]:
         **facts,
         "env_revision": env.ENV_REVISION,
         "threads": env.threads,
-        "hashes": {
-            "weights": env.task.weights_hash,
-            "dataset": env.task.dataset.fingerprint,
-            "accelerator": env.task.costs.accelerator.fingerprint,
-        },
+        "hashes": _hashes(env),
         "versions": versions(),
         "machine": machine(str(env.task.device)),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     write_json(folder / CONFIG, config)
     return config
+
+
+def _hashes(env: Any) -> dict[str, str]:
+    return {
+        "weights": env.task.weights_hash,
+        "dataset": env.task.dataset.fingerprint,
+        "accelerator": env.task.costs.accelerator.fingerprint,
+    }
+
+
+def check_same(config: dict[str, Any], env: Any) -> None:
+    """Hold a run that goes on against what it was started with.
+
+    Raises:
+        PruneGymError: The environment's revision, weights, data, accelerator or threads differ.
+    """
+    now = _hashes(env) | {"env_revision": env.ENV_REVISION, "threads": env.threads}
+    then = config["hashes"] | {name: config[name] for name in ("env_revision", "threads")}
+    for name, value in now.items():
+        if then[name] != value:
+            raise PruneGymError(
+                f"the run was started with {name} {then[name]}, here it is {value}: its result "
+                "would be neither's. Start a new run."
+            )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -156,6 +178,14 @@ def read_episodes(folder: Path) -> list[dict[str, Any]]:
         return records
     except ValueError as error:
         raise PruneGymError(f"{str(path)!r} is damaged ({error}).") from error
+
+
+def keep_episodes(folder: Path, count: int) -> None:
+    """Leave out the records of episodes from a number on, which will be played again."""
+    records = [record for record in read_episodes(folder) if record["episode"] < count]
+    text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
+    if (folder / EPISODES).is_file():
+        write_atomically(folder / EPISODES, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def search_facts(folder: Path) -> dict[str, Any]:

@@ -20,6 +20,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def take_over(arguments: argparse.Namespace, config: dict[str, Any]) -> None:
+    """Give a resumed run the warm start that it was begun with."""
+    begun = config.get("warm_start")
+    if begun:
+        arguments.warm_start = begun["kind"]
+        arguments.warm_start_episodes = begun["episodes"]
+
+
 def environment(env: Any, arguments: argparse.Namespace, settings: dict[str, Any]) -> Any:
     """The surrogate of a run's environment, or None without ``--warm-start``.
 
