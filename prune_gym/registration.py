@@ -5,6 +5,7 @@ import gymnasium as gym
 NETWORKS = {"ResNet20": "resnet20", "ResNet56": "resnet56", "Plain20": "plain20"}
 DATASETS = {"": "shapes", "-CIFAR10": "cifar10"}
 ENTRY_POINT = "prune_gym.envs.pruning:PruningEnv"
+VECTOR_ENTRY_POINT = "prune_gym.vector:make_vector"
 SURROGATE = "PruneResNet20-Surrogate-v0"
 SURROGATE_ENTRY_POINT = "prune_gym.surrogate.env:SurrogateEnv"
 
@@ -22,7 +23,10 @@ def register_environments() -> None:
             name = f"Prune{label}{suffix}-v0"
             if name not in gym.registry:
                 gym.register(
-                    name, entry_point=ENTRY_POINT, kwargs={"network": network, "dataset": dataset}
+                    name,
+                    entry_point=ENTRY_POINT,
+                    vector_entry_point=VECTOR_ENTRY_POINT,
+                    kwargs={"network": network, "dataset": dataset},
                 )
     if SURROGATE not in gym.registry:
         gym.register(
