@@ -55,12 +55,15 @@ def walk(env: PruningEnv, seed: int, duration: float = 0.0) -> float:
 
 
 def alternate(cases: dict[str, Callable[[int], float]], repeats: int) -> dict[str, float]:
-    """Median of each case's figure; the cases take turns, as a shared machine's speed drifts."""
+    """Median of each case's figure; the cases take turns, as a shared machine's speed drifts.
+
+    Every turn has a seed of its own, so that no case finds its work done.
+    """
     figures: dict[str, list[float]] = {name: [] for name in cases}
-    for repeat in range(-1, repeats):  # the first turn warms up and is not counted
+    for turn in range(repeats + 1):
         for name, case in cases.items():
-            figure = case(max(repeat, 0))
-            if repeat >= 0:
+            figure = case(turn)
+            if turn:  # the first turn warms up and is not counted
                 figures[name].append(figure)
     return {name: statistics.median(values) for name, values in figures.items()}
 
