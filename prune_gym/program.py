@@ -66,8 +66,10 @@ class Program:
             max((self.number[user] for user in node.users), default=index)
             for index, node in enumerate(nodes)
         ]
+        self.sources = [tuple(self.number[n] for n in node.all_input_nodes) for node in nodes]
         self.calls = self._calls(spaces)
         modules = dict(network.named_modules())
+        self.kinds = [_kind(node, modules) for node in nodes]
         for node in nodes:
             if _changes_in_place(node, modules):
                 # What lies before a cut is shared, so nothing may write into it.
@@ -129,9 +131,8 @@ class Program:
         """
         consumers = {self.calls[layer] for layer in space.consumers}
         behind: set[int] = set()
-        for index, node in enumerate(self.nodes):
-            sources = {self.number[source] for source in node.all_input_nodes}
-            if sources & (behind | consumers):
+        for index in range(len(self.nodes)):
+            if not (behind | consumers).isdisjoint(self.sources[index]):
                 if index in consumers:
                     return False
                 behind.add(index)
@@ -206,10 +207,9 @@ class Bound:
             live[index] = self._call(index, live, fresh)
             if index in watch:
                 watch[index](live[index])
-            for source in program.nodes[index].all_input_nodes:
-                number = program.number[source]
-                if program.last_use[number] == index:
-                    live.pop(number, None)
+            for source in program.sources[index]:
+                if program.last_use[source] == index:
+                    live.pop(source, None)
         return {index: value for index, value in live.items() if program.last_use[index] >= stop}
 
     def _call(self, index: int, live: Values, fresh: set[int]) -> Any:
@@ -221,17 +221,18 @@ class Bound:
             if self.skipped[index] in fresh:
                 fresh.add(index)
             return live[self.skipped[index]]
-        args = fx.node.map_arg(node.args, lambda source: live[program.number[source]])
-        kind = _kind(node, self.modules)
+        kind = program.kinds[index]
         if kind in ("relu", "add", "compute"):
             fresh.add(index)
         if index in self.folded:
             weight, bias = self.folded[index]
             conv = self._module(index)
+            (images,) = (live[source] for source in program.sources[index])
             return functional.conv2d(
-                args[0], weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups
+                images, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups
             )
-        ours = [self._ours(source, fresh) for source in node.all_input_nodes]
+        args = fx.node.map_arg(node.args, lambda source: live[program.number[source]])
+        ours = [self._ours(source, fresh) for source in program.sources[index]]
         if kind == "relu":
             return args[0].relu_() if ours[0] else args[0].relu()
         if kind == "add" and len(ours) == 2 and any(ours) and args[0].shape == args[1].shape:
@@ -246,10 +247,10 @@ class Bound:
         assert callable(node.target)
         return node.target(*args, **kwargs)
 
-    def _ours(self, source: fx.Node, fresh: set[int]) -> bool:
+    def _ours(self, source: int, fresh: set[int]) -> bool:
         """Whether a result was made in this run, by a call that makes new tensors, for one."""
-        number = self.program.number[source]
-        return number in fresh and len(source.users) == 1 and not torch.is_grad_enabled()
+        alone = len(self.program.nodes[source].users) == 1
+        return source in fresh and alone and not torch.is_grad_enabled()
 
 
 def _trace(network: nn.Module) -> list[fx.Node]:

@@ -169,7 +169,9 @@ class Transition:
         counts = {space.name: space.channels for space in described}
         costs = task.costs.of(counts)
 
-        module = dense(state.module, state.spaces, masks, share=batches == 0)
+        # Fine-tuning and batch norm's re-estimation change layers in place.
+        share = batches == 0 and task.options.recovery != "bn"
+        module = dense(state.module, state.spaces, masks, share)
         # Nothing cut, nothing to repair: keeping all filters leaves the network as it is.
         repair = 0
         if not mask.all():
