@@ -231,13 +231,13 @@ class Bound:
             return functional.conv2d(
                 images, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups
             )
-        args = fx.node.map_arg(node.args, lambda source: live[program.number[source]])
+        args: Any = fx.node.map_arg(node.args, lambda source: live[program.number[source]])
         ours = [self._ours(source, fresh) for source in program.sources[index]]
         if kind == "relu":
             return args[0].relu_() if ours[0] else args[0].relu()
         if kind == "add" and len(ours) == 2 and any(ours) and args[0].shape == args[1].shape:
             return args[0].add_(args[1]) if ours[0] else args[1].add_(args[0])
-        kwargs = fx.node.map_arg(node.kwargs, lambda source: live[program.number[source]])
+        kwargs: Any = fx.node.map_arg(node.kwargs, lambda source: live[program.number[source]])
         if node.op == "call_module":
             return self.modules[str(node.target)](*args, **kwargs)
         if node.op == "call_method":

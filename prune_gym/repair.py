@@ -230,7 +230,7 @@ def _layer(network: nn.Module, name: str) -> nn.Conv2d | nn.Linear:
     return module
 
 
-def _parameter(value: Tensor, old: nn.Parameter) -> nn.Parameter:
+def _parameter(value: Tensor, old: Tensor) -> nn.Parameter:
     return nn.Parameter(value, requires_grad=old.requires_grad)
 
 

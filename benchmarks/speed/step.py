@@ -3,7 +3,8 @@
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -54,7 +55,7 @@ def walk(env: PruningEnv, seed: int, duration: float = 0.0) -> float:
     return (time.perf_counter() - started) / len(chosen)
 
 
-def alternate(cases: dict[str, Callable[[int], float]], repeats: int) -> dict[str, float]:
+def alternate(cases: Mapping[str, Callable[[int], float]], repeats: int) -> dict[str, float]:
     """Median of each case's figure; the cases take turns, as a shared machine's speed drifts.
 
     Every turn has a seed of its own, so that no case finds its work done.
@@ -72,7 +73,7 @@ def steps(name: str, arguments: dict[str, Any], repeats: int) -> list[Row]:
     """Mean step without fine-tuning, one fast path after the other; and with fine-tuning."""
     envs = {"off": make(name, fast=False, **arguments)}
     envs |= {label: make(name, fast=paths, **arguments) for label, paths in LADDER}
-    found = alternate({k: lambda s, e=env: walk(e, s) for k, env in envs.items()}, repeats)
+    found = alternate({label: partial(walk, env) for label, env in envs.items()}, repeats)
     rows = []
     for label, _ in LADDER:
         last = label == LADDER[-1][0]
@@ -88,13 +89,10 @@ def steps(name: str, arguments: dict[str, Any], repeats: int) -> list[Row]:
                 met=met,
             )
         )
-    tuned = {
-        "off": lambda seed: walk(envs["off"], seed, 0.25),
-        "all": lambda seed: walk(envs[LADDER[-1][0]], seed, 0.25),
-    }
     suffix = make(name, tune="suffix", **arguments)
-    tuned["suffix"] = lambda seed: walk(suffix, seed, 0.25)
-    found = alternate(tuned, max(1, repeats // 3))
+    tuned = {"off": envs["off"], "all": envs[LADDER[-1][0]], "suffix": suffix}
+    cases = {label: partial(walk, env, duration=0.25) for label, env in tuned.items()}
+    found = alternate(cases, max(1, repeats // 3))
     for label, tune in (("all", "all"), ("suffix", "suffix")):
         what = f"step, duration 0.25, all fast paths, tune={tune!r}"
         rows.append(Row(what, found[label], "s", found["off"]))
@@ -163,7 +161,7 @@ def own_work(name: str, arguments: dict[str, Any], repeats: int) -> list[Row]:
         searching[0] += time.perf_counter() - started
         return costs
 
-    env.task.costs.of = timed  # type: ignore[method-assign]
+    env.task.costs.of = timed  # type: ignore[assignment,method-assign]
     shares = []
     for seed in range(1, repeats + 1):
         searching[0] = 0.0

@@ -42,5 +42,4 @@ def tiny_env(seed: int = 0) -> PruningEnv:
         return Split(torch.from_numpy(pixels), torch.arange(images) % 2)
 
     dataset = Dataset("noise", "noise", "0" * 64, ("a", "b"), split(32), split(32), split(32))
-    sizes = {"eval_images": 32, "repair_images": 16, "batch_size": 16}
-    return PruningEnv(network, dataset, threads=1, **sizes)
+    return PruningEnv(network, dataset, threads=1, eval_images=32, repair_images=16, batch_size=16)

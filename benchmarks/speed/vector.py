@@ -1,6 +1,7 @@
 """Two environments at a time: one process for both, or a worker process for each."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def rows(repeats: int) -> list[Row]:
     memory["one process"] = _resident("self") - before
     result = []
     for duration in (0.0, 0.25):
-        cases = {k: lambda s, e=e, d=duration: _walk(e, s, d) for k, e in envs.items()}
+        cases = {label: partial(_walk, env, duration=duration) for label, env in envs.items()}
         found = alternate(cases, max(1, repeats // 2))
         what = f"vector env, {ENVS} worker processes beside one process, duration {duration}"
         one, many = found["one process"], found["worker processes"]
@@ -38,9 +39,9 @@ def rows(repeats: int) -> list[Row]:
     for env in envs.values():
         env.close()
     what = f"vector env, {ENVS} worker processes beside one process"
-    many = "worker processes"
-    result.append(Row(f"{what}, start", start[many], "s", start["one process"]))
-    result.append(Row(f"{what}, memory", memory[many], "MiB", memory["one process"]))
+    for name, unit, figures in (("start", "s", start), ("memory", "MiB", memory)):
+        value, reference = figures["worker processes"], figures["one process"]
+        result.append(Row(f"{what}, {name}", value, unit, reference))
     return result
 
 

@@ -78,8 +78,10 @@ def from_run(arguments: argparse.Namespace) -> tuple[Plan, dict[str, Any]]:
             run has decided.
     """
     folder: Path = arguments.resume
-    decided = ("id", "out", "agent", "seed", "dataset", "weights", "objective", "accelerator")
-    decided += ("device", "threads", "warm_start", "set", "env", "target", "overwrite")
+    decided = (
+        *("id", "out", "agent", "seed", "dataset", "weights", "objective", "accelerator"),
+        *("device", "threads", "warm_start", "set", "env", "target", "overwrite"),
+    )
     given = [name for name in decided if getattr(arguments, name) not in (None, [], False)]
     if given:
         raise PruneGymError(
