@@ -24,6 +24,8 @@ class Mixed(Control):
         duration: Longest fine-tuning of a step.
     """
 
+    needs_features = True
+
     def act(
         self,
         observation: Observation,

@@ -1,25 +1,23 @@
 """The agents ``ppo``, ``a2c``, ``maskable_ppo``, ``sac``, ``td3`` and ``ddpg``."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium as gym
-from safetensors.torch import save_file
 
 from agents.base import Action, Agent, Budget, Callback, Observation
+from agents.files import POLICY, TRAINING, pick, read_facts, save_tensors, write_facts
 from agents.sb3 import options
-from prune_gym.errors import PruneGymError, WeightsError
-from prune_gym.files import write_atomically, write_json
+from prune_gym.errors import PruneGymError
+from prune_gym.files import write_atomically
 from prune_gym.weights import load_weights, read_weights, save_weights
 from prune_gym.wrappers import ActionMaskObservation, adapt
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
-POLICY, TRAINING, FACTS = "policy.safetensors", "training.safetensors", "policy.json"
 _RANDOM = "random/"
 
 
@@ -57,7 +55,6 @@ class SB3Agent(Agent):
         self.options = self.Options(**options)
         self.randomness = Randomness(seed)
         self._partial: Any = None
-        self._learnt_in: gym.Env | None = None
         formed = self._formed(env)
         with self.randomness():
             self.model: BaseAlgorithm = make_model(
@@ -95,9 +92,10 @@ class SB3Agent(Agent):
         from agents.sb3.bridge import Bridge, EpisodeFollower, learn
 
         callback = callback or Callback()
-        follower = EpisodeFollower(self.env, callback)
-        if self._learnt_in is not None and self._learnt_in is not self.env:
-            self._partial = None  # what an algorithm saw elsewhere is of another task
+        if self._searched is not self.env:
+            self._partial = None  # a rollout that was begun elsewhere is of another task
+        seed = self.begin_search()
+        follower = EpisodeFollower(self, callback)
 
         def checkpoint() -> None:
             self._partial = bridge.partial
@@ -106,14 +104,16 @@ class SB3Agent(Agent):
         bridge = Bridge(follower, budget, callback, checkpoint, self._partial)
         if bridge.spent():
             return
-        self._learnt_in = self.env
         with self.randomness():
             self.model.set_env(self._formed(follower))
-            vector_env = self.model.get_env()
-            assert vector_env is not None
-            vector_env.seed(self.seed)
+            if seed is not None:
+                self._vector_env().seed(seed)
             learn(self.model, bridge)
+        follower.forget_reset()
         self._partial = bridge.partial
+
+    def _vector_env(self) -> Any:
+        return self.model.get_env()
 
     # Files
 
@@ -128,9 +128,9 @@ class SB3Agent(Agent):
         save_weights(self.model.policy, folder / POLICY)
         tensors = storage.training_tensors(self.model, self._partial)
         tensors |= {_RANDOM + name: value for name, value in self.randomness.state().items()}
-        write_atomically(folder / TRAINING, lambda temporary: save_file(tensors, temporary))
-        facts = {"agent": self.algorithm, "options": asdict(self.options)}
-        write_json(folder / FACTS, facts | {"counters": storage.counters(self.model)})
+        save_tensors(folder / TRAINING, tensors)
+        model = storage.counters(self.model)
+        write_facts(folder, self, self.algorithm, options=asdict(self.options), model=model)
 
     def load(self, folder: Path) -> None:
         """Read what :meth:`save` wrote; learning goes on from there.
@@ -140,25 +140,13 @@ class SB3Agent(Agent):
         """
         from agents.sb3 import storage
 
-        try:
-            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-            found = facts["agent"]
-            values = facts["counters"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise WeightsError(
-                f"There is no readable {str(folder / FACTS)!r} ({error})."
-            ) from error
-        if found != self.algorithm:
-            raise WeightsError(
-                f"The policy in {str(folder)!r} is of {found!r}, not {self.algorithm!r}."
-            )
+        facts = read_facts(folder, self, self.algorithm)
         load_weights(self.model.policy, folder / POLICY)
         tensors = read_weights(folder / TRAINING)
-        random = {n.removeprefix(_RANDOM): t for n, t in tensors.items() if n.startswith(_RANDOM)}
-        rest = {n: t for n, t in tensors.items() if not n.startswith(_RANDOM)}
+        self.randomness.set_state(pick(tensors, _RANDOM))
+        rest = {name: value for name, value in tensors.items() if not name.startswith(_RANDOM)}
         self._partial = storage.set_training_tensors(self.model, rest)
-        storage.set_counters(self.model, values)
-        self.randomness.set_state(random)
+        storage.set_counters(self.model, facts["model"])
 
     def export_zip(self, path: Path) -> Path:
         """Write Stable-Baselines3's own file, for interchange.

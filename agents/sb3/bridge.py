@@ -1,14 +1,15 @@
 """Lets this project's budgets and callbacks follow a Stable-Baselines3 algorithm."""
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.base import Budget, Callback
+from agents.base import Agent, Budget, Callback
 from agents.sb3.storage import Arrays, fill, is_rollout, kept
 
 
@@ -23,32 +24,56 @@ class EpisodeFollower(gym.Wrapper[Any, Any, Any, Any]):
     environment in the episode's last state.
 
     Args:
-        env: A pruning environment with the hybrid ``Dict`` action.
+        agent: Counts the episodes and steps of its ``env``.
         callback: Follows it.
     """
 
-    def __init__(self, env: gym.Env, callback: Callback) -> None:
-        super().__init__(env)
-        self.callback = callback
-        self.episodes = self.steps = 0
+    def __init__(self, agent: Agent, callback: Callback) -> None:
+        super().__init__(agent.env)
+        self.agent, self.callback = agent, callback
         self.infos: list[dict[str, Any]] = []
+        self._random: Any = None
 
     def step(self, action: Mapping[str, Any]) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """As the environment's."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        self.steps += 1
+        self.agent.steps += 1
         duration = float(np.asarray(action["duration"]).item())
         self.infos.append(info | {"reward": float(reward), "duration": duration})
         self.callback.on_trial(float(reward), info)
         if terminated or truncated:
-            self.callback.on_episode(self.episodes, self.env, self.infos)
-            self.episodes += 1
+            self.callback.on_episode(self.agent.episodes, self.env, self.infos)
+            self.agent.episodes += 1
         return observation, reward, terminated, truncated, info
 
     def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
         """As the environment's."""
+        if self.infos:
+            self._random = deepcopy(self._generator.state)
         self.infos = []
         return self.env.reset(**arguments)
+
+    @property
+    def _generator(self) -> Any:
+        return self.unwrapped.np_random.bit_generator
+
+    @contextmanager
+    def before_reset(self) -> Iterator[None]:
+        """Within it, the environment's random generator is as it was behind the last episode.
+
+        A search that goes on later resets the environment by itself.
+        """
+        now = deepcopy(self._generator.state)
+        self.forget_reset()
+        try:
+            yield
+        finally:
+            self._generator.state = now
+
+    def forget_reset(self) -> None:
+        """Put the environment's random generator back to where it was behind the last episode."""
+        if self._random is not None:
+            self._generator.state = deepcopy(self._random)
 
 
 class Bridge(BaseCallback):
@@ -75,20 +100,20 @@ class Bridge(BaseCallback):
         super().__init__()
         self.follower, self.budget, self.callback = follower, budget, callback
         self.checkpoint, self.partial = checkpoint, partial
-        self._seen, self._updates = 0, -1
+        self._seen, self._updates = follower.agent.episodes, -1
 
     def spent(self) -> bool:
         """Whether the budget is, asked between two episodes."""
         env: Any = self.follower.unwrapped
-        macs = env.search_macs_total
-        return self.budget.spent(self.follower.episodes, self.follower.steps, macs)
+        agent = self.follower.agent
+        return self.budget.spent(agent.episodes, agent.steps, env.search_macs_total)
 
     def _on_rollout_start(self) -> None:
         self._tell_update()
         if not self.follower.infos:
+            self._between_episodes()
             if self.spent():
                 raise Spent
-            self._between_episodes()
         model: Any = self.model
         if is_rollout(model):
             if self.partial:
@@ -110,9 +135,9 @@ class Bridge(BaseCallback):
         starts = model._last_episode_starts
         buffer.add(model._last_obs, *now[:2], starts, *now[2:], **masks)
         self.partial = kept(buffer)
+        self._between_episodes()
         if self.spent():
             return False
-        self._between_episodes()
         self.partial = None
         buffer.pos -= 1
         return True
@@ -125,9 +150,11 @@ class Bridge(BaseCallback):
         return bool(self.locals["num_collected_steps"] >= self.locals["train_freq"].frequency)
 
     def _between_episodes(self) -> None:
-        new, self._seen = self.follower.episodes > self._seen, self.follower.episodes
-        if new:
-            self.checkpoint()
+        episodes = self.follower.agent.episodes
+        if episodes > self._seen:
+            self._seen = episodes
+            with self.follower.before_reset():
+                self.checkpoint()
 
     def _tell_update(self) -> None:
         model: Any = self.model

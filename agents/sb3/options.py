@@ -70,9 +70,9 @@ class PPOOptions(A2COptions):
         clip_range: Of the likelihood ratio.
     """
 
-    rollout_episodes: int = 2
+    rollout_episodes: int = 4
     n_epochs: int = 10
-    minibatches: int = 1
+    minibatches: int = 4
     clip_range: float = 0.2
 
     def __post_init__(self) -> None:
@@ -100,10 +100,10 @@ class MaskablePPOOptions:
         durations: How many durations there are (:class:`prune_gym.wrappers.MultiDiscreteAction`).
     """
 
-    learning_rate: float = 3e-3
-    rollout_episodes: int = 2
-    n_epochs: int = 10
-    minibatches: int = 1
+    learning_rate: float = 1e-3
+    rollout_episodes: int = 4
+    n_epochs: int = 4
+    minibatches: int = 4
     gamma: float = 1.0
     gae_lambda: float = 0.9
     clip_range: float = 0.2
@@ -137,13 +137,13 @@ class OffPolicyOptions:
         duration: None, and it is learnt; or the duration of every step.
     """
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     buffer_size: int = 5000
     warmup_episodes: int = 10
     batch_size: int = 64
-    updates: int = 1
+    updates: int = 2
     tau: float = 0.01
-    gamma: float = 1.0
+    gamma: float = 0.9
     hidden: int = 64
     criterion: str = "l1"
     least: float = 0.1
@@ -171,14 +171,16 @@ class TD3Options(OffPolicyOptions):
     """Of ``td3`` and ``ddpg``: those of :class:`OffPolicyOptions`, and the exploration.
 
     Args:
+        actor_share: The actor's learning rate, as a share of ``learning_rate``.
         noise: Standard deviation of the noise on actions within [-1, 1].
     """
 
+    actor_share: float = 0.1
     noise: float = 0.3
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check(self, (), ("noise",))
+        _check(self, (), ("actor_share", "noise"))
 
 
 def _check_minibatches(episodes: int, minibatches: int) -> None:

@@ -1,5 +1,6 @@
 """What an algorithm knows, as plain arrays and numbers: Stable-Baselines3's own zip is pickled."""
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from agents.files import optimizer_tensors, pick, set_optimizer
 from prune_gym.errors import WeightsError
 
 Arrays = dict[str, npt.NDArray]
@@ -29,6 +31,15 @@ _REPLAY, _ROLLOUT, _OPTIMIZER, _EXTRA = "replay/", "rollout/", "optimizer/", "ex
 def is_rollout(model: Any) -> bool:
     """Whether an algorithm learns from rollouts (and not from a replay buffer)."""
     return getattr(model, "rollout_buffer", None) is not None
+
+
+def optimizers(model: Any) -> dict[str, torch.optim.Optimizer]:
+    """An algorithm's optimizers, by the names under which it keeps them."""
+    found = {}
+    for name, state in model.get_parameters().items():
+        if "param_groups" in state:
+            found[name] = operator.attrgetter(name)(model)
+    return found
 
 
 def kept(buffer: Any) -> Arrays:
@@ -81,11 +92,8 @@ def training_tensors(model: Any, partial: Arrays | None) -> dict[str, Tensor]:
         Tensors by name.
     """
     tensors: dict[str, Tensor] = {}
-    for name, state in model.get_parameters().items():
-        for index, entries in state.get("state", {}).items():
-            for key, value in entries.items():
-                # Some optimizers count their steps in a tensor, some do not.
-                tensors[f"{_OPTIMIZER}{name}/{index}/{key}"] = torch.as_tensor(value)
+    for name, optimizer in optimizers(model).items():
+        tensors |= optimizer_tensors(optimizer, f"{_OPTIMIZER}{name}/")
     if getattr(model, "log_ent_coef", None) is not None:
         tensors[f"{_EXTRA}log_ent_coef"] = model.log_ent_coef.detach()
     buffers = {_ROLLOUT: partial or {}}
@@ -93,7 +101,7 @@ def training_tensors(model: Any, partial: Arrays | None) -> dict[str, Tensor]:
         buffers[_REPLAY] = kept(model.replay_buffer)
     for prefix, arrays in buffers.items():
         tensors |= {prefix + name: torch.from_numpy(array) for name, array in arrays.items()}
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return tensors
 
 
 def set_training_tensors(model: Any, tensors: dict[str, Tensor]) -> Arrays | None:
@@ -109,31 +117,18 @@ def set_training_tensors(model: Any, tensors: dict[str, Tensor]) -> Arrays | Non
     Raises:
         WeightsError: They are of another algorithm.
     """
-    parameters = model.get_parameters()
-    for name, state in parameters.items():
-        if "param_groups" not in state:
-            continue
-        prefix = f"{_OPTIMIZER}{name}/"
-        state["state"] = {}
-        for label, tensor in tensors.items():
-            if label.startswith(prefix):
-                index, _, key = label.removeprefix(prefix).partition("/")
-                state["state"].setdefault(int(index), {})[key] = tensor
-    optimizers = {f"{_OPTIMIZER}{n}" for n, state in parameters.items() if "state" in state}
-    strange = [
-        label
-        for label in tensors
-        if label.startswith(_OPTIMIZER) and label.rsplit("/", 2)[0] not in optimizers
-    ]
-    if strange:
-        raise WeightsError(f"The saved training state is of another algorithm: {strange[0]!r}.")
-    model.set_parameters(parameters)
+    known = optimizers(model)
+    for label in tensors:
+        if label.startswith(_OPTIMIZER) and label.split("/")[1] not in known:
+            raise WeightsError(f"The saved training state is of another algorithm: {label!r}.")
+    for name, optimizer in known.items():
+        set_optimizer(optimizer, tensors, f"{_OPTIMIZER}{name}/")
     if f"{_EXTRA}log_ent_coef" in tensors:
         with torch.no_grad():
             model.log_ent_coef.copy_(tensors[f"{_EXTRA}log_ent_coef"])
     replay, rollout = (
-        {n.removeprefix(p): t.numpy() for n, t in tensors.items() if n.startswith(p)}
-        for p in (_REPLAY, _ROLLOUT)
+        {name: tensor.numpy() for name, tensor in pick(tensors, prefix).items()}
+        for prefix in (_REPLAY, _ROLLOUT)
     )
     if replay:
         fill(model.replay_buffer, replay)

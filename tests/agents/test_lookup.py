@@ -1,0 +1,123 @@
+"""Agents are found by name, by path and in other packages; what they take stands in the docs."""
+
+import re
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import yaml
+
+import agents
+import agents.table
+from agents.base import Agent, Budget
+from agents.toy import ToyPruning
+from prune_gym.errors import PruneGymError
+from prune_gym.wrappers import FORMS
+
+DOCS = Path(__file__).parents[2] / "docs" / "agents.md"
+FILES = sorted(path.stem for path in (Path(agents.__file__).parent / "hyperparameters").iterdir())
+
+
+@pytest.fixture
+def example(tmp_path, monkeypatch):
+    """The documented example, as a module of another package, installed with an entry point."""
+    (code,) = re.findall(
+        r"```python\n# my_package/bandit.py\n(.*?)```", DOCS.read_text(), re.DOTALL
+    )
+    assert code.count("\n") <= 50
+    package = tmp_path / "my_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "bandit.py").write_text(code)
+    facts = tmp_path / "my_package-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text(
+        f"[{agents.GROUP}]\nbandit = my_package.bandit:ShareBandit\n"
+        "broken = my_package.missing:Nothing\nl1 = my_package.bandit:ShareBandit\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "my_package.bandit:ShareBandit"
+    for name in ("my_package", "my_package.bandit"):
+        sys.modules.pop(name, None)
+
+
+def earned(agent):
+    env, total = ToyPruning(), 0.0
+    for episode in range(40):
+        observation, info = env.reset(seed=1000 + episode)
+        ended = False
+        while not ended:
+            action = agent.act(observation, info, deterministic=True)
+            observation, reward, ended, _, info = env.step(action)
+            total += reward / 120
+    return total
+
+
+def test_the_documented_example_learns_and_is_saved(example, tmp_path):
+    agent = agents.make(example, ToyPruning(), seed=0)
+    before = earned(agent)
+    agent.learn(Budget(episodes=60))
+    after = earned(agent)
+    control = agents.make("random", ToyPruning(), seed=0)
+    assert after > max(before, earned(control)) + 0.1
+    agent.save(tmp_path / "saved")
+    again = agents.make(example, ToyPruning(), seed=1)
+    again.load(tmp_path / "saved")
+    assert earned(again) == after
+
+
+def test_other_packages_add_agents_by_name(example):
+    assert "bandit" in agents.names()
+    assert "bandit" not in agents.names(own=True)
+    assert agents.lookup("bandit") is agents.lookup(example)
+    # This package's own names come first.
+    assert agents.lookup("l1").__module__ == "agents.controls"
+    with pytest.raises(PruneGymError, match=r"'broken' .* cannot be loaded"):
+        agents.lookup("broken")
+    found = {row["agent"]: row for row in agents.capabilities()}
+    assert found["`bandit`"]["learns on"] == "`hybrid`"
+    assert found["`broken`"]["learns on"] == "?"
+
+
+def test_what_is_no_agent_is_refused():
+    with pytest.raises(ValueError, match="not a subclass"):
+        agents.lookup("agents.base:Budget")
+
+
+@pytest.mark.parametrize("name", agents.names(own=True))
+def test_every_agent_says_what_it_takes(name):
+    kind = agents.lookup(name)
+    assert issubclass(kind, Agent)
+    assert kind.action_form in FORMS
+
+
+def test_the_documented_table_is_the_codes():
+    text = DOCS.read_text(encoding="utf-8")
+    message = "docs/agents.md is behind: run python -m agents.table docs/agents.md"
+    assert agents.table.inserted(text) == text, message
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_default_entry_is_what_the_class_has(name):
+    assert name in agents.names(own=True)
+    options = asdict(agents.lookup(name).Options())
+    assert agents.hyperparameters(name) == options
+    path = Path(agents.__file__).parent / "hyperparameters" / f"{name}.yaml"
+    for entry in yaml.safe_load(path.read_text()).values():
+        assert set(entry) <= set(options)
+
+
+def test_entries_of_an_environment_change_the_default(tmp_path, monkeypatch):
+    (tmp_path / "hyperparameters").mkdir()
+    (tmp_path / "hyperparameters" / "l1.yaml").write_text(
+        "default: {keep: 0.5, duration: 0.25}\nToyPruning-v0: {keep: 0.75}\n"
+    )
+    monkeypatch.setattr("importlib.resources.files", lambda package: tmp_path)
+    assert agents.hyperparameters("l1") == {"keep": 0.5, "duration": 0.25}
+    assert agents.hyperparameters("l1", "ToyPruning-v0") == {"keep": 0.75, "duration": 0.25}
+    assert agents.hyperparameters("random") == {}
+    env = ToyPruning()
+    assert agents.make("l1", env).duration == 0.25
+    assert agents.make("l1", env, duration=0.0).duration == 0.0
