@@ -2,37 +2,57 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 
+from agents import files
 from agents.base import Action, Callback, EpisodicAgent, Observation
-from prune_gym.files import write_json
+from prune_gym import criteria
+
+
+def ratio_for(env: gym.Env, default: float = 0.5) -> float:
+    """The one keep ratio with which an environment's target is just met.
+
+    Args:
+        env: A pruning environment.
+        default: Where no cost is wanted, or the environment knows no targets.
+    """
+    ask = getattr(env.unwrapped, "ratio_for_target", None)
+    ratio = None if ask is None else ask()
+    return default if ratio is None else float(ratio)
 
 
 class Control(EpisodicAgent):
     """Plays episodes without learning.
 
     Args:
-        env: A pruning environment with the hybrid ``Dict`` action and ``"features"``.
+        env: A pruning environment with the hybrid ``Dict`` action.
         seed: Of the draws.
-        keep: Share of the filters kept in each layer, within (0, 1].
+        keep: Share of the filters kept in each layer, within (0, 1]. None: the largest with which
+            the environment's target is met, or 0.5 without one.
         duration: Fine-tuning of each step, 0 to 1.
 
     Raises:
-        ValueError: A share out of range.
+        ValueError: A share out of range, or the observation does not show what ranks the filters.
     """
 
+    criterion: ClassVar[str | None] = None
+    """What ranks the filters, of :data:`prune_gym.criteria.CRITERIA`; None: chance."""
+
     def __init__(
-        self, env: gym.Env, seed: int = 0, keep: float = 0.5, duration: float = 0.1
+        self, env: gym.Env, seed: int = 0, keep: float | None = None, duration: float = 0.1
     ) -> None:
         super().__init__(env, seed)
-        if not 0 < keep <= 1:
+        if keep is not None and not 0 < keep <= 1:
             raise ValueError(f"keep={keep} is not within (0, 1]")
         if not 0 <= duration <= 1:
             raise ValueError(f"duration={duration} is not within [0, 1]")
-        self.keep, self.duration = keep, duration
+        if self.criterion is not None:
+            criteria.check(self.criterion, env)
+        self.keep = ratio_for(env) if keep is None else keep
+        self.duration = duration
         self.random = np.random.default_rng(seed)
 
     def decide(self, observation: Observation, callback: Callback) -> tuple[Action, int]:
@@ -48,26 +68,34 @@ class Control(EpisodicAgent):
         """Keep the filters of largest :meth:`rank`, a share :meth:`ratio` of them."""
         filters = int(np.sum(observation["action_mask"]))
         wanted = max(1, round(self.ratio() * filters))
-        best = np.argsort(-self.rank(observation, filters), kind="stable")[:wanted]
-        mask = np.zeros(len(observation["action_mask"]), np.int8)
-        mask[best] = 1
+        ranks = self.rank(observation, filters)
+        mask = criteria.keep_best(ranks, wanted, len(observation["action_mask"]))
         return {"mask": mask, "duration": np.array([self.duration], np.float32)}
 
     def save(self, folder: Path) -> None:
-        """Write ``policy.json``: there is nothing but the hyperparameters."""
+        """Write ``policy.json``: the hyperparameters and the random state."""
+        state = self.random.bit_generator.state
         options = {"keep": self.keep, "duration": self.duration}
-        write_json(folder / "policy.json", {"agent": type(self).__name__.lower(), **options})
+        files.write_facts(folder, self, type(self).__name__.lower(), options=options, random=state)
 
     def load(self, folder: Path) -> None:
-        """There is nothing to read: the hyperparameters were given to the constructor."""
+        """Read the random state; the hyperparameters were given to the constructor.
+
+        Raises:
+            WeightsError: It is missing, damaged, or of another agent.
+        """
+        facts = files.read_facts(folder, self, type(self).__name__.lower())
+        files.set_random(self.random, facts.get("random"))
 
     def ratio(self) -> float:
         """The share of filters to keep in the next layer."""
         return self.keep
 
     def rank(self, observation: Observation, filters: int) -> np.ndarray:
-        """A number for each filter; the largest stay. Here: at random."""
-        return self.random.random(filters)
+        """A number for each filter; the largest stay. At random where there is no criterion."""
+        if self.criterion is None:
+            return self.random.random(filters)
+        return criteria.scores(self.criterion, observation, self.env)
 
 
 class Uniform(Control):
@@ -85,8 +113,14 @@ class Random(Control):
 class L1(Control):
     """The same share in every layer, filters of the largest L1 norm (Li et al. 2017)."""
 
-    def rank(self, observation: Observation, filters: int) -> np.ndarray:
-        """See :meth:`Control.rank`."""
-        if "l1" not in observation:
-            raise ValueError("the l1 agent needs observation='features'")
-        return np.asarray(observation["l1"])[:filters]
+    criterion = "l1"
+
+
+class FPGM(Control):
+    """The same share in every layer, without the filters nearest to all others.
+
+    Those of the least summed distance to the layer's filters are the ones that the others can
+    replace (He et al. 2019, "Filter Pruning via Geometric Median", section 3.3).
+    """
+
+    criterion = "fpgm"

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.base import Agent
 from prune_gym.errors import WeightsError
@@ -106,6 +107,30 @@ def set_optimizer(
             raise WeightsError(f"The saved optimizer does not fit: {prefix}{label!r}.")
         state.setdefault(number, {})[key] = tensor
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+
+
+def set_module(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> None:
+    """Load the tensors whose names begin with a prefix into a module.
+
+    Raises:
+        WeightsError: They are of a module of another shape.
+    """
+    try:
+        module.load_state_dict(pick(tensors, prefix))
+    except RuntimeError as error:
+        raise WeightsError(f"The saved {prefix!r} does not fit: {error}") from error
+
+
+def set_random(random: np.random.Generator, state: object) -> None:
+    """Give a NumPy generator the state that ``bit_generator.state`` had.
+
+    Raises:
+        WeightsError: There is none, or it is damaged.
+    """
+    try:
+        random.bit_generator.state = state
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"The saved random state is not usable: {error}") from error
 
 
 def set_generator(generator: torch.Generator, tensors: Mapping[str, Tensor], name: str) -> None:

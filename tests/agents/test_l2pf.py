@@ -33,7 +33,7 @@ def test_learns_filters_and_duration(seed):
     env = ToyPruning()
     agent = L2PF(env, seed=seed, candidates=8, updates=4, learning_rate=5e-3)
     before, _ = right_bits(agent, env)
-    agent.learn(Budget(episodes=80))
+    agent.learn(Budget(episodes=50))
     after, duration = right_bits(agent, env)
     assert before < 0.7
     assert after > 0.9
@@ -155,3 +155,108 @@ def test_learns_in_the_real_environment(make_tiny_env, observation):
     after = tensors_of(agent.policy)
     assert any(not torch.equal(before[name], after[name]) for name in before)
     assert all(torch.isfinite(tensor).all() for tensor in after.values())
+
+
+class Trials(Callback):
+    """Positions and rewards of trials, and how many updates there were."""
+
+    def __init__(self):
+        self.seen, self.updates = [], 0
+
+    def on_trial(self, reward, info):
+        self.seen.append((info["position"], reward))
+
+    def on_update(self, metrics):
+        self.updates += 1
+
+
+def test_a_converged_layer_is_left_early():
+    trials = Trials()
+    # No entropy is above ln 2, so every layer has converged after its first update.
+    agent = L2PF(ToyPruning(), candidates=4, updates=3, converged_entropy=0.7)
+    agent.learn(Budget(episodes=2), trials)
+    assert trials.updates == 2 * 3
+    assert agent.steps == len(trials.seen) == 2 * 3 * (4 + 1)
+
+
+def test_early_stop_saves_most_steps_once_the_policy_is_sure():
+    options = {"candidates": 8, "updates": 4, "learning_rate": 5e-3}
+    sparing = L2PF(ToyPruning(), converged_entropy=0.2, **options)
+    sparing.learn(Budget(episodes=40))
+    without = 40 * 3 * (4 * 8 + 1)
+    assert sparing.steps < without / 2
+    assert right_bits(sparing, ToyPruning())[0] > 0.9
+
+
+@pytest.mark.parametrize("granularity", [2, 3, "stage"])
+def test_a_stage_is_played_to_its_end_and_its_best_candidate_carried_out(granularity):
+    env, trials = ToyPruning(layers=4), Trials()
+    if granularity == "stage":
+        # All layers as wide as the first: one stage.
+        env._next = lambda: Widths.next_layer(env)
+    agent = L2PF(env, candidates=3, updates=1, granularity=granularity)
+    agent.learn(Budget(episodes=1), trials)
+    length = 4 if granularity == "stage" else granularity
+    start = 0
+    for first in range(0, 4, length):
+        layers = range(first + 1, min(first + length, 4) + 1)
+        count = len(layers)
+        positions = [place for place, _ in trials.seen[start : start + 4 * count]]
+        assert positions == list(layers) * 4  # three candidates, then the steps
+        rewards = np.array([r for _, r in trials.seen[start : start + 4 * count]])
+        totals = rewards.reshape(4, count).sum(1)
+        assert totals[3] == pytest.approx(totals[:3].max(), abs=1e-12)
+        start += 4 * count
+    assert start == len(trials.seen) == agent.steps
+
+
+class Widths:
+    @staticmethod
+    def next_layer(env):
+        env.valid = np.ones(WIDTH, np.int8)
+        env.scale = env.np_random.normal(size=WIDTH).astype(np.float32)
+        env.l2 = env.np_random.random(WIDTH).astype(np.float32)
+        return env._observe()
+
+
+def test_learns_by_stages():
+    env = ToyPruning()
+    agent = L2PF(env, candidates=8, updates=4, learning_rate=5e-3, granularity=3)
+    before, _ = right_bits(agent, env)
+    agent.learn(Budget(episodes=20))
+    after, _ = right_bits(agent, env)
+    assert before < 0.7
+    assert after > 0.85
+
+
+def test_a_stage_in_the_real_environment(make_tiny_env):
+    env, trials = make_tiny_env(order="backward"), Trials()
+    agent = L2PF(env, candidates=2, updates=1, granularity=2)
+    agent.learn(Budget(episodes=1), trials)
+    rewards = np.array([reward for _, reward in trials.seen]).reshape(3, 2)
+    assert [place for place, _ in trials.seen] == [1, 2] * 3
+    # The steps give just what the best candidate's trial gave.
+    assert rewards[2].tolist() in rewards[:2].tolist()
+
+
+def test_a_spent_environment_ends_a_stage(make_tiny_env):
+    env = make_tiny_env(search_budget=1)
+    agent = L2PF(env, candidates=2, updates=2, granularity=2)
+    agent.learn(Budget(episodes=1))
+    assert agent.episodes == 1
+    assert agent.steps == 3  # two candidates of one layer, and the step
+
+
+def test_both_orders(make_tiny_env):
+    for order, first in (("forward", "one"), ("backward", "two")):
+        env = make_tiny_env(order=order)
+        L2PF(env, candidates=2, updates=1).learn(Budget(episodes=1))
+        assert env.snapshot().history[0].space == first
+
+
+@pytest.mark.parametrize(
+    "options", [{"granularity": "net"}, {"granularity": 0}, {"converged_entropy": -1}]
+)
+def test_bad_granularity_and_entropy_are_refused(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        agents.make("l2pf", ToyPruning(), **options)

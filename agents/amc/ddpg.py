@@ -1,0 +1,171 @@
+"""Deep deterministic policy gradients for one action within [0, 1] (Lillicrap et al. 2016).
+
+As AMC uses it (He et al. 2018, section 3): discount 1, and a moving average of the rewards as a
+baseline. Sizes and constants are its authors' code's.
+"""
+
+import copy
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from agents import files
+from agents.amc.memory import Array, Memory
+from agents.amc.options import AMCOptions
+
+
+class Actor(nn.Module):
+    """State to action.
+
+    Args:
+        state: Entries of a state.
+        hidden: Width of both layers.
+    """
+
+    def __init__(self, state: int, hidden: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(state, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, 1),
+        )
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Actions within (0, 1), shape (batch, 1)."""
+        actions: Tensor = self.layers(states).sigmoid()
+        return actions
+
+
+class Critic(nn.Module):
+    """State and action to what the rest of the episode will pay.
+
+    Args:
+        state: Entries of a state.
+        hidden: Width of both layers.
+    """
+
+    def __init__(self, state: int, hidden: int) -> None:
+        super().__init__()
+        self.of_state = nn.Linear(state, hidden)
+        self.of_action = nn.Linear(1, hidden)
+        self.rest = nn.Sequential(
+            nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1)
+        )
+
+    def forward(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Values, shape (batch, 1)."""
+        values: Tensor = self.rest(self.of_state(states) + self.of_action(actions))
+        return values
+
+
+class DDPG:
+    """Actor, critic, their slow copies, and the memory that they learn from.
+
+    Args:
+        state: Entries of a state.
+        settings: Hyperparameters.
+        seed: Of the weights.
+    """
+
+    def __init__(self, state: int, settings: AMCOptions, seed: int) -> None:
+        self.settings = settings
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.actor = Actor(state, settings.hidden)
+            self.critic = Critic(state, settings.hidden)
+        self.slow_actor, self.slow_critic = copy.deepcopy(self.actor), copy.deepcopy(self.critic)
+        adam = torch.optim.Adam
+        self.actor_optimizer = adam(self.actor.parameters(), settings.actor_learning_rate)
+        self.critic_optimizer = adam(self.critic.parameters(), settings.critic_learning_rate)
+        self.memory = Memory(settings.memory, state)
+        self.baseline: float | None = None
+
+    @torch.no_grad()
+    def action(self, state: Array) -> float:
+        """What the actor does in a state, within (0, 1)."""
+        return float(self.actor(torch.from_numpy(state)[None]).item())
+
+    def update(self, random: np.random.Generator) -> dict[str, float]:
+        """One gradient step of critic and actor on transitions of the memory.
+
+        The critic's target is ``r - b + gamma * Q'(s', mu'(s'))`` with the moving average ``b`` of
+        the batches' mean reward (He et al. 2018, section 3.3); the actor follows ``dQ/da``.
+
+        Args:
+            random: Draws the transitions.
+
+        Returns:
+            What the step measured, by name.
+        """
+        batch = self.memory.sample(self.settings.batch_size, random)
+        mean = float(batch["rewards"].mean())
+        decay = self.settings.baseline_decay
+        self.baseline = (
+            mean if self.baseline is None else decay * self.baseline + (1 - decay) * mean
+        )
+        with torch.no_grad():
+            following = batch["following"]
+            later = self.slow_critic(following, self.slow_actor(following))
+            wanted = batch["rewards"] - self.baseline
+            wanted += self.settings.gamma * (1 - batch["ended"]) * later
+        critic_loss = functional.mse_loss(self.critic(batch["states"], batch["actions"]), wanted)
+        _descend(self.critic_optimizer, critic_loss)
+        actor_loss = -self.critic(batch["states"], self.actor(batch["states"])).mean()
+        _descend(self.actor_optimizer, actor_loss)
+        self._follow()
+        return {
+            "critic_loss": float(critic_loss.detach()),
+            "actor_loss": float(actor_loss.detach()),
+            "baseline": self.baseline,
+        }
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """The slow copies move a little towards what was learned."""
+        for slow, fast in ((self.slow_actor, self.actor), (self.slow_critic, self.critic)):
+            for own, other in zip(slow.parameters(), fast.parameters(), strict=True):
+                own.lerp_(other, self.settings.tau)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All but the actor that going on with learning needs, by name."""
+        result: dict[str, Tensor] = {}
+        for name, module in self._modules().items():
+            result |= {f"{name}/{key}": value for key, value in module.state_dict().items()}
+        for name, optimizer in self._optimizers().items():
+            result |= files.optimizer_tensors(optimizer, f"{name}/")
+        return result | {f"memory/{name}": value for name, value in self.memory.tensors().items()}
+
+    def set_tensors(self, tensors: Mapping[str, Tensor], added: int) -> None:
+        """Put back what :meth:`tensors` gave.
+
+        Args:
+            tensors: By name.
+            added: How many transitions the memory was ever given.
+
+        Raises:
+            WeightsError: They are of another learner.
+        """
+        for name, module in self._modules().items():
+            files.set_module(module, tensors, f"{name}/")
+        for name, optimizer in self._optimizers().items():
+            files.set_optimizer(optimizer, tensors, f"{name}/")
+        self.memory.set_tensors(files.pick(tensors, "memory/"), added)
+
+    def _modules(self) -> dict[str, nn.Module]:
+        slow = {"slow_actor": self.slow_actor, "slow_critic": self.slow_critic}
+        return {"critic": self.critic, **slow}
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        own = self.actor_optimizer, self.critic_optimizer
+        return dict(zip(("actor_optimizer", "critic_optimizer"), own, strict=True))
+
+
+def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()

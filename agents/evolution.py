@@ -1,0 +1,192 @@
+"""A control without gradients: evolutionary search over the layers' keep ratios."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from agents import files
+from agents.base import Action, Callback, EpisodicAgent, Observation
+from agents.controls import ratio_for
+from prune_gym import criteria
+from prune_gym.errors import PruneGymError, WeightsError
+from prune_gym.weights import read_weights
+
+if TYPE_CHECKING:
+    from cmaes import CMA
+
+Vector = npt.NDArray[np.float64]
+
+
+class Evolution(EpisodicAgent):
+    """CMA-ES (Hansen 2016, "The CMA Evolution Strategy: A Tutorial") by the library ``cmaes``.
+
+    An individual is one keep ratio a layer and is worth what an episode with it pays in all; an
+    episode is one individual. A criterion ranks the filters. Acting follows the best individual so
+    far, before the first one the mean.
+
+    Args:
+        env: A pruning environment with the hybrid ``Dict`` action.
+        seed: Of the search.
+        keep: Mean of the first generation, within [``least``, 1]. None: the one ratio with which
+            the environment's target is met, or 0.5 without one.
+        spread: Standard deviation of the first generation, above 0.
+        least: Smallest keep ratio, within (0, 1).
+        population: Individuals a generation, 4 or more; None: as many as the library proposes,
+            ``4 + floor(3 ln layers)``.
+        duration: Fine-tuning of each step, 0 to 1.
+        criterion: What ranks the filters (:data:`prune_gym.criteria.CRITERIA`).
+
+    Raises:
+        PruneGymError: ``cmaes`` is not installed.
+        ValueError: A number out of range, an unknown criterion, or one that the observation does
+            not show.
+    """
+
+    action_form = "keep_ratio"
+    extra = "evolution"
+
+    def __init__(
+        self,
+        env: gym.Env,
+        seed: int = 0,
+        keep: float | None = None,
+        spread: float = 0.2,
+        least: float = 0.1,
+        population: int | None = None,
+        duration: float = 0.1,
+        criterion: str = "l1",
+    ) -> None:
+        super().__init__(env, seed)
+        if not 0 < least < 1:
+            raise ValueError(f"least={least} is not within (0, 1)")
+        if keep is not None and not least <= keep <= 1:
+            raise ValueError(f"keep={keep} is not within [least={least}, 1]")
+        if not 0 < spread < float("inf"):
+            raise ValueError(f"spread={spread} must be above 0")
+        if population is not None and population < 4:
+            raise ValueError(f"population={population} must be at least 4")
+        if not 0 <= duration <= 1:
+            raise ValueError(f"duration={duration} is not within [0, 1]")
+        criteria.check(criterion, env)
+        unwrapped: Any = env.unwrapped
+        self.layers = len(unwrapped.visited)
+        self.keep = max(least, ratio_for(env) if keep is None else keep)
+        self.spread, self.least, self.population = spread, least, population
+        self.duration, self.criterion = duration, criterion
+        self.optimizer = self._start()
+        self._told: list[tuple[Vector, float]] = []
+        self._since = 0
+        self._present = self.best
+
+    def _start(self) -> "CMA":
+        try:
+            from cmaes import CMA
+        except ImportError as error:
+            raise PruneGymError(
+                "the agent 'evolution' needs cmaes: pip install prune-gym[evolution]"
+            ) from error
+        bounds = np.tile([self.least, 1.0], (self.layers, 1))
+        mean = np.full(self.layers, self.keep)
+        return CMA(mean, self.spread, bounds, seed=self.seed, population_size=self.population)
+
+    @property
+    def best(self) -> Vector:
+        """The best individual of this search, shape (layers,); before the first one the mean."""
+        values = [value for _, value in self._told[self._since :]]
+        if not values:
+            return np.full(self.layers, self.keep)
+        return self._told[self._since + int(np.argmax(values))][0]
+
+    # Learning
+
+    def begin_episode(self) -> None:
+        """Draw the next individual."""
+        if self.episodes == 0:
+            # What individuals were worth in another environment says little of this one.
+            self._since = len(self._told)
+        self._present = self.optimizer.ask()
+
+    def decide(self, observation: Observation, callback: Callback) -> tuple[Action, int]:
+        """The present individual's ratio of the layer; nothing is tried."""
+        return self._action(self._present, observation), 0
+
+    def end_episode(
+        self, observation: Observation, infos: list[dict[str, Any]], callback: Callback
+    ) -> None:
+        """An individual's worth is known; behind a generation the search moves on."""
+        value = float(sum(info["reward"] for info in infos))
+        self._tell(self._present, value)
+        best = max(value for _, value in self._told[self._since :])
+        callback.on_update({"value": value, "best": best, "spread": self._sigma()})
+
+    def _tell(self, individual: Vector, value: float) -> None:
+        self._told.append((individual, value))
+        size = self.optimizer.population_size
+        if len(self._told) % size == 0:
+            # The library looks for the least.
+            self.optimizer.tell([(own, -paid) for own, paid in self._told[-size:]])
+
+    def _sigma(self) -> float:
+        """The spread of the last individuals: the mean over the layers."""
+        recent = [individual for individual, _ in self._told[-self.optimizer.population_size :]]
+        return float(np.std(recent, axis=0).mean())
+
+    # Acting
+
+    def act(
+        self,
+        observation: Observation,
+        info: Mapping[str, Any] | None = None,
+        deterministic: bool = False,
+    ) -> Action:
+        """See :meth:`agents.base.Agent.act`; nothing is drawn."""
+        return self._action(self.best, observation)
+
+    def _action(self, ratios: Vector, observation: Observation) -> Action:
+        position = round(float(observation["progress"][0]) * self.layers)
+        values = criteria.scores(self.criterion, observation, self.env)
+        count = max(1, round(float(ratios[position]) * len(values)))
+        mask = criteria.keep_best(values, count, len(observation["action_mask"]))
+        return {"mask": mask, "duration": np.array([self.duration], np.float32)}
+
+    # Files
+
+    def save(self, folder: Path) -> None:
+        """Write all individuals with what they were worth, and the hyperparameters."""
+        options = {
+            name: getattr(self, name)
+            for name in ("keep", "spread", "least", "population", "duration", "criterion")
+        }
+        individuals = np.array([own for own, _ in self._told]).reshape(-1, self.layers)
+        values = np.array([value for _, value in self._told])
+        arrays = {"individuals": individuals, "values": values}
+        tensors = {n: torch.from_numpy(array.astype(np.float64)) for n, array in arrays.items()}
+        files.save_tensors(folder / files.POLICY, tensors)
+        files.write_facts(folder, self, "evolution", options=options, since=self._since)
+
+    def load(self, folder: Path) -> None:
+        """Read what :meth:`save` wrote, and let the search see it again, from its seed on.
+
+        Raises:
+            WeightsError: It is missing, damaged, or of a search with other hyperparameters.
+        """
+        tensors = read_weights(folder / files.POLICY)
+        individuals = tensors.get("individuals", torch.zeros(0, 0))
+        if set(tensors) != {"individuals", "values"} or individuals.shape[1] != self.layers:
+            raise WeightsError(f"The policy in {str(folder)!r} is of another search.")
+        facts = files.read_facts(folder, self, "evolution")
+        self.optimizer = self._start()
+        self._told, self._since = [], int(facts.get("since", 0))
+        for own, value in zip(individuals, tensors["values"], strict=True):
+            asked = self.optimizer.ask()
+            if not np.array_equal(asked, own.numpy()):
+                raise WeightsError(
+                    f"The search in {str(folder)!r} drew other individuals than this one: it was "
+                    "made with another seed, other hyperparameters or another release of cmaes."
+                )
+            self._tell(asked, float(value))

@@ -1,0 +1,229 @@
+"""Try and learn: an agent for each layer learns which filters to prune (Huang et al. 2018).
+
+"Learning to Prune Filters in Convolutional Neural Networks" (WACV 2018). For a layer of N filters
+an agent pi(A | W, theta) draws a mask A of one Bernoulli a filter from the layer's weights W;
+several masks are tried from the same network; the reward is R(A) = psi(A) * phi(A), an accuracy
+term with a tolerated drop times an efficiency term; theta follows the REINFORCE estimate, the mean
+over the samples of R * grad log pi(A | W, theta), with the samples' rewards normalised to zero mean
+and unit variance. Then the layer is decided and the next agent's turn comes. How long the network
+is fine-tuned is fixed: that it is learned too is what L2PF adds (:mod:`agents.l2pf`).
+
+This project's choices: the reward is the environment's ``rewards["prune"]``, whose efficiency term
+is a log-ratio of costs and not of filters; the best mask that was tried is carried out; episodes
+are repeated, and the agents keep what they learned.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+from torch.distributions import Bernoulli
+
+from agents import files
+from agents.base import Action, Callback, EpisodicAgent, Observation
+from agents.l2pf.policy import Inputs, Reader, normalised
+from prune_gym.weights import load_weights, read_weights, save_weights
+
+CHANNELS = (32, 64, 64, 64)
+SMALLEST = 2 ** len(CHANNELS)
+"""Fewer filters or weights than this cannot be pooled by 2 behind each convolution."""
+
+
+@dataclass(frozen=True)
+class TryAndLearnOptions:
+    """Hyperparameters; all but ``samples`` are this project's choice.
+
+    Args:
+        samples: Masks tried for one update, 2 or more; the paper's 5.
+        updates: Updates of a layer's agent in an episode, before its best mask is carried out.
+        learning_rate: Of Adam.
+        hidden: Width of the dense layers.
+        initial_keep: Share of filters that the untrained agents keep.
+        duration: Fine-tuning of every try and step, 0 to 1.
+    """
+
+    samples: int = 5
+    updates: int = 3
+    learning_rate: float = 1e-3
+    hidden: int = 64
+    initial_keep: float = 0.5
+    duration: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, least in (("samples", 2), ("updates", 1), ("hidden", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least {least}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate={self.learning_rate} must be above 0")
+        if not 0 < self.initial_keep < 1:
+            raise ValueError(f"initial_keep={self.initial_keep} must lie between 0 and 1")
+        if not 0 <= self.duration <= 1:
+            raise ValueError(f"duration={self.duration} is not within [0, 1]")
+
+
+class LayerAgent(nn.Module):
+    """One layer's policy: its filters as an array of N x M numbers to N logits.
+
+    Four convolutions of 7 x 7, each with ReLU and pooling, and two dense layers; for small arrays
+    the dense layers alone.
+
+    Args:
+        width: n_max, the padded N.
+        row: M.
+        options: Width and the untrained policy.
+    """
+
+    def __init__(self, width: int, row: int, options: TryAndLearnOptions) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        entries = width * row
+        if min(width, row) >= SMALLEST:
+            for before, after in zip((1, *CHANNELS), CHANNELS, strict=False):
+                layers += [nn.Conv2d(before, after, 7, padding=3), nn.ReLU(), nn.MaxPool2d(2)]
+            entries = CHANNELS[-1] * (width // SMALLEST) * (row // SMALLEST)
+        last = nn.Linear(options.hidden, width)
+        nn.init.zeros_(last.weight)
+        nn.init.constant_(last.bias, float(torch.logit(torch.tensor(options.initial_keep))))
+        dense = [nn.Flatten(), nn.Linear(entries, options.hidden), nn.ReLU(), last]
+        self.layers = nn.Sequential(*layers, *dense)
+
+    def forward(self, inputs: Inputs) -> Bernoulli:
+        """One Bernoulli a filter, shape (n_max,)."""
+        return Bernoulli(logits=self.layers(inputs.rows[None, None])[0])
+
+
+class TryAndLearn(EpisodicAgent):
+    """The agent.
+
+    Args:
+        env: A pruning environment with the hybrid ``Dict`` action.
+        seed: Of the policies' weights and draws.
+        options: Hyperparameters by name.
+
+    Raises:
+        ValueError: Another action space, or a hyperparameter out of range.
+    """
+
+    Options = TryAndLearnOptions
+
+    def __init__(self, env: gym.Env, seed: int = 0, **options: Any) -> None:
+        super().__init__(env, seed)
+        if not isinstance(env.action_space, spaces.Dict):
+            raise ValueError(f"try_and_learn needs the Dict action space, not {env.action_space}")
+        self.options = TryAndLearnOptions(**options)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.read = Reader(env.observation_space)
+        unwrapped: Any = env.unwrapped
+        count, (width, row) = len(unwrapped.visited), (self.read.width, self.read.row)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            own = [LayerAgent(width, row, self.options) for _ in range(count)]
+        self.agents = nn.ModuleList(own)
+        adam, rate = torch.optim.Adam, self.options.learning_rate
+        # Each layer's agent has moments and step counts of its own.
+        self.optimizers = [adam(agent.parameters(), rate) for agent in own]
+
+    # Acting
+
+    def act(
+        self,
+        observation: Observation,
+        info: Mapping[str, Any] | None = None,
+        deterministic: bool = False,
+    ) -> Action:
+        """See :meth:`agents.base.Agent.act`."""
+        with torch.no_grad():
+            keep = self.agents[self._layer(observation)](self.read(observation))
+        return self._action(keep.probs > 0.5 if deterministic else self._draw(keep))
+
+    def _layer(self, observation: Observation) -> int:
+        """Whose turn it is."""
+        return round(float(observation["progress"][0]) * len(self.agents))
+
+    def _draw(self, keep: Bernoulli) -> Tensor:
+        """Bits from the agent's own generator, shape (n_max,)."""
+        return torch.rand(keep.probs.shape, generator=self.generator) < keep.probs
+
+    def _action(self, bits: Tensor) -> Action:
+        duration = np.array([self.options.duration], np.float32)
+        return {"mask": bits.numpy().astype(np.int8), "duration": duration}
+
+    # Learning
+
+    def decide(self, observation: Observation, callback: Callback) -> tuple[Action, int]:
+        """Update the layer's agent on masks tried from the present state; choose the best."""
+        env: Any = self.env.unwrapped
+        layer, inputs = self._layer(observation), self.read(observation)
+        best: tuple[float, Action] | None = None
+        for _ in range(self.options.updates):
+            with torch.no_grad():
+                keep = self.agents[layer](inputs)
+            draws = [self._draw(keep) for _ in range(self.options.samples)]
+            actions = [self._action(bits) for bits in draws]
+            results = env.try_actions(actions)
+            for action, (reward, info) in zip(actions, results, strict=True):
+                callback.on_trial(reward, info)
+                if best is None or reward > best[0]:
+                    best = (reward, action)
+            rewards = torch.tensor([info["rewards"]["prune"] for _, info in results])
+            callback.on_update(self.update(layer, inputs, torch.stack(draws), rewards))
+        assert best is not None
+        return best[1], self.options.updates * self.options.samples
+
+    def update(self, layer: int, inputs: Inputs, bits: Tensor, rewards: Tensor) -> dict[str, float]:
+        """One REINFORCE step of one layer's agent.
+
+        Args:
+            layer: Its number.
+            inputs: What it saw.
+            bits: Its masks, boolean, shape (samples, n_max).
+            rewards: Theirs, shape (samples,).
+
+        Returns:
+            What the step measured, by name.
+        """
+        keep = self.agents[layer](inputs)
+        # Padded bits are no choice of the agent's, so they are left out.
+        log_probability = (keep.log_prob(bits.float()) * inputs.valid).sum(1)
+        loss = -(normalised(rewards) * log_probability).mean()
+        optimizer = self.optimizers[layer]
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.agents[layer].parameters(), 1.0)
+        optimizer.step()
+        return {
+            "loss": float(loss.detach()),
+            "entropy": float(keep.entropy().detach()[inputs.valid].mean()),
+            "keep": float(keep.probs.detach()[inputs.valid].mean()),
+            "reward_prune": float(rewards.mean()),
+        }
+
+    # Files
+
+    def save(self, folder: Path) -> None:
+        """Write the policies, and what going on with learning needs (:mod:`agents.files`)."""
+        save_weights(self.agents, folder / files.POLICY)
+        tensors = {"generator": self.generator.get_state()}
+        for number, optimizer in enumerate(self.optimizers):
+            tensors |= files.optimizer_tensors(optimizer, f"optimizer{number}/")
+        files.save_tensors(folder / files.TRAINING, tensors)
+        files.write_facts(folder, self, "try_and_learn", options=asdict(self.options))
+
+    def load(self, folder: Path) -> None:
+        """Read what :meth:`save` wrote; learning goes on from there.
+
+        Raises:
+            WeightsError: It is missing, damaged, or of an agent with other options or layers.
+        """
+        load_weights(self.agents, folder / files.POLICY)
+        tensors = read_weights(folder / files.TRAINING)
+        for number, optimizer in enumerate(self.optimizers):
+            files.set_optimizer(optimizer, tensors, f"optimizer{number}/")
+        files.set_generator(self.generator, tensors, "generator")
+        files.read_facts(folder, self, "try_and_learn")
