@@ -157,7 +157,7 @@ def _noisy(kind: Any) -> Callable[..., BaseAlgorithm]:
         common = _off_policy(length, chosen)
         model = kind("MultiInputPolicy", env, action_noise=noise, **common, **both)
         model.actor_share = chosen.actor_share
-        return model  # type: ignore[no-any-return]
+        return model
 
     return make
 
