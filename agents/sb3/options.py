@@ -163,6 +163,7 @@ class SACOptions(OffPolicyOptions):
             from 0.1 on.
     """
 
+    learning_rate: float = 1e-3
     ent_coef: str | float = "auto_0.1"
 
 

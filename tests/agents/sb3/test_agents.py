@@ -177,7 +177,7 @@ def test_learns_and_beats_random_at_equal_budget(name):
         "ppo": (40, {"learning_rate": 0.01, "hidden": 32, "minibatches": 2}),
         "a2c": (100, {"learning_rate": 0.01, "hidden": 32}),
         "maskable_ppo": (80, {"learning_rate": 0.01, "hidden": 32, "minibatches": 1}),
-        "sac": (60, {"gamma": 0.0, "updates": 1}),
+        "sac": (60, {"gamma": 0.0, "updates": 1, "learning_rate": 0.003}),
         "td3": (100, {"gamma": 0.0, "noise": 0.15, "hidden": 32, "batch_size": 32}),
         "ddpg": (100, {"gamma": 0.0, "noise": 0.15, "hidden": 32, "batch_size": 32}),
     }
