@@ -45,6 +45,8 @@ def from_arguments(arguments: argparse.Namespace) -> Plan:
     Raises:
         PruneGymError: Something needed was not given, or a value cannot be.
     """
+    import agents
+
     for name, value in (("an environment's id", arguments.id), ("--out", arguments.out)):
         if value is None:
             raise PruneGymError(
@@ -56,11 +58,13 @@ def from_arguments(arguments: argparse.Namespace) -> Plan:
     epochs = FINAL_EPOCHS if arguments.final_epochs is None else arguments.final_epochs
     check_final_epochs(epochs)
     agent = arguments.agent or "l2pf"
+    given = parse_settings(arguments.set, "hyperparameter", hyperparameters(agent))
     return Plan(
         id=arguments.id,
         env_arguments=environment_settings(arguments),
         agent=agent,
-        agent_options=parse_settings(arguments.set, "hyperparameter", hyperparameters(agent)),
+        # Recorded in full, so that a resumed run does not depend on what is the default by then.
+        agent_options=agents.hyperparameters(agent, arguments.id) | given,
         seed=arguments.seed or 0,
         budget=budget,
         final_epochs=epochs,
