@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -15,9 +15,6 @@ from agents.controls import ratio_for
 from prune_gym import criteria
 from prune_gym.errors import PruneGymError, WeightsError
 from prune_gym.weights import read_weights
-
-if TYPE_CHECKING:
-    from cmaes import CMA
 
 Vector = npt.NDArray[np.float64]
 
@@ -83,9 +80,10 @@ class Evolution(EpisodicAgent):
         self._since = 0
         self._present = self.best
 
-    def _start(self) -> "CMA":
+    def _start(self) -> Any:
+        """The library's optimizer, before its first generation."""
         try:
-            from cmaes import CMA
+            from cmaes import CMA  # type: ignore[import]
         except ImportError as error:
             raise PruneGymError(
                 "the agent 'evolution' needs cmaes: pip install prune-gym[evolution]"

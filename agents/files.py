@@ -121,7 +121,7 @@ def set_module(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str) ->
         raise WeightsError(f"The saved {prefix!r} does not fit: {error}") from error
 
 
-def set_random(random: np.random.Generator, state: object) -> None:
+def set_random(random: np.random.Generator, state: Any) -> None:
     """Give a NumPy generator the state that ``bit_generator.state`` had.
 
     Raises:
