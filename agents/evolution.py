@@ -83,7 +83,7 @@ class Evolution(EpisodicAgent):
     def _start(self) -> Any:
         """The library's optimizer, before its first generation."""
         try:
-            from cmaes import CMA  # type: ignore[import-untyped]
+            from cmaes import CMA
         except ImportError as error:
             raise PruneGymError(
                 "the agent 'evolution' needs cmaes: pip install prune-gym[evolution]"
