@@ -8,7 +8,6 @@ ENTRY_POINT = "prune_gym.envs.pruning:PruningEnv"
 VECTOR_ENTRY_POINT = "prune_gym.vector:make_vector"
 SURROGATE = "PruneResNet20-Surrogate-v0"
 SURROGATE_ENTRY_POINT = "prune_gym.surrogate.env:SurrogateEnv"
-SURROGATE_VECTOR_ENTRY_POINT = "prune_gym.vector:make_surrogate_vector"
 
 
 def environment_ids() -> list[str]:
@@ -33,6 +32,5 @@ def register_environments() -> None:
         gym.register(
             SURROGATE,
             entry_point=SURROGATE_ENTRY_POINT,
-            vector_entry_point=SURROGATE_VECTOR_ENTRY_POINT,
             kwargs={"network": "resnet20", "dataset": "shapes"},
         )

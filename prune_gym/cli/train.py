@@ -47,7 +47,11 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     )
     budget = parser.add_argument_group("budget (the search ends with the first that is spent)")
     budget.add_argument("--episodes", type=int, help="finished episodes (10 if nothing is given)")
-    budget.add_argument("--steps", type=int, help="steps, tried candidates included")
+    budget.add_argument(
+        "--steps",
+        type=int,
+        help="steps, tried candidates included; the episode under way is finished",
+    )
     budget.add_argument("--search-macs", type=float, help="MACs spent, the machine-independent one")
     budget.add_argument("--minutes", type=float, help="wall time")
     parser.add_argument(

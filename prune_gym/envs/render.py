@@ -31,10 +31,14 @@ def table(state: State, task: Task, visited: Sequence[ChannelSpace]) -> str:
             f"{record.costs.latency_ms:>10.3f} ms{record.reward:>+9.3f}"
         )
     for space in visited[len(state.history) :]:
-        lines.append(f"{space.name:<12}{f'-/{space.channels}':>9}")
+        # A network that was loaded has no history, but its filters are known.
+        whole = state.position == len(visited)
+        kept = str(len(state.kept[space.name])) if whole else "-"
+        lines.append(f"{space.name:<12}{f'{kept}/{space.channels}':>9}")
     full, costs = task.costs.of(), state.costs
     lines.append(
-        f"accuracy {state.accuracy:.4f} (unpruned {task.baseline_accuracy:.4f}); "
+        f"accuracy on {len(task.eval_labels)} validation images {state.accuracy:.4f} "
+        f"(unpruned {task.baseline_accuracy:.4f}); "
         f"params {costs.params:,} ({full.params / costs.params:.2f}x), "
         f"MACs {costs.macs:,} ({full.macs / costs.macs:.2f}x), "
         f"latency {costs.latency_ms:.3f} ms ({full.latency_ms / costs.latency_ms:.2f}x), "

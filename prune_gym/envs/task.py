@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from prune_gym import baselines
 from prune_gym.costs import CostModel
 from prune_gym.data import Dataset, Split, load_dataset, normalize
-from prune_gym.errors import DataError, UnknownNameError
+from prune_gym.errors import UnknownNameError
 from prune_gym.networks import Network
 from prune_gym.program import Program
 from prune_gym.repair import METHODS, LeastSquares
@@ -117,25 +117,8 @@ class Task:
         return LeastSquares(self.module, consumers, self.repair_images)
 
     def __getstate__(self) -> dict[str, Any]:
-        # The calls are traced anew where a copy needs them, and named images opened again.
-        left_out = {"program"}
-        if isinstance(self.options.dataset, str):
-            left_out |= {"dataset", "train_split"}
-        kept = {name: value for name, value in vars(self).items() if name not in left_out}
-        return kept | {"fingerprint": self.dataset.fingerprint}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        fingerprint = state.pop("fingerprint")
-        vars(self).update(state)
-        name = self.options.dataset
-        if isinstance(name, str):
-            self.dataset = load_dataset(name, image_size=self.options.image_size)
-            self.train_split = self.dataset.train
-        if self.dataset.fingerprint != fingerprint:
-            raise DataError(
-                f"The images of {self.dataset.name!r} are not those that a copied environment was "
-                "made with. Make the environment again."
-            )
+        # The calls are traced anew where a copy needs them.
+        return {name: value for name, value in vars(self).items() if name != "program"}
 
     @functools.cached_property
     def program(self) -> Program:

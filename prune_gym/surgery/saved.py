@@ -82,7 +82,7 @@ def save_network(
     return folder
 
 
-def load_network(folder: Path) -> tuple[Network, Kept]:
+def load_network(folder: str | Path) -> tuple[Network, Kept]:
     """Read a network that :func:`save_network` wrote.
 
     Args:
@@ -95,13 +95,14 @@ def load_network(folder: Path) -> tuple[Network, Kept]:
     Raises:
         WeightsError: A file is missing, damaged, of another schema, or does not fit.
     """
+    folder = Path(folder)
     description = read_description(folder)
     size = description["input_shape"][1]
     base = networks.build(description["architecture"], description["num_classes"], size)
     return load_network_into(folder, base), _kept_of(description)
 
 
-def load_network_into(folder: Path, base: Network) -> Network:
+def load_network_into(folder: str | Path, base: Network) -> Network:
     """Read a pruned network's weights into an unpruned network of the same architecture.
 
     Args:
@@ -114,6 +115,7 @@ def load_network_into(folder: Path, base: Network) -> Network:
     Raises:
         WeightsError: A file is missing, damaged, of another schema, or does not fit.
     """
+    folder = Path(folder)
     description = read_description(folder)
     try:
         network = cut_to(base, _kept_of(description))
@@ -123,12 +125,13 @@ def load_network_into(folder: Path, base: Network) -> Network:
     return network
 
 
-def read_description(folder: Path) -> dict[str, Any]:
+def read_description(folder: str | Path) -> dict[str, Any]:
     """The JSON of a saved network, checked.
 
     Raises:
         WeightsError: It is missing, damaged or of another schema.
     """
+    folder = Path(folder)
     path = folder / DESCRIPTION
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
