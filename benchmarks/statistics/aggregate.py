@@ -1,0 +1,147 @@
+"""Aggregates over runs and tasks, with bootstrap intervals (Agarwal et al. 2021).
+
+Scores come as strata: one array of runs for each task, of as many runs as there are. In front of
+the runs an array may have further axes, over which the functions work element by element; the
+bootstrap puts its resamples there.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+Strata = Sequence[npt.ArrayLike]
+Floats = npt.NDArray[np.float64]
+
+REPETITIONS = 2000
+
+
+class Interval(NamedTuple):
+    """A confidence interval: its lower and upper end."""
+
+    low: Any
+    high: Any
+
+
+def iqm(strata: Strata) -> Floats:
+    """The interquartile mean of all runs of all tasks: the mean of the middle half.
+
+    The lowest and the highest quarter, each rounded down to whole runs, are left out; of fewer
+    than four runs it is therefore the mean.
+
+    Args:
+        strata: Scores by task, each of shape (..., runs).
+
+    Returns:
+        Shape (...).
+
+    Raises:
+        ValueError: A task without runs, or a score that is not finite.
+
+    Source: Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical
+    Precipice", NeurIPS 2021, section 4.3.
+    """
+    pooled = np.concatenate(_checked(strata), axis=-1)
+    return np.asarray(stats.trim_mean(pooled, 0.25, axis=-1), np.float64)
+
+
+def performance_profile(strata: Strata, thresholds: npt.ArrayLike) -> Floats:
+    """The share of runs with a score above each threshold, averaged over tasks.
+
+    Every task weighs the same, however many runs it has.
+
+    Args:
+        strata: Scores by task, each of shape (..., runs).
+        thresholds: Shape (thresholds,).
+
+    Returns:
+        Shape (..., thresholds); never rising from one threshold to a higher one.
+
+    Source: Agarwal et al. 2021, section 4.2 (the run-score distribution).
+    """
+    bounds = np.asarray(thresholds, np.float64)
+    shares = [(runs[..., None, :] > bounds[:, None]).mean(-1) for runs in _checked(strata)]
+    return np.asarray(np.mean(shares, axis=0), np.float64)
+
+
+def probability_of_improvement(first: Strata, second: Strata) -> Floats:
+    """How likely a run of the first agent is better than one of the second on the same task.
+
+    For each task it is the share of pairs of runs that the first one wins, a tie being half a
+    win (the Mann-Whitney U over the number of pairs); tasks weigh the same.
+
+    Args:
+        first: Scores of one agent by task, each of shape (..., runs).
+        second: Scores of the other on the same tasks; the number of runs may differ.
+
+    Returns:
+        Shape (...), 0 to 1; with the agents swapped it is one minus that.
+
+    Raises:
+        ValueError: Different numbers of tasks, a task without runs, a score not finite.
+
+    Source: Agarwal et al. 2021, section 4.3; Mann and Whitney 1947 for U.
+    """
+    pairs = zip(_checked(first), _checked(second), strict=True)
+    return np.asarray(np.mean([_wins(x, y) for x, y in pairs], axis=0), np.float64)
+
+
+def _wins(x: Floats, y: Floats) -> Floats:
+    difference = x[..., :, None] - y[..., None, :]
+    return np.asarray(((difference > 0) + 0.5 * (difference == 0)).mean((-2, -1)))
+
+
+def bootstrap_interval(
+    strata: Strata,
+    statistic: Callable[[Sequence[Floats]], npt.ArrayLike] = iqm,
+    level: float = 0.95,
+    repetitions: int = REPETITIONS,
+    seed: int = 0,
+) -> Interval:
+    """The percentile interval of a statistic under a stratified bootstrap.
+
+    Runs are drawn with replacement within each task, never across tasks. Where every task has a
+    single run there is nothing to draw from: the interval is then that one point, and callers
+    should show none.
+
+    Args:
+        strata: Scores by task, each of shape (runs,).
+        statistic: Takes resampled strata, each of shape (repetitions, runs), and gives shape
+            (repetitions, ...).
+        level: Coverage, 0 to 1.
+        repetitions: Resamples.
+        seed: Of the resamples; the same seed gives the same interval.
+
+    Returns:
+        The ends, each of the statistic's shape without the repetitions.
+
+    Raises:
+        ValueError: A level or a number of repetitions out of range; the errors of the statistic.
+
+    Source: Agarwal et al. 2021, section 4.1; Efron and Tibshirani 1993 for the percentiles.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level={level} must lie between 0 and 1, such as 0.95")
+    if repetitions < 1:
+        raise ValueError(f"repetitions={repetitions} must be at least 1")
+    rng = np.random.default_rng(seed)
+    drawn = [
+        runs[rng.integers(0, runs.size, (repetitions, runs.size))] for runs in _checked(strata)
+    ]
+    tail = 100 * (1 - level) / 2
+    low, high = np.percentile(np.asarray(statistic(drawn)), [tail, 100 - tail], axis=0)
+    return Interval(low, high)
+
+
+def _checked(strata: Strata) -> list[Floats]:
+    arrays = [np.asarray(runs, np.float64) for runs in strata]
+    if not arrays:
+        raise ValueError("There are no tasks, so there is nothing to aggregate.")
+    for task, runs in enumerate(arrays):
+        if runs.ndim == 0 or runs.shape[-1] == 0:
+            raise ValueError(f"Task {task} has no runs: leave it out, or run it.")
+        if not np.isfinite(runs).all():
+            raise ValueError(f"Task {task} has a score that is not finite: {runs.min()}.")
+    return arrays
