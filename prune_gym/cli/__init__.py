@@ -20,6 +20,7 @@ COMMANDS = (
     "evaluate",
     "export",
     "profile",
+    "report",
     "listing",
 )
 EPILOG = """\

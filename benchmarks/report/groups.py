@@ -1,0 +1,214 @@
+"""Which runs may stand in one table, and which of them are seeds of the same thing."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from benchmarks.results import Result
+
+CONTROLS = ("random", "uniform", "l1")
+SCRATCH = "scratch"
+
+# These say where and on what a run ran; the group's key holds them, or they change no figure
+# but time.
+_NOT_SETTINGS = ("target", "dataset", "weights", "accelerator", "objective", "device", "threads")
+
+
+class Key(NamedTuple):
+    """What runs must have in common to be compared."""
+
+    task: str
+    id: str
+    dataset: str
+    weights: str
+    accelerator: str
+    batch: int
+    objective: str
+    target: str
+    env_revision: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One agent with one set of settings: a line of a table.
+
+    Attributes:
+        label: Its name on the page; settings are part of it where they tell rows apart.
+        agent: The agent's name.
+        runs: One run for each seed, by seed.
+    """
+
+    label: str
+    agent: str
+    runs: tuple[Result, ...]
+
+    @property
+    def control(self) -> bool:
+        """Whether it is one of the controls that learn nothing."""
+        return self.agent in CONTROLS
+
+    @property
+    def seeds(self) -> list[int]:
+        """The runs' seeds."""
+        return [run.config["seed"] for run in self.runs]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that may be compared.
+
+    Attributes:
+        key: What they have in common.
+        rows: Agents, in alphabetical order, controls last.
+        repeats: Runs left out, for their seed is there already.
+    """
+
+    key: Key
+    rows: tuple[Row, ...]
+    repeats: tuple[Result, ...]
+
+    @property
+    def runs(self) -> list[Result]:
+        """All runs of all rows."""
+        return [run for row in self.rows for run in row.runs]
+
+    @property
+    def wanted(self) -> dict[str, float]:
+        """The target: most of each cost as a share of the unpruned network's."""
+        return dict(json.loads(self.key.target))
+
+    @property
+    def missing_controls(self) -> list[str]:
+        """The controls that nobody ran."""
+        there = {row.agent for row in self.rows}
+        missing = [name for name in CONTROLS if name not in there]
+        return missing + ([] if any(run.scratch for run in self.runs) else [SCRATCH])
+
+
+def key_of(result: Result) -> Key:
+    """The group of a finished run."""
+    report, hashes = result.report, result.config["hashes"]
+    assert report is not None
+    wanted = report.get("target", {}).get("wanted", {})
+    return Key(
+        " version ".join(map(str, result.task)) if result.task else "",
+        result.config["id"],
+        hashes["dataset"],
+        hashes["weights"],
+        hashes["accelerator"],
+        report.get("accelerator_batch", 1),
+        report["objective"],
+        json.dumps(wanted, sort_keys=True),
+        result.config["env_revision"],
+    )
+
+
+def settings(result: Result) -> dict[str, Any]:
+    """All that may differ between runs of one group, by name; seed, time and place left out."""
+    config = result.config
+    given: dict[str, Any] = {str(name): value for name, value in config["agent_options"].items()}
+    for name, value in config["env_arguments"].items():
+        if name not in _NOT_SETTINGS:
+            given[f"env {name}"] = value
+    for name, value in config["budget"].items():
+        if value is not None:
+            given[f"budget {name}"] = value
+    given["final epochs"] = config["final_epochs"]
+    if "warm_start" in config:
+        given["warm start episodes"] = config["warm_start"].get("episodes")
+    return given
+
+
+def group(results: Sequence[Result]) -> list[Group]:
+    """Sort finished runs into groups and rows.
+
+    Args:
+        results: Finished runs.
+
+    Returns:
+        Groups in the order in which their first run came. Of runs with the same settings and
+        seed the first one counts: a repeat is no independent sample.
+    """
+    by_key: dict[Key, list[Result]] = {}
+    for result in results:
+        by_key.setdefault(key_of(result), []).append(result)
+    return [_group(key, members) for key, members in by_key.items()]
+
+
+def _group(key: Key, members: Sequence[Result]) -> Group:
+    by_row: dict[tuple[str, str], dict[int, Result]] = {}
+    repeats = []
+    for result in members:
+        kind = (result.config["agent"], json.dumps(settings(result), sort_keys=True))
+        seeds = by_row.setdefault(kind, {})
+        if result.config["seed"] in seeds:
+            repeats.append(result)
+        else:
+            seeds[result.config["seed"]] = result
+    labels = _labels(list(by_row))
+    rows = [
+        Row(labels[kind], kind[0], tuple(seeds[seed] for seed in sorted(seeds)))
+        for kind, seeds in by_row.items()
+    ]
+    rows.sort(key=lambda row: (row.control, row.label))
+    return Group(key, tuple(rows), tuple(repeats))
+
+
+def _labels(kinds: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Names of rows: the agent's, and the settings in which it differs from its namesakes."""
+    result = {}
+    for agent, text in kinds:
+        namesakes = [json.loads(other) for name, other in kinds if name == agent]
+        mine = json.loads(text)
+        names = sorted({name for other in namesakes for name in other})
+        telling = [name for name in names if len({_show(other, name) for other in namesakes}) > 1]
+        shown = ", ".join(f"{name} {_show(mine, name)}" for name in telling)
+        result[agent, text] = f"{agent} ({shown})" if shown else agent
+    return result
+
+
+def _show(given: Mapping[str, Any], name: str) -> str:
+    return str(given[name]) if name in given else "default"
+
+
+def differences(members: Sequence[Row]) -> list[str]:
+    """Sentences on what rows of a table do not share though a fair comparison would.
+
+    Args:
+        members: The rows.
+
+    Returns:
+        One sentence for each setting of environment, budget, final fine-tune, machine, threads
+        or package version that differs.
+    """
+    seen: dict[str, dict[str, list[str]]] = {}
+    for row in members:
+        for run in row.runs:
+            config, given = run.config, settings(run)
+            facts = {
+                name: value for name, value in given.items() if name not in config["agent_options"]
+            }
+            facts |= {"threads": config["threads"], "machine": machine(config)}
+            facts |= {f"{name} version": value for name, value in config["versions"].items()}
+            for name, value in facts.items():
+                labels = seen.setdefault(name, {}).setdefault(str(value), [])
+                if row.label not in labels:
+                    labels.append(row.label)
+    everyone = {row.label for row in members}
+    sentences = []
+    for name, values in sorted(seen.items()):
+        without = everyone - {label for labels in values.values() for label in labels}
+        if without:
+            values = {**values, "not set": sorted(without)}
+        if len(values) > 1:
+            parts = "; ".join(f"{value} ({', '.join(who)})" for value, who in values.items())
+            sentences.append(f"{name}: {parts}")
+    return sentences
+
+
+def machine(config: Mapping[str, Any]) -> str:
+    """A machine's kind in words."""
+    facts = config["machine"]
+    device = facts.get("device_name") or facts.get("device", "?")
+    return f"{facts.get('processor', '?')}, {facts.get('cores', '?')} cores, {device}"

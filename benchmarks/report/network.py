@@ -1,0 +1,135 @@
+"""Figures of single networks: the filters that they keep, and what their layers cost."""
+
+import json
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from benchmarks.report.groups import Row
+from benchmarks.report.metrics import best_run, finished
+from benchmarks.results import Result
+from hw_sim import OBJECTIVES, NetworkCost, evaluate_network
+from prune_gym.errors import PruneGymError
+
+# More layers than this are drawn of the pruned network alone.
+MANY_LAYERS = 30
+
+
+class CannotDrawError(PruneGymError):
+    """The layers' costs cannot be told from what is recorded."""
+
+
+def filters_figure(label: str, run: Result) -> Figure:
+    """Kept and pruned filters of each layer that pruning can change, as bars."""
+    channels = finished(run)["channels"]
+    names = list(channels)
+    kept = [channels[name][0] for name in names]
+    gone = [channels[name][1] - channels[name][0] for name in names]
+    figure = Figure(figsize=(max(6.0, 1.5 + 0.5 * len(names)), 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.bar(names, kept, color="#0072B2", label="kept")
+    axes.bar(names, gone, bottom=kept, color="#dddddd", label="pruned")
+    for place, (left, removed) in enumerate(zip(kept, gone, strict=True)):
+        axes.annotate(str(left), (place, left + removed), ha="center", va="bottom", fontsize=8)
+    axes.set_ylabel("filters")
+    axes.set_title(f"{label}, seed {run.config['seed']}", fontsize=10)
+    axes.tick_params(axis="x", rotation=60, labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(y=0.1)
+    figure.legend(loc="outside right center", frameon=False, fontsize=9)
+    return figure
+
+
+def kept_figure(rows: Sequence[Row]) -> Figure:
+    """Share of filters that each agent's best network keeps, layer by layer, as a map."""
+    runs = [best_run([row])[1] for row in rows]
+    names = list(finished(runs[0])["channels"])
+    pairs = [[finished(run)["channels"][name] for name in names] for run in runs]
+    shares = [[kept / full for kept, full in line] for line in pairs]
+    size = (max(6.5, 2.5 + 0.5 * len(names)), 1.6 + 0.34 * len(rows))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    for y, line in enumerate(pairs):
+        for x, (kept, full) in enumerate(line):
+            colour = "white" if kept / full < 0.55 else "black"
+            axes.text(x, y, str(kept), ha="center", va="center", fontsize=8, color=colour)
+    labels = [
+        f"{row.label}, seed {run.config['seed']}" for row, run in zip(rows, runs, strict=True)
+    ]
+    axes.set_yticks(range(len(rows)), labels, fontsize=9)
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(image, label="share of filters kept", fraction=0.03)
+    return figure
+
+
+def layers_figure(label: str, run: Result) -> Figure:
+    """Energy by level and latency of every layer, unpruned and pruned.
+
+    Raises:
+        CannotDrawError: The costs are not those of the record, or the network is not known here.
+    """
+    from hw_sim.plot import cost_figure
+
+    unpruned, pruned = layer_costs(run)
+    name = f"{label}, seed {run.config['seed']}"
+    if len(pruned.layers) > MANY_LAYERS:
+        return cost_figure([pruned], [name])
+    return cost_figure([unpruned, pruned], ["unpruned", name])
+
+
+def layer_costs(run: Result) -> tuple[NetworkCost, NetworkCost]:
+    """Costs of the layers of a run's network, before and behind the pruning.
+
+    They are computed anew from the kept channels, and held against the recorded totals.
+
+    Raises:
+        CannotDrawError: They differ, or accelerator or network are not to be had here.
+    """
+    import torch
+
+    from prune_gym import networks
+    from prune_gym.costs import load_accelerator
+    from prune_gym.surgery import Geometry
+
+    report, config = finished(run), run.config
+    classes, size = _shape(run)
+    try:
+        accelerator = load_accelerator(report["accelerator"])
+        if run.folder is None and report["architecture"] not in networks.names():
+            # A record must not decide what is imported here.
+            raise CannotDrawError(f"the network {report['architecture']!r} is not known here")
+        with torch.random.fork_rng(devices=[]):
+            network = networks.build(report["architecture"], classes, size)
+        geometry = Geometry(network.module, network.spaces, network.input_shape)
+        counts = {name: kept for name, (kept, _) in report["channels"].items()}
+        objective = report["objective"] if report["objective"] in OBJECTIVES else "latency"
+        batch = report.get("accelerator_batch", 1)
+        unpruned, pruned = (
+            evaluate_network(geometry.accelerator_layers(c, batch), accelerator, objective)
+            for c in (None, counts)
+        )
+    except (PruneGymError, ValueError) as error:
+        raise CannotDrawError(str(error)) from error
+    if accelerator.fingerprint != config["hashes"]["accelerator"]:
+        raise CannotDrawError(f"the accelerator {report['accelerator']!r} is another one by now")
+    for which, cost in (("unpruned", unpruned), ("final", pruned)):
+        recorded = report["costs"][which]
+        if (cost.cycles, cost.energy_uj) != (recorded["cycles"], recorded["energy_uj"]):
+            raise CannotDrawError(
+                f"the {which} network takes {cost.cycles} cycles here, {recorded['cycles']} in "
+                "the record"
+            )
+    return unpruned, pruned
+
+
+def _shape(run: Result) -> tuple[int, int]:
+    """Classes and image size; where only a record is there, the environment's."""
+    from prune_gym.cli.run_folder import BEST
+    from prune_gym.surgery.saved import DESCRIPTION
+
+    if run.folder is not None:
+        saved = json.loads((run.folder / BEST / DESCRIPTION).read_text(encoding="utf-8"))
+        return int(saved["num_classes"]), int(saved["input_shape"][1])
+    return 10, int(run.config["env_arguments"].get("image_size", 32))

@@ -1,0 +1,111 @@
+"""The page: groups, tables and figures, put into one file that needs no other."""
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from benchmarks.report.groups import Group, group
+from benchmarks.report.overall import overall_table, shared_scores
+from benchmarks.report.sections import Picture, Section, profile_picture, section
+from benchmarks.report.style import styles
+from benchmarks.results import Result, load
+from prune_gym import __version__
+from prune_gym.errors import PruneGymError
+from prune_gym.files import write_atomically
+
+PAGE = "index.html"
+FIGURES = "figures"
+DPI = 130
+
+
+@dataclass
+class _Album:
+    """Turns figures into files and data URIs."""
+
+    folder: Path
+    written: list[Path] = field(default_factory=list)
+
+    def uri(self, picture: Picture) -> str:
+        """Write a picture's PNG and give it as a data URI."""
+        buffer = io.BytesIO()
+        picture.figure.savefig(buffer, format="png", dpi=DPI, facecolor="white")
+        data = buffer.getvalue()
+        path = self.folder / f"{picture.name}.png"
+        write_atomically(path, lambda temporary: temporary.write_bytes(data))
+        self.written.append(path)
+        return "data:image/png;base64," + base64.b64encode(data).decode("ascii")
+
+
+def write_report(
+    paths: Iterable[str | Path],
+    out: str | Path,
+    notes: Sequence[str] = (),
+    title: str = "Pruning report",
+) -> list[Path]:
+    """Read runs, write the page and its figures.
+
+    Args:
+        paths: As for :func:`benchmarks.results.load`.
+        out: Folder for ``index.html`` and ``figures/*.png``; files of these names are replaced.
+        notes: Statements for the head of the page, for example what the data set is.
+        title: The page's heading.
+
+    Returns:
+        The files written, the page first.
+
+    Raises:
+        PruneGymError: There is no run, or a run cannot be read.
+    """
+    results = _distinct(load(paths))
+    if not results:
+        raise PruneGymError("There is nothing to report: name runs or files of records.")
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise PruneGymError(f"--out {str(out)!r} is a file, not a folder. Name a folder.")
+    groups = group([result for result in results if result.finished])
+    album = _Album(out / FIGURES)
+    text = _render(results, groups, album, notes, title)
+    page = write_atomically(out / PAGE, lambda path: path.write_text(text, encoding="utf-8"))
+    return [page, *album.written]
+
+
+def _distinct(results: Sequence[Result]) -> list[Result]:
+    """Each source once, however often it was named."""
+    return list({result.source: result for result in results}.values())
+
+
+def _render(
+    results: Sequence[Result],
+    groups: Sequence[Group],
+    album: _Album,
+    notes: Sequence[str],
+    title: str,
+) -> str:
+    looks = styles(row.label for member in groups for row in member.rows)
+    sections: list[Section] = [
+        section(member, number, looks) for number, member in enumerate(groups, start=1)
+    ]
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["uri"] = album.uri
+    source = resources.files("benchmarks.report").joinpath("page.html").read_text("utf-8")
+    context: dict[str, Any] = {
+        "title": title,
+        "notes": notes,
+        "version": __version__,
+        "finished": sum(result.finished for result in results),
+        "sections": sections,
+        "unfinished": [result for result in results if not result.finished],
+        "repeats": [result for member in groups for result in member.repeats],
+        "overall": overall_table(groups),
+        "profiles": profile_picture(groups, looks) if shared_scores(groups) else None,
+        "several": len(groups) > 1,
+    }
+    return environment.from_string(source).render(context)

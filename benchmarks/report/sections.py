@@ -1,0 +1,212 @@
+"""What the page says of one group: headings, sentences, tables and pictures."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+
+from benchmarks.report import figures, network, tables
+from benchmarks.report.groups import SCRATCH, Group, Row, differences, machine
+from benchmarks.report.metrics import best_run, finished, measure, meets_target
+from benchmarks.report.style import Style
+from benchmarks.results import Result
+
+Styles = Mapping[str, Style]
+
+
+class Picture(NamedTuple):
+    """A figure with the name of its file and the words below it."""
+
+    name: str
+    figure: Figure
+    caption: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """All of a group, ready for the template."""
+
+    anchor: str
+    title: str
+    target: str
+    facts: list[tuple[str, str]]
+    headline: str
+    caveats: list[str]
+    leaderboard: tables.Table
+    search_cost: tables.Table
+    tolerance: str
+    improvement: tables.Table | None
+    accuracy: Picture
+    pareto: Picture
+    efficiency: Picture
+    network: list[Picture]
+    not_drawn: str
+    runs: list[tuple[str, Result, str, str]]
+
+
+def section(group: Group, number: int, styles: Styles) -> Section:
+    """Put a group's part of the page together.
+
+    Args:
+        group: The group.
+        number: Its place on the page, from 1; names its figures.
+        styles: Looks by label.
+    """
+    report = finished(group.runs[0])
+    row, best = best_run(group.rows)
+    pictures, not_drawn = _network_pictures(group, row, best, number)
+    on = f"{group.key.objective} on {report['accelerator']}"
+    task = f"{group.key.task}: " if group.key.task else ""
+    return Section(
+        anchor=f"group-{number}",
+        title=f"{task}{group.key.id}, {on}",
+        target=_target(group),
+        facts=_facts(group),
+        headline=_headline(group, row, best),
+        caveats=_caveats(group),
+        leaderboard=tables.leaderboard(group),
+        search_cost=tables.search_cost(group),
+        tolerance=_tolerance(group),
+        improvement=tables.improvement(group),
+        accuracy=Picture(
+            f"{number}-accuracy",
+            figures.accuracy_figure(group, styles),
+            "Test accuracy behind the final fine-tune: a marker for each seed, a stroke for the "
+            "interquartile mean, a bar for its 95 % interval.",
+        ),
+        pareto=Picture(
+            f"{number}-pareto",
+            figures.pareto_figure(group, styles),
+            "Left: every network that a search finished, before the final fine-tune, with each "
+            "agent's Pareto front over all seeds. Right: the finished networks, one for each seed.",
+        ),
+        efficiency=Picture(
+            f"{number}-efficiency",
+            figures.efficiency_figure(group, styles),
+            "Interquartile mean over seeds of the best accuracy so far among networks that meet "
+            "the target, with its 95 % interval. A line begins where every run of the agent has "
+            "such a network, and ends with its longest search.",
+        ),
+        network=pictures,
+        not_drawn=not_drawn,
+        runs=[
+            (member.label, run, shlex.join(map(str, run.config["command"])), machine(run.config))
+            for member in group.rows
+            for run in member.runs
+        ],
+    )
+
+
+def profile_picture(groups: Sequence[Group], styles: Styles) -> Picture:
+    """The performance profiles over all groups."""
+    return Picture(
+        "profiles",
+        figures.profile_figure(groups, styles),
+        "Performance profiles: the share of runs that keep more than so much of the unpruned "
+        "network's test accuracy, averaged over groups, with pointwise 95 % intervals.",
+    )
+
+
+def _network_pictures(
+    group: Group, row: Row, best: Result, number: int
+) -> tuple[list[Picture], str]:
+    pictures = [
+        Picture(
+            f"{number}-filters",
+            network.filters_figure(row.label, best),
+            "Filters of each space that the best network keeps; the number is what is left.",
+        )
+    ]
+    if len(group.rows) > 1:
+        pictures.append(
+            Picture(
+                f"{number}-kept",
+                network.kept_figure(tables.ranked(group.rows)),
+                "Filters kept by each agent's best network, the best agent on top.",
+            )
+        )
+    try:
+        layers = Picture(
+            f"{number}-layers",
+            network.layers_figure(row.label, best),
+            "Energy by level of the memory hierarchy, and latency with what bounds it, of every "
+            "layer on the accelerator model.",
+        )
+    except network.CannotDrawError as error:
+        return pictures, str(error)
+    return [*pictures, layers], ""
+
+
+def _target(group: Group) -> str:
+    shares = [
+        f"accuracy drop ≤ {100 * value:g} points"
+        if name == "accuracy"
+        else f"{name} ≤ {100 * value:g} % of unpruned"
+        for name, value in sorted(group.wanted.items())
+    ]
+    return ", ".join(shares) or "none: every network counts"
+
+
+def _facts(group: Group) -> list[tuple[str, str]]:
+    run = group.runs[0]
+    report, key = finished(run), group.key
+    accuracy, costs = report["accuracy"], report["costs"]["unpruned"]
+    return [
+        ("target", _target(group)),
+        ("data set", f"{report['dataset']} (SHA-256 {key.dataset[:12]})"),
+        ("network", f"{report['architecture']} (weights' SHA-256 {key.weights[:12]})"),
+        (
+            "unpruned",
+            f"validation {accuracy['validation']['unpruned']:.2%}, "
+            f"test {accuracy['test']['unpruned']:.2%}, {costs['params']:,} parameters, "
+            f"{costs['macs']:,} MACs, {costs['latency_ms']:.3f} ms, {costs['energy_uj']:.1f} uJ",
+        ),
+        (
+            "accelerator",
+            f"{report['accelerator']}, batch {key.batch} (SHA-256 {key.accelerator[:12]})",
+        ),
+        ("environment", f"{key.id}, revision {key.env_revision}"),
+        ("machines", "; ".join(sorted({machine(run.config) for run in group.runs}))),
+    ]
+
+
+def _headline(group: Group, row: Row, best: Result) -> str:
+    numbers, where = measure(best), f"{row.label}, seed {best.config['seed']}"
+    met = "" if meets_target(best) else " It misses the target, as all of them do."
+    return (
+        f"The best network on validation is of {where}: {numbers['test']:.2%} on the test split "
+        f"(unpruned {finished(best)['accuracy']['test']['unpruned']:.2%}), with "
+        f"{numbers['params']:.2f}x fewer parameters, {numbers['macs']:.2f}x fewer MACs, "
+        f"{numbers['latency']:.2f}x less latency and {numbers['energy']:.2f}x less energy.{met}"
+    )
+
+
+def _caveats(group: Group) -> list[str]:
+    result = []
+    missing = group.missing_controls
+    if missing:
+        names = ", ".join(
+            "the same shape from scratch" if name == SCRATCH else name for name in missing
+        )
+        result.append(
+            f"Controls that were not run here: {names}. Without them the figures do not show what "
+            "the search is worth."
+        )
+    few = [row.label for row in group.rows if len(row.runs) < 3]
+    if few:
+        result.append(
+            f"Fewer than three seeds: {', '.join(few)}. Small differences to these mean nothing."
+        )
+    return result + [f"Not the same for all – {text}." for text in differences(group.rows)]
+
+
+def _tolerance(group: Group) -> str:
+    from inspect import signature
+
+    from prune_gym.envs import PruningEnv
+
+    default = signature(PruningEnv.__init__).parameters["tolerance"].default
+    values = {run.config["env_arguments"].get("tolerance", default) for run in group.runs}
+    return " or ".join(f"{100 * value:g}" for value in sorted(values))

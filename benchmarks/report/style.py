@@ -1,0 +1,46 @@
+"""How figures look: one colour, marker and line for an agent on the whole page."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from benchmarks.report.groups import CONTROLS
+
+# Okabe and Ito's colours, which stay apart for colour-blind readers; yellow is left out, for it
+# is hard to see on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+GREY = "#777777"
+
+
+class Style(NamedTuple):
+    """Colour, marker and line of an agent."""
+
+    colour: str
+    marker: str
+    line: str
+
+
+def styles(labels: Iterable[str]) -> dict[str, Style]:
+    """Give each agent a look of its own; controls have dashed lines.
+
+    Args:
+        labels: Rows' labels; an agent's name may be followed by settings.
+
+    Returns:
+        By label. Beyond as many agents as there are colours, markers tell them apart.
+    """
+    result: dict[str, Style] = {}
+    for label in dict.fromkeys(labels):
+        number = len(result)
+        colour = COLOURS[number % len(COLOURS)]
+        marker = MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]
+        line = "--" if label.split(" ")[0] in CONTROLS else "-"
+        result[label] = Style(colour, marker, line)
+    return result
+
+
+def clean(axes: Any) -> None:
+    """Leave of the frame what carries the scales, and a light grid."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(True, color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)

@@ -1,0 +1,244 @@
+"""The tables of the page as plain cells of text."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.report.groups import CONTROLS, Group, Row
+from benchmarks.report.metrics import (
+    Estimate,
+    estimate,
+    first_success,
+    meets_target,
+    scratch_values,
+    values_of,
+)
+from benchmarks.statistics import bootstrap_interval, probability_of_improvement
+
+Form = Callable[[float], str]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell: its text, and in small letters what stands below."""
+
+    text: str
+    small: str = ""
+    number: bool = True
+
+
+@dataclass(frozen=True)
+class Line:
+    """A table's line; controls and the best line are marked."""
+
+    name: str
+    cells: list[Cell]
+    control: bool = False
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a head of (name, unit) pairs."""
+
+    head: list[tuple[str, str]]
+    lines: list[Line] = field(default_factory=list)
+
+
+def percent(value: float) -> str:
+    """A share as a percentage: 0.8012 is 80.12."""
+    return f"{100 * value:.2f}"
+
+
+def times(value: float) -> str:
+    """A ratio: 3.9221 is 3.92x."""
+    return f"{value:.2f}x"
+
+
+def big(value: float) -> str:
+    """A count with a letter for thousands: 889627428864 is 890 G."""
+    for factor, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 0.9995 * factor:
+            return f"{value / factor:.3g} {letter}"
+    return f"{value:.3g}"
+
+
+def seconds(value: float) -> str:
+    """Seconds, or minutes and hours where there are many."""
+    if value < 600:
+        return f"{value:.3g} s"
+    return f"{value / 60:.3g} min" if value < 36_000 else f"{value / 3600:.3g} h"
+
+
+def plain(value: float) -> str:
+    """Three digits."""
+    return f"{value:.3g}"
+
+
+LEADERBOARD: tuple[tuple[str, str, str, Form], ...] = (
+    ("after_search", "validation, after search", "%", percent),
+    ("validation", "validation, final", "%", percent),
+    ("test", "test, final", "%", percent),
+    ("params", "parameters", "fewer", times),
+    ("macs", "MACs", "fewer", times),
+    ("latency", "latency", "less", times),
+    ("energy", "energy", "less", times),
+    ("search_macs", "search MACs", "", big),
+    ("wall", "search, wall", "", seconds),
+    ("device", "search, device", "", seconds),
+)
+
+
+def cell(found: Estimate | None, form: Form) -> Cell:
+    """An estimate with its interval below; a dash where there is nothing."""
+    if found is None:
+        return Cell("–")
+    if found.low is None or found.high is None:
+        return Cell(form(found.value))
+    low, high = form(found.low), form(found.high)
+    return Cell(form(found.value), f"{low} – {high}" if low != high else "")
+
+
+def ranked(rows: Sequence[Row]) -> list[Row]:
+    """Rows by share of networks that meet the target, then by validation accuracy."""
+
+    def worth(row: Row) -> tuple[float, float]:
+        found = estimate(values_of(row)["validation"])
+        assert found is not None
+        return sum(map(meets_target, row.runs)) / len(row.runs), found.value
+
+    return sorted(rows, key=worth, reverse=True)
+
+
+def leaderboard(group: Group) -> Table:
+    """One line an agent, and one for its shapes trained from scratch."""
+    head = [("agent", ""), ("seeds", "")]
+    if group.wanted:
+        head.append(("target met", "networks"))
+    table = Table(head + [(name, unit) for _, name, unit, _ in LEADERBOARD])
+    for place, row in enumerate(ranked(group.rows)):
+        values = values_of(row)
+        cells = [Cell(str(len(row.runs)), _seeds(row))]
+        if group.wanted:
+            cells.append(Cell(f"{sum(map(meets_target, row.runs))} of {len(row.runs)}"))
+        cells += [cell(estimate(values[key]), form) for key, _, _, form in LEADERBOARD]
+        table.lines.append(Line(row.label, cells, row.control, place == 0))
+        scratch = _scratch_line(group, row, values)
+        if scratch is not None:
+            table.lines.append(scratch)
+    return table
+
+
+def _seeds(row: Row) -> str:
+    first, last = row.seeds[0], row.seeds[-1]
+    if row.seeds == list(range(first, last + 1)):
+        return f"seed {first}" if first == last else f"{first} – {last}"
+    return ", ".join(map(str, row.seeds))
+
+
+def _scratch_line(group: Group, row: Row, values: dict[str, list[float]]) -> Line | None:
+    """The control of the same shapes; of their costs the search is left out."""
+    trained = [index for index, run in enumerate(row.runs) if run.scratch is not None]
+    if not trained:
+        return None
+    accuracies = {
+        "validation": scratch_values(row, "validation_accuracy"),
+        "test": scratch_values(row, "test_accuracy"),
+    }
+    cells = [Cell(str(len(trained)), ", ".join(str(row.seeds[index]) for index in trained))]
+    if group.wanted:
+        met = sum(meets_target(row.runs[index]) for index in trained)
+        cells.append(Cell(f"{met} of {len(trained)}"))
+    for key, _, _, form in LEADERBOARD:
+        if key in accuracies:
+            cells.append(cell(estimate(accuracies[key]), form))
+        elif key in ("params", "macs", "latency", "energy"):
+            cells.append(cell(estimate([values[key][index] for index in trained]), form))
+        else:
+            cells.append(Cell("–"))
+    epochs = sorted({_epochs(row.runs[index].scratch) for index in trained})
+    name = f"scratch: shape of {row.label}" + (
+        f", {'/'.join(epochs)} epochs" if any(epochs) else ""
+    )
+    return Line(name, cells, control=True)
+
+
+def _epochs(scratch: object) -> str:
+    options = scratch.get("options", {}) if isinstance(scratch, dict) else {}
+    return f"{options['epochs']:g}" if "epochs" in options else ""
+
+
+def search_cost(group: Group) -> Table:
+    """What the search took until its first network that meets target and tolerance."""
+    table = Table(
+        [
+            ("agent", ""),
+            ("reached it", "seeds"),
+            ("search MACs", "until then"),
+            ("of the cheapest", "in MACs"),
+            ("wall", "until then"),
+            ("device", "until then"),
+            ("episodes", "until then"),
+            ("whole search", "MACs"),
+            ("hypervolume", "of the search"),
+        ]
+    )
+    found = {row.label: [first_success(run) for run in row.runs] for row in group.rows}
+    reached = {
+        label: [episode for episode in episodes if episode is not None]
+        for label, episodes in found.items()
+    }
+    costs = {
+        label: estimate([episode["search_macs_total"] for episode in episodes])
+        for label, episodes in reached.items()
+    }
+    least = min((cost.value for cost in costs.values() if cost is not None), default=None)
+
+    def place(row: Row) -> tuple[float, float]:
+        cost = costs[row.label]
+        share = len(reached[row.label]) / len(row.runs)
+        return -share, cost.value if cost is not None else float("inf")
+
+    for row in sorted(group.rows, key=place):
+        episodes, cost, values = reached[row.label], costs[row.label], values_of(row)
+        ratio = Cell(times(cost.value / least)) if cost is not None and least else Cell("–")
+        cells = [
+            Cell(f"{len(episodes)} of {len(row.runs)}"),
+            cell(cost, big),
+            ratio,
+            cell(estimate([episode["wall_seconds"] for episode in episodes]), seconds),
+            cell(estimate([episode["device_seconds"] for episode in episodes]), seconds),
+            cell(estimate([episode["episode"] + 1 for episode in episodes]), plain),
+            cell(estimate(values["search_macs"]), big),
+            cell(estimate(values["hypervolume"]), plain),
+        ]
+        best = cost is not None and cost.value == least and len(episodes) == len(row.runs)
+        table.lines.append(Line(row.label, cells, row.control, best))
+    return table
+
+
+def improvement(group: Group) -> Table | None:
+    """How likely a run of each agent beats one of each control on the test split.
+
+    Returns:
+        None where there is no control to compare with, or nothing but controls.
+    """
+    controls = [row for row in group.rows if row.agent in CONTROLS]
+    rows = [row for row in ranked(group.rows) if row.agent not in CONTROLS]
+    if not controls or not rows:
+        return None
+    table = Table([("agent", "")] + [(f"beats {row.label}", "P") for row in controls])
+    for row in rows:
+        ours = values_of(row)["test"]
+        cells = [_probability(ours, values_of(control)["test"]) for control in controls]
+        table.lines.append(Line(row.label, cells))
+    return table
+
+
+def _probability(ours: list[float], theirs: list[float]) -> Cell:
+    value = float(probability_of_improvement([ours], [theirs]))
+    if len(ours) == len(theirs) == 1:
+        return Cell(plain(value), "one pair")
+    low, high = bootstrap_interval(
+        [ours, theirs], lambda drawn: probability_of_improvement(drawn[:1], drawn[1:])
+    )
+    return Cell(f"{value:.2f}", f"{low:.2f} – {high:.2f}")
