@@ -9,19 +9,8 @@ import numpy as np
 
 from agents import files
 from agents.base import Action, Callback, EpisodicAgent, Observation
+from agents.start import ratio_for
 from prune_gym import criteria
-
-
-def ratio_for(env: gym.Env, default: float = 0.5) -> float:
-    """The one keep ratio with which an environment's target is just met.
-
-    Args:
-        env: A pruning environment.
-        default: Where no cost is wanted, or the environment knows no targets.
-    """
-    ask = getattr(env.unwrapped, "ratio_for_target", None)
-    ratio = None if ask is None else ask()
-    return default if ratio is None else float(ratio)
 
 
 class Control(EpisodicAgent):

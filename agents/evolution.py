@@ -11,7 +11,7 @@ import torch
 
 from agents import files
 from agents.base import Action, Callback, EpisodicAgent, Observation
-from agents.controls import ratio_for
+from agents.start import ratio_for
 from prune_gym import criteria
 from prune_gym.errors import PruneGymError, WeightsError
 from prune_gym.weights import read_weights

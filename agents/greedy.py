@@ -10,7 +10,11 @@ import numpy as np
 
 from agents import files
 from agents.base import Action, Callback, EpisodicAgent, Observation
+from agents.start import ratio_for
 from prune_gym import criteria
+
+RATIOS = (0.25, 0.375, 0.5, 0.625, 0.75, 1.0)
+SHARES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
 
 class Greedy(EpisodicAgent):
@@ -22,7 +26,8 @@ class Greedy(EpisodicAgent):
     Args:
         env: A pruning environment with the hybrid ``Dict`` action.
         seed: Of the environment; the agent draws nothing.
-        ratios: Keep ratios to try, each within (0, 1].
+        ratios: Keep ratios to try, each within (0, 1]. None: :data:`SHARES` of the one with which
+            the environment's target is met (1 at most), or :data:`RATIOS` without one.
         durations: Durations to try with each of them, 0 to 1.
         criterion: What ranks the filters (:data:`prune_gym.criteria.CRITERIA`).
 
@@ -35,11 +40,14 @@ class Greedy(EpisodicAgent):
         self,
         env: gym.Env,
         seed: int = 0,
-        ratios: Sequence[float] = (0.25, 0.375, 0.5, 0.625, 0.75, 1.0),
+        ratios: Sequence[float] | None = None,
         durations: Sequence[float] = (0.1,),
         criterion: str = "l1",
     ) -> None:
         super().__init__(env, seed)
+        if ratios is None:
+            centre = ratio_for(env, 0.0)
+            ratios = [min(1.0, share * centre) for share in SHARES] if centre else RATIOS
         for name, values, least in (("ratios", ratios, 1e-9), ("durations", durations, 0.0)):
             if isinstance(values, str) or not isinstance(values, Sequence) or not values:
                 raise ValueError(f"{name}={values!r} must be a list of numbers, such as [0.25, 1]")

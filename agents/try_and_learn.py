@@ -28,6 +28,7 @@ from torch.distributions import Bernoulli
 from agents import files
 from agents.base import Action, Callback, EpisodicAgent, Observation
 from agents.l2pf.policy import Inputs, Reader, normalised
+from agents.start import with_initial_keep
 from prune_gym.weights import load_weights, read_weights, save_weights
 
 CHANNELS = (32, 64, 64, 64)
@@ -44,7 +45,8 @@ class TryAndLearnOptions:
         updates: Updates of a layer's agent in an episode, before its best mask is carried out.
         learning_rate: Of Adam.
         hidden: Width of the dense layers.
-        initial_keep: Share of filters that the untrained agents keep.
+        initial_keep: Share of filters that the untrained agents keep. None: the one with which
+            the environment's target is met, or 0.5 without one.
         duration: Fine-tuning of every try and step, 0 to 1.
     """
 
@@ -52,7 +54,7 @@ class TryAndLearnOptions:
     updates: int = 3
     learning_rate: float = 1e-3
     hidden: int = 64
-    initial_keep: float = 0.5
+    initial_keep: float | None = None
     duration: float = 0.1
 
     def __post_init__(self) -> None:
@@ -61,7 +63,7 @@ class TryAndLearnOptions:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least {least}")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate} must be above 0")
-        if not 0 < self.initial_keep < 1:
+        if self.initial_keep is not None and not 0 < self.initial_keep < 1:
             raise ValueError(f"initial_keep={self.initial_keep} must lie between 0 and 1")
         if not 0 <= self.duration <= 1:
             raise ValueError(f"duration={self.duration} is not within [0, 1]")
@@ -89,6 +91,7 @@ class LayerAgent(nn.Module):
             entries = CHANNELS[-1] * (width // SMALLEST) * (row // SMALLEST)
         last = nn.Linear(options.hidden, width)
         nn.init.zeros_(last.weight)
+        assert options.initial_keep is not None
         nn.init.constant_(last.bias, float(torch.logit(torch.tensor(options.initial_keep))))
         dense = [nn.Flatten(), nn.Linear(entries, options.hidden), nn.ReLU(), last]
         self.layers = nn.Sequential(*layers, *dense)
@@ -116,7 +119,7 @@ class TryAndLearn(EpisodicAgent):
         super().__init__(env, seed)
         if not isinstance(env.action_space, spaces.Dict):
             raise ValueError(f"try_and_learn needs the Dict action space, not {env.action_space}")
-        self.options = TryAndLearnOptions(**options)
+        self.options = with_initial_keep(TryAndLearnOptions(**options), env)
         self.generator = torch.Generator().manual_seed(seed)
         self.read = Reader(env.observation_space)
         unwrapped: Any = env.unwrapped

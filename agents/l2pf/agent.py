@@ -16,6 +16,7 @@ from agents.base import Action, Callback, EpisodicAgent, Observation
 from agents.l2pf.options import L2PFOptions
 from agents.l2pf.policy import FilterPolicy, Inputs, Reader, normalised
 from agents.l2pf.trials import TASKS, Draw, Trial, action_of, try_layer, try_stage
+from agents.start import with_initial_keep
 from prune_gym.weights import load_weights, read_weights, save_weights
 
 
@@ -37,7 +38,7 @@ class L2PF(EpisodicAgent):
         super().__init__(env, seed)
         if not isinstance(env.action_space, spaces.Dict):
             raise ValueError(f"l2pf needs the Dict action space, not {env.action_space}")
-        self.options = L2PFOptions(**options)
+        self.options = with_initial_keep(L2PFOptions(**options), env)
         self.generator = torch.Generator().manual_seed(seed)
         self.read = Reader(env.observation_space)
         with torch.random.fork_rng(devices=[]):

@@ -15,7 +15,8 @@ class L2PFOptions:
             is carried out.
         learning_rate: Of Adam.
         hidden: Width of the policy.
-        initial_keep: Share of filters that the untrained policy keeps.
+        initial_keep: Share of filters that the untrained policy keeps. None: the one with which
+            the environment's target is met, or 0.5 without one.
         norm_prior: What one standard deviation of a filter's norm adds to its logit at first.
         initial_duration: Median duration of the untrained policy, above 0, at most 1.
         initial_spread: Standard deviation of its logarithm.
@@ -31,7 +32,7 @@ class L2PFOptions:
     updates: int = 3
     learning_rate: float = 3e-3
     hidden: int = 64
-    initial_keep: float = 0.5
+    initial_keep: float | None = None
     norm_prior: float = 1.0
     initial_duration: float = 0.1
     initial_spread: float = 0.8
@@ -44,8 +45,9 @@ class L2PFOptions:
             if getattr(self, name) < (2 if name == "candidates" else 1):
                 raise ValueError(f"{name}={getattr(self, name)} is too small")
         for name in ("initial_keep", "initial_duration"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must lie between 0 and 1")
+            value = getattr(self, name)
+            if not (0 < value < 1 if value is not None else name == "initial_keep"):
+                raise ValueError(f"{name}={value} must lie between 0 and 1")
         for name in ("learning_rate", "initial_spread"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be above 0")

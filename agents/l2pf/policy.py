@@ -96,6 +96,7 @@ class FilterPolicy(nn.Module):
         self.keep = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1))
         self.duration = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 2))
         self.prior = nn.Parameter(torch.tensor(float(options.norm_prior)))
+        assert options.initial_keep is not None
         keep = torch.logit(torch.tensor([options.initial_keep]))
         duration = torch.tensor([options.initial_duration, options.initial_spread]).log()
         for head, bias in ((self.keep, keep), (self.duration, duration)):

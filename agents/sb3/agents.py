@@ -10,6 +10,7 @@ import gymnasium as gym
 from agents.base import Action, Agent, Budget, Callback, Observation
 from agents.files import POLICY, TRAINING, pick, read_facts, save_tensors, write_facts
 from agents.sb3 import options
+from agents.start import with_initial_keep
 from prune_gym.errors import PruneGymError
 from prune_gym.files import write_atomically
 from prune_gym.weights import load_weights, read_weights, save_weights
@@ -52,7 +53,7 @@ class SB3Agent(Agent):
             ) from error
         from agents.sb3.randomness import Randomness
 
-        self.options = self.Options(**options)
+        self.options = with_initial_keep(self.Options(**options), env)
         self.randomness = Randomness(seed)
         self._partial: Any = None
         formed = self._formed(env)

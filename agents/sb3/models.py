@@ -61,7 +61,9 @@ def _hybrid(chosen: Any) -> Arguments:
     return {
         **_common(chosen),
         "ent_coef": chosen.ent_coef,
-        "policy_kwargs": {name: getattr(chosen, name) for name in _POLICY},
+        "policy_kwargs": {
+            name: getattr(chosen, name) for name in _POLICY if getattr(chosen, name) is not None
+        },
     }
 
 
@@ -102,7 +104,14 @@ def _maskable(
         raise PruneGymError("maskable_ppo needs sb3-contrib: pip install prune-gym[sb3]") from error
     layers: Arguments = {"policy_kwargs": {"net_arch": [chosen.hidden] * 2}}
     passes = _passes(env, length, chosen)
-    return MaskablePPO("MultiInputPolicy", env, **_common(chosen), **passes, **layers, **both)
+    model = MaskablePPO("MultiInputPolicy", env, **_common(chosen), **passes, **layers, **both)
+    if chosen.initial_keep is not None:
+        # Of the two logits of each filter the second is to keep it; the durations come last.
+        bias = model.policy.action_net.bias.data
+        bias[1 : len(bias) - chosen.durations : 2] = float(
+            np.log(chosen.initial_keep / (1 - chosen.initial_keep))
+        )
+    return model
 
 
 def _off_policy(length: int, chosen: options.OffPolicyOptions) -> Arguments:

@@ -39,7 +39,8 @@ class A2COptions:
         vf_coef: Weight of the value's loss.
         max_grad_norm: Gradients are clipped to it.
         hidden: Width of the networks.
-        initial_keep: Share of filters that the untrained policy keeps.
+        initial_keep: Share of filters that the untrained policy keeps. None: the one with which
+            the environment's target is met, or 0.5 without one.
         initial_duration: Mean duration of the untrained policy.
         norm_prior: What one standard deviation of a filter's norm adds to its logit at first.
     """
@@ -52,7 +53,7 @@ class A2COptions:
     vf_coef: float = 0.5
     max_grad_norm: float = 0.5
     hidden: int = 64
-    initial_keep: float = 0.5
+    initial_keep: float | None = None
     initial_duration: float = 0.1
     norm_prior: float = 1.0
 
@@ -97,6 +98,7 @@ class MaskablePPOOptions:
         vf_coef: Weight of the value's loss.
         max_grad_norm: Gradients are clipped to it.
         hidden: Width of the two layers of each network.
+        initial_keep: As of :class:`A2COptions`.
         durations: How many durations there are (:class:`prune_gym.wrappers.MultiDiscreteAction`).
     """
 
@@ -111,6 +113,7 @@ class MaskablePPOOptions:
     vf_coef: float = 0.5
     max_grad_norm: float = 0.5
     hidden: int = 64
+    initial_keep: float | None = None
     durations: int = 5
 
     def __post_init__(self) -> None:

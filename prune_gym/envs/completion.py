@@ -7,6 +7,8 @@ from prune_gym.costs import CostModel, remember
 from prune_gym.surgery import ChannelSpace
 
 BY_COUNTING = ("macs", "params")
+RESERVE = 0.5
+"""Share of the uniform keep ratio that a completion leaves every layer to come."""
 Counts = tuple[int, ...]
 """Channels of the visited spaces, in the order of the visits."""
 
@@ -21,7 +23,12 @@ class Completions:
     """Looks for counts of the spaces to come with which the final network meets a target.
 
     A completion is a network that the rules allow, so what it leaves open is within reach for
-    certain. How far all there is is found (this project's choice): MACs and parameters fall with
+    certain. It leaves every layer to come :data:`RESERVE` of the one keep ratio that meets the
+    target (AMC leaves 20 % of the filters): with completions of one filter a layer, an agent that
+    prunes too little at first would be let go on until the last layers are cut to nothing, and
+    with them the network. Only where no such completion meets the target do they go lower.
+
+    How far all there is is found (this project's choice): MACs and parameters fall with
     every filter, so the least counts are the best completion. Latency and energy need not
     (mappings fit some counts better), so the leanest counts are found by coordinate descent from
     the least ones: exact for one target of latency or energy where no two of the visited spaces
@@ -48,8 +55,11 @@ class Completions:
         self.legal = [legal_counts(space.channels, min_keep, round_to) for space in visited]
         self._names = [space.name for space in visited]
         self._plans: dict[Counts, Counts | None] = {}
-        self.lean = self._leanest()
         self.uniform_ratio, self._uniform = self._largest_uniform()
+        self.lean = self._leanest([self._reserved(legal) for legal in self.legal])
+        if self.plan(()) is None:
+            self._plans.clear()
+            self.lean = self._leanest(self.legal)
 
     def plan(self, before: Counts) -> Counts | None:
         """Counts of all visited spaces that begin with these and meet the target.
@@ -101,24 +111,31 @@ class Completions:
         """The largest of the costs, each over what is wanted of it."""
         return max(figure / self.shares[name] for name, figure in self.figures(counts).items())
 
-    def _leanest(self) -> list[Counts]:
-        """The least counts, then those of the least latency, energy and so on as wanted."""
-        least = tuple(legal[0] for legal in self.legal)
+    def _reserved(self, legal: Sequence[int]) -> list[int]:
+        """The legal counts of a space that leave it its reserve."""
+        least = round(RESERVE * self.uniform_ratio * legal[-1])
+        return [count for count in legal if count >= least]
+
+    def _leanest(self, legal: Sequence[Sequence[int]]) -> list[Counts]:
+        """Of these counts the least ones, then those of the least latency and so on as wanted."""
+        least = tuple(counts[0] for counts in legal)
         found = [least]
         for name in self.shares:
             if name not in BY_COUNTING:
-                found.append(self._descend(least, partial(self._figure, name)))
+                found.append(self._descend(legal, partial(self._figure, name)))
         if len(self.shares) > 1:
-            found.append(self._descend(least, self.excess))
+            found.append(self._descend(legal, self.excess))
         return list(dict.fromkeys(found))
 
-    def _descend(self, start: Counts, value: Callable[[Counts], float]) -> Counts:
-        """Coordinate descent over the counts."""
-        best, lowest, improved = start, value(start), True
+    @staticmethod
+    def _descend(legal: Sequence[Sequence[int]], value: Callable[[Counts], float]) -> Counts:
+        """Coordinate descent over these counts, from the least ones."""
+        best: Counts = tuple(counts[0] for counts in legal)
+        lowest, improved = value(best), True
         while improved:
             improved = False
-            for place, legal in enumerate(self.legal):
-                for count in legal:
+            for place, counts in enumerate(legal):
+                for count in counts:
                     trial = (*best[:place], count, *best[place + 1 :])
                     found = value(trial)
                     if found < lowest:

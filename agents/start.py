@@ -1,0 +1,39 @@
+"""Where an untrained agent starts: at the share of filters that the environment's target needs."""
+
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import gymnasium as gym
+
+Options = TypeVar("Options")
+MARGIN = 0.02
+"""An untrained Bernoulli keeps at least this share of the filters, and drops as much."""
+
+
+def ratio_for(env: gym.Env, default: float = 0.5) -> float:
+    """The one keep ratio with which an environment's target is just met.
+
+    Args:
+        env: A pruning environment.
+        default: Where no cost is wanted, or the environment knows no targets.
+    """
+    ask = getattr(env.unwrapped, "ratio_for_target", None)
+    ratio = None if ask is None else ask()
+    return default if ratio is None else float(ratio)
+
+
+def with_initial_keep(options: Options, env: gym.Env) -> Options:
+    """Hyperparameters whose ``initial_keep`` is a number.
+
+    An agent that starts at half of the filters under a harder target has its last layers cut to
+    almost nothing by the environment's clipping, and learns from ruined networks alone.
+
+    Args:
+        options: A dataclass; where its ``initial_keep`` is None, it becomes :func:`ratio_for`'s.
+        env: The environment that the agent learns in.
+    """
+    chosen: Any = options
+    if getattr(chosen, "initial_keep", 0.5) is not None:
+        return options
+    keep = min(1 - MARGIN, max(MARGIN, ratio_for(env)))
+    return replace(chosen, initial_keep=keep)
