@@ -49,6 +49,11 @@ class Row:
         return self.agent in CONTROLS
 
     @property
+    def telling(self) -> str:
+        """The settings in its label, if any."""
+        return self.label.removeprefix(self.agent).strip(" ()")
+
+    @property
     def seeds(self) -> list[int]:
         """The runs' seeds."""
         return [run.config["seed"] for run in self.runs]

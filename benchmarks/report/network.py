@@ -35,7 +35,7 @@ def filters_figure(label: str, run: Result) -> Figure:
     axes.set_title(f"{label}, seed {run.config['seed']}", fontsize=10)
     axes.tick_params(axis="x", rotation=60, labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(y=0.1)
+    axes.set_ylim(0, 1.1 * max(full for _, full in channels.values()))
     figure.legend(loc="outside right center", frameon=False, fontsize=9)
     return figure
 

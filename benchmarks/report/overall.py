@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from benchmarks.report.groups import CONTROLS, Group, Row
 from benchmarks.report.metrics import Estimate, finished, values_of
-from benchmarks.report.tables import Cell, Line, Table, cell, percent
+from benchmarks.report.tables import Cell, Line, Table, between, cell, percent
 from benchmarks.statistics import bootstrap_interval, iqm, probability_of_improvement
 
 Scores = list[npt.NDArray[np.float64]]
@@ -65,4 +65,4 @@ def _probability(ours: Scores, theirs: Scores) -> Cell:
     low, high = bootstrap_interval(
         [*ours, *theirs], lambda drawn: probability_of_improvement(drawn[:tasks], drawn[tasks:])
     )
-    return Cell(f"{value:.2f}", f"{low:.2f} – {high:.2f}")
+    return Cell(f"{value:.2f}", between(low, high, "{:.2f}".format))

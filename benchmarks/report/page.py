@@ -21,7 +21,7 @@ from prune_gym.files import write_atomically
 
 PAGE = "index.html"
 FIGURES = "figures"
-DPI = 130
+DPI = 144
 
 
 @dataclass

@@ -1,19 +1,17 @@
 """What the page says of one group: headings, sentences, tables and pictures."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from benchmarks.report import figures, network, tables
+from benchmarks.report import figures, network, searches, tables
 from benchmarks.report.groups import SCRATCH, Group, Row, differences, machine
-from benchmarks.report.metrics import best_run, finished, measure, meets_target
-from benchmarks.report.style import Style
+from benchmarks.report.metrics import best_run, estimate, finished, measure, meets_target, values_of
+from benchmarks.report.style import Styles
 from benchmarks.results import Result
-
-Styles = Mapping[str, Style]
 
 
 class Picture(NamedTuple):
@@ -23,6 +21,11 @@ class Picture(NamedTuple):
     figure: Figure
     caption: str
 
+    @property
+    def width(self) -> int:
+        """In CSS pixels, so that letters are as large as the page's small ones."""
+        return round(96 * self.figure.get_figwidth())
+
 
 @dataclass(frozen=True)
 class Section:
@@ -30,9 +33,8 @@ class Section:
 
     anchor: str
     title: str
-    target: str
     facts: list[tuple[str, str]]
-    headline: str
+    headline: list[str]
     caveats: list[str]
     leaderboard: tables.Table
     search_cost: tables.Table
@@ -61,8 +63,7 @@ def section(group: Group, number: int, styles: Styles) -> Section:
     task = f"{group.key.task}: " if group.key.task else ""
     return Section(
         anchor=f"group-{number}",
-        title=f"{task}{group.key.id}, {on}",
-        target=_target(group),
+        title=f"{task}{group.key.id}, {on}: {_target(group)}",
         facts=_facts(group),
         headline=_headline(group, row, best),
         caveats=_caveats(group),
@@ -78,13 +79,13 @@ def section(group: Group, number: int, styles: Styles) -> Section:
         ),
         pareto=Picture(
             f"{number}-pareto",
-            figures.pareto_figure(group, styles),
+            searches.pareto_figure(group, styles),
             "Left: every network that a search finished, before the final fine-tune, with each "
             "agent's Pareto front over all seeds. Right: the finished networks, one for each seed.",
         ),
         efficiency=Picture(
             f"{number}-efficiency",
-            figures.efficiency_figure(group, styles),
+            searches.efficiency_figure(group, styles),
             "Interquartile mean over seeds of the best accuracy so far among networks that meet "
             "the target, with its 95 % interval. A line begins where every run of the agent has "
             "such a network, and ends with its longest search.",
@@ -143,10 +144,10 @@ def _target(group: Group) -> str:
     shares = [
         f"accuracy drop ≤ {100 * value:g} points"
         if name == "accuracy"
-        else f"{name} ≤ {100 * value:g} % of unpruned"
+        else f"{searches.NAMES.get(name, name)} ≤ {100 * value:g} %"
         for name, value in sorted(group.wanted.items())
     ]
-    return ", ".join(shares) or "none: every network counts"
+    return ", ".join(shares) or "no target"
 
 
 def _facts(group: Group) -> list[tuple[str, str]]:
@@ -169,18 +170,40 @@ def _facts(group: Group) -> list[tuple[str, str]]:
         ),
         ("environment", f"{key.id}, revision {key.env_revision}"),
         ("machines", "; ".join(sorted({machine(run.config) for run in group.runs}))),
+        ("versions", "; ".join(sorted({_versions(run) for run in group.runs}))),
     ]
 
 
-def _headline(group: Group, row: Row, best: Result) -> str:
+def _versions(run: Result) -> str:
+    return ", ".join(f"{name} {value}" for name, value in run.config["versions"].items())
+
+
+def _headline(group: Group, row: Row, best: Result) -> list[str]:
     numbers, where = measure(best), f"{row.label}, seed {best.config['seed']}"
     met = "" if meets_target(best) else " It misses the target, as all of them do."
-    return (
+    lines = [
         f"The best network on validation is of {where}: {numbers['test']:.2%} on the test split "
         f"(unpruned {finished(best)['accuracy']['test']['unpruned']:.2%}), with "
         f"{numbers['params']:.2f}x fewer parameters, {numbers['macs']:.2f}x fewer MACs, "
         f"{numbers['latency']:.2f}x less latency and {numbers['energy']:.2f}x less energy.{met}"
-    )
+    ]
+    order = tables.ranked(group.rows)
+    controls = [row for row in order if row.control]
+    if controls and not order[0].control:
+        lines.append(f"{_mean(order[0])}; {_mean(controls[0])}, the best control.")
+    elif controls and len(order) > len(controls):
+        agent = next(row for row in order if not row.control)
+        lines.append(
+            f"A control is ahead: {_mean(controls[0])}; {_mean(agent)}, the best of the others."
+        )
+    return lines
+
+
+def _mean(row: Row) -> str:
+    found = estimate(values_of(row)["test"])
+    assert found is not None
+    seeds = f"{len(row.runs)} seeds" if len(row.runs) > 1 else "one seed"
+    return f"{row.label}: {found.value:.2%} on the test split ({seeds})"
 
 
 def _caveats(group: Group) -> list[str]:

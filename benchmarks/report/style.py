@@ -1,6 +1,6 @@
 """How figures look: one colour, marker and line for an agent on the whole page."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from benchmarks.report.groups import CONTROLS
@@ -18,6 +18,10 @@ class Style(NamedTuple):
     colour: str
     marker: str
     line: str
+
+
+Styles = Mapping[str, Style]
+"""By row's label."""
 
 
 def styles(labels: Iterable[str]) -> dict[str, Style]:
@@ -39,8 +43,19 @@ def styles(labels: Iterable[str]) -> dict[str, Style]:
     return result
 
 
+def percent(value: float, _place: int | None = None) -> str:
+    """A tick's share as a percentage; the axis names the unit."""
+    return f"{100 * value:g}"
+
+
 def clean(axes: Any) -> None:
     """Leave of the frame what carries the scales, and a light grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(True, color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def outside_legend(figure: Any, axes: Any) -> None:
+    """One legend for the figure, right of it."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=9)

@@ -28,12 +28,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A table's line; controls and the best line are marked."""
+    """A table's line, with what stands below its name; controls and the best line are marked."""
 
     name: str
     cells: list[Cell]
     control: bool = False
     best: bool = False
+    small: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,13 @@ def cell(found: Estimate | None, form: Form) -> Cell:
         return Cell("–")
     if found.low is None or found.high is None:
         return Cell(form(found.value))
-    low, high = form(found.low), form(found.high)
-    return Cell(form(found.value), f"{low} – {high}" if low != high else "")
+    return Cell(form(found.value), between(found.low, found.high, form))
+
+
+def between(low: float, high: float, form: Form) -> str:
+    """An interval in words; nothing where both ends read the same."""
+    first, last = form(low).removesuffix("x"), form(high).removesuffix("x")
+    return f"{first} – {last}" if first != last else ""
 
 
 def ranked(rows: Sequence[Row]) -> list[Row]:
@@ -117,22 +123,22 @@ def leaderboard(group: Group) -> Table:
     table = Table(head + [(name, unit) for _, name, unit, _ in LEADERBOARD])
     for place, row in enumerate(ranked(group.rows)):
         values = values_of(row)
-        cells = [Cell(str(len(row.runs)), _seeds(row))]
+        cells = [Cell(str(len(row.runs)), _seeds(row.seeds))]
         if group.wanted:
             cells.append(Cell(f"{sum(map(meets_target, row.runs))} of {len(row.runs)}"))
         cells += [cell(estimate(values[key]), form) for key, _, _, form in LEADERBOARD]
-        table.lines.append(Line(row.label, cells, row.control, place == 0))
+        table.lines.append(Line(row.agent, cells, row.control, place == 0, row.telling))
         scratch = _scratch_line(group, row, values)
         if scratch is not None:
             table.lines.append(scratch)
     return table
 
 
-def _seeds(row: Row) -> str:
-    first, last = row.seeds[0], row.seeds[-1]
-    if row.seeds == list(range(first, last + 1)):
+def _seeds(seeds: Sequence[int]) -> str:
+    first, last = seeds[0], seeds[-1]
+    if list(seeds) == list(range(first, last + 1)):
         return f"seed {first}" if first == last else f"{first} – {last}"
-    return ", ".join(map(str, row.seeds))
+    return ", ".join(map(str, seeds))
 
 
 def _scratch_line(group: Group, row: Row, values: dict[str, list[float]]) -> Line | None:
@@ -144,7 +150,7 @@ def _scratch_line(group: Group, row: Row, values: dict[str, list[float]]) -> Lin
         "validation": scratch_values(row, "validation_accuracy"),
         "test": scratch_values(row, "test_accuracy"),
     }
-    cells = [Cell(str(len(trained)), ", ".join(str(row.seeds[index]) for index in trained))]
+    cells = [Cell(str(len(trained)), _seeds([row.seeds[index] for index in trained]))]
     if group.wanted:
         met = sum(meets_target(row.runs[index]) for index in trained)
         cells.append(Cell(f"{met} of {len(trained)}"))
@@ -155,11 +161,9 @@ def _scratch_line(group: Group, row: Row, values: dict[str, list[float]]) -> Lin
             cells.append(cell(estimate([values[key][index] for index in trained]), form))
         else:
             cells.append(Cell("–"))
-    epochs = sorted({_epochs(row.runs[index].scratch) for index in trained})
-    name = f"scratch: shape of {row.label}" + (
-        f", {'/'.join(epochs)} epochs" if any(epochs) else ""
-    )
-    return Line(name, cells, control=True)
+    epochs = "/".join(sorted({_epochs(row.runs[index].scratch) for index in trained} - {""}))
+    shape = f"shape of {row.label}" + (f", {epochs} epochs" if epochs else "")
+    return Line("scratch", cells, control=True, small=shape)
 
 
 def _epochs(scratch: object) -> str:
@@ -174,7 +178,7 @@ def search_cost(group: Group) -> Table:
             ("agent", ""),
             ("reached it", "seeds"),
             ("search MACs", "until then"),
-            ("of the cheapest", "in MACs"),
+            ("to the cheapest", "all seeds, MACs"),
             ("wall", "until then"),
             ("device", "until then"),
             ("episodes", "until then"),
@@ -191,7 +195,9 @@ def search_cost(group: Group) -> Table:
         label: estimate([episode["search_macs_total"] for episode in episodes])
         for label, episodes in reached.items()
     }
-    least = min((cost.value for cost in costs.values() if cost is not None), default=None)
+    # Costs of the lucky seeds alone compare with nobody's.
+    whole = {row.label for row in group.rows if len(reached[row.label]) == len(row.runs)}
+    least = min((cost.value for label, cost in costs.items() if label in whole and cost), default=0)
 
     def place(row: Row) -> tuple[float, float]:
         cost = costs[row.label]
@@ -200,7 +206,7 @@ def search_cost(group: Group) -> Table:
 
     for row in sorted(group.rows, key=place):
         episodes, cost, values = reached[row.label], costs[row.label], values_of(row)
-        ratio = Cell(times(cost.value / least)) if cost is not None and least else Cell("–")
+        ratio = Cell(times(cost.value / least)) if cost and row.label in whole else Cell("–")
         cells = [
             Cell(f"{len(episodes)} of {len(row.runs)}"),
             cell(cost, big),
@@ -211,8 +217,8 @@ def search_cost(group: Group) -> Table:
             cell(estimate(values["search_macs"]), big),
             cell(estimate(values["hypervolume"]), plain),
         ]
-        best = cost is not None and cost.value == least and len(episodes) == len(row.runs)
-        table.lines.append(Line(row.label, cells, row.control, best))
+        best = cost is not None and row.label in whole and cost.value == least
+        table.lines.append(Line(row.agent, cells, row.control, best, row.telling))
     return table
 
 
@@ -230,7 +236,7 @@ def improvement(group: Group) -> Table | None:
     for row in rows:
         ours = values_of(row)["test"]
         cells = [_probability(ours, values_of(control)["test"]) for control in controls]
-        table.lines.append(Line(row.label, cells))
+        table.lines.append(Line(row.agent, cells, small=row.telling))
     return table
 
 
@@ -241,4 +247,4 @@ def _probability(ours: list[float], theirs: list[float]) -> Cell:
     low, high = bootstrap_interval(
         [ours, theirs], lambda drawn: probability_of_improvement(drawn[:1], drawn[1:])
     )
-    return Cell(f"{value:.2f}", f"{low:.2f} – {high:.2f}")
+    return Cell(f"{value:.2f}", between(low, high, "{:.2f}".format))
