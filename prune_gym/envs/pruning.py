@@ -10,22 +10,21 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import torch
-from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 
 from prune_gym.data import Dataset
+from prune_gym.envs.actions import Action
+from prune_gym.envs.arguments import check_arguments
 from prune_gym.envs.fast import checked_fast
-from prune_gym.envs.observation import Observer
+from prune_gym.envs.mode import ModeSettings, check_mode, make_mode
 from prune_gym.envs.reward import RewardFunction
 from prune_gym.envs.state import State
-from prune_gym.envs.target import Target
+from prune_gym.envs.stepping import StepSettings
 from prune_gym.envs.task import TaskOptions, default_threads, shared_task
-from prune_gym.envs.transition import Transition
 from prune_gym.networks import Network
 from prune_gym.training import TrainingOptions
 
 Observation = dict[str, npt.NDArray]
-Action = Mapping[str, npt.NDArray]
 
 
 class PruningEnv(gym.Env[Observation, Action]):
@@ -66,9 +65,9 @@ class PruningEnv(gym.Env[Observation, Action]):
     ## Info
     ``accuracy``, ``score``, ``params``, ``macs``, ``cycles``, ``latency_ms``, ``energy_uj``,
     ``weight_bytes``, ``peak_activation_bytes``, ``params_ratio`` and ``macs_ratio`` (unpruned
-    over present), ``cost_ratio`` (of the objective), ``search_macs`` (see
-    :meth:`Transition.nominal_macs`), ``position``, ``target_met`` (by the present network;
-    True without a target), ``action_mask``; behind a step also ``mask``,
+    over present), ``cost_ratio`` (of the objective), ``search_macs`` (nominal, see
+    :meth:`prune_gym.envs.stepping.Stepper.tuning_macs`), ``position``, ``target_met`` (by the
+    present network; True without a target), ``action_mask``; behind a step also ``mask``,
     ``mask_changed`` (whether the rules above changed the action), ``batches``,
     ``evaluated_images`` (fewer than ``eval_images`` where a network is hopeless) and ``rewards``.
 
@@ -150,11 +149,13 @@ class PruningEnv(gym.Env[Observation, Action]):
         search_budget: int | None = None,
         fast: bool | Sequence[str] = True,
         tune: str = "all",
+        action_mode: str = "filters",
         device: str = "cpu",
         threads: int | None = None,
         render_mode: str | None = None,
     ) -> None:
-        _check_arguments(
+        check_mode(action_mode)
+        check_arguments(
             max_epochs, batch_size, learning_rate, min_keep, round_to, search_budget, threads
         )
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
@@ -180,18 +181,12 @@ class PruningEnv(gym.Env[Observation, Action]):
         )
         self.search_budget = search_budget
         self.render_mode = render_mode
-        self.visited = self.task.visited(order, scope)
-        self.observer = Observer(self.task, self.visited, observation)
         self.reward_function = RewardFunction(
             self.task.baseline_accuracy, tolerance, duration_weight
         )
-        accuracy = self.task.baseline_accuracy
-        self.target = Target(target, self.task.costs, self.visited, accuracy, min_keep, round_to)
         images = len(self.task.train_split.labels)
         self.max_batches = max(1, round(max_epochs * images / batch_size))
-        self.transition = Transition(
-            self.task,
-            self.visited,
+        steps = StepSettings(
             self.reward_function,
             TrainingOptions(batch_size=batch_size, learning_rate=learning_rate),
             self.max_batches,
@@ -199,13 +194,14 @@ class PruningEnv(gym.Env[Observation, Action]):
             round_to,
             checked_fast(fast),
             tune,
-            self.target,
         )
-        entries: dict[str, spaces.Space[Any]] = {
-            "duration": spaces.Box(0.0, 1.0, (1,), np.float32),
-            "mask": spaces.MultiBinary(self.observer.width),
-        }
-        self.action_space: Any = spaces.Dict(entries)
+        self.action_mode = action_mode
+        self.mode = mode = make_mode(
+            action_mode, self.task, ModeSettings(order, scope, observation, target, steps)
+        )
+        self.visited, self.observer, self.target = mode.visited, mode.observer, mode.target
+        self.transition = mode.transition
+        self.action_space: Any = mode.action_space
         self.observation_space: Any = self.observer.observation_space()
         self.search_macs_total = 0
         self._state: State | None = None
@@ -233,7 +229,7 @@ class PruningEnv(gym.Env[Observation, Action]):
             position=0,
             accuracy=task.baseline_accuracy,
             costs=task.costs.of(),
-            activation=task.baseline_activations[self.visited[0].name],
+            activation=task.baseline_activation(self.visited[0]),
         )
         return self._observe(self._state), self._info(self._state)
 
@@ -254,20 +250,11 @@ class PruningEnv(gym.Env[Observation, Action]):
         torch.set_num_threads(self.threads)
         if state.position >= len(self.visited):
             raise ResetNeeded("The episode has ended: call reset() before step().")
-        mask, duration = checked_action(action, self.observer.width)
-        seed = int(self.np_random.integers(2**62))
-        outcome = self.transition(state, mask, duration, seed)
+        checked = self.mode.checked(action)
+        outcome = self.mode.step(state, checked, int(self.np_random.integers(2**62)))
         state = self._state = outcome.state
         self.search_macs_total += outcome.macs
-        padded = np.zeros(self.observer.width, np.int8)
-        padded[: outcome.mask.size] = outcome.mask
-        info = self._info(state) | {
-            "mask": padded,
-            "mask_changed": outcome.changed,
-            "batches": outcome.batches,
-            "evaluated_images": outcome.images,
-            "rewards": outcome.reward.as_dict(),
-        }
+        info = self._info(state) | self.mode.info(outcome)
         terminated = state.position == len(self.visited)
         spent = self.search_budget is not None and self.search_macs_total >= self.search_budget
         truncated = spent and not terminated
@@ -304,7 +291,7 @@ class PruningEnv(gym.Env[Observation, Action]):
         Raises:
             ValueError: The snapshot is of another network.
         """
-        if {space.name for space in state.spaces} != set(self.task.geometry.counts()):
+        if not self.mode.fits(state):
             raise ValueError("the snapshot is of an environment with another network")
         self.np_random.bit_generator.state = copy.deepcopy(state.random)
         self._state = replace(state, random={})
@@ -410,65 +397,3 @@ class PruningEnv(gym.Env[Observation, Action]):
         if self._state is None:
             raise ResetNeeded("Call reset() first.")
         return self._state
-
-
-def _check_arguments(
-    max_epochs: float,
-    batch_size: int,
-    learning_rate: float,
-    min_keep: int,
-    round_to: int,
-    search_budget: int | None,
-    threads: int | None,
-) -> None:
-    """Refuse arguments out of range, each by name."""
-    for name, value, least in (
-        ("batch_size", batch_size, 2),
-        ("min_keep", min_keep, 1),
-        ("round_to", round_to, 1),
-        ("search_budget", search_budget, 1),
-        ("threads", threads, 1),
-    ):
-        if value is None and name in ("search_budget", "threads"):
-            continue
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError(f"{name}={value!r} must be a whole number")
-        if value < least:
-            raise ValueError(f"{name}={value} must be at least {least}")
-    if threads is not None and threads > 1024:
-        raise ValueError(f"threads={threads} must be at most 1024")
-    for name, number in (("max_epochs", max_epochs), ("learning_rate", learning_rate)):
-        if isinstance(number, str | bool) or not 0 < number < float("inf"):
-            raise ValueError(f"{name}={number} must be a finite number above 0")
-
-
-def checked_action(action: Action, width: int) -> tuple[npt.NDArray[np.bool_], float]:
-    """Mask and duration of an action.
-
-    Args:
-        action: ``mask`` and ``duration``.
-        width: n_max.
-
-    Returns:
-        The mask, boolean, shape (n_max,), and the duration, 0 to 1.
-
-    Raises:
-        ValueError: Another form or shape, not finite, or out of range.
-    """
-    if not isinstance(action, Mapping) or set(action) != {"mask", "duration"}:
-        raise ValueError(f"an action is a dict of 'mask' and 'duration', not {action!r}")
-    mask = np.asarray(action["mask"])
-    if mask.shape != (width,):
-        raise ValueError(
-            f"the mask has shape {mask.shape}, needed: ({width},); "
-            "layers with fewer filters are padded"
-        )
-    if not ((mask == 0) | (mask == 1)).all():
-        raise ValueError("the mask may hold only 0 and 1; threshold scores before step()")
-    duration = np.asarray(action["duration"], dtype=np.float64)
-    if duration.size != 1 or not np.isfinite(duration).all():
-        raise ValueError(f"the duration is {action['duration']!r}, needed: one finite number")
-    value = float(duration.reshape(()))
-    if not 0 <= value <= 1:
-        raise ValueError(f"the duration is {value}, needed: 0 to 1 (of max_epochs)")
-    return mask.astype(bool), value

@@ -11,6 +11,28 @@ from prune_gym.costs import Costs
 from prune_gym.networks import Network
 from prune_gym.surgery import ChannelSpace
 
+Kept = dict[str, npt.NDArray[np.int64]]
+"""For each space the kept channels' numbers in the unpruned network."""
+
+
+@dataclass(frozen=True)
+class BlockRecord:
+    """What a step of the ALF mode made of a convolution.
+
+    Args:
+        sparsity: The share of codes that the autoencoder was asked to remove.
+        codes: How many are left.
+        merged: Whether codes and expansion were multiplied back into one convolution.
+        reconstruction_error: Of the filters by the autoencoder, relative to their own size.
+        updates: Of the autoencoder.
+    """
+
+    sparsity: float
+    codes: int
+    merged: bool
+    reconstruction_error: float
+    updates: int
+
 
 @dataclass(frozen=True)
 class StepRecord:
@@ -23,6 +45,7 @@ class StepRecord:
         accuracy: Behind the step, 0 to 1.
         costs: Behind the step.
         reward: The step's total.
+        block: Of the ALF mode.
     """
 
     space: str
@@ -31,6 +54,7 @@ class StepRecord:
     accuracy: float
     costs: Costs
     reward: float
+    block: BlockRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +76,7 @@ class State:
 
     module: nn.Module
     spaces: tuple[ChannelSpace, ...]
-    kept: dict[str, npt.NDArray[np.int64]]
+    kept: Kept
     position: int
     accuracy: float
     costs: Costs

@@ -169,6 +169,16 @@ class Task:
         }
         return correct / images, means
 
+    def baseline_activation(self, space: ChannelSpace) -> npt.NDArray[np.float32]:
+        """Mean activation of a space's channels in the unpruned network, shape (channels,).
+
+        Args:
+            space: One of the network's, or of its layers' outputs.
+        """
+        if space.name not in self.baseline_activations:
+            self.baseline_activations |= self.evaluate(self.module, [space])[1]
+        return self.baseline_activations[space.name]
+
     def visited(self, order: str, scope: str) -> tuple[ChannelSpace, ...]:
         """The spaces that an episode walks through.
 

@@ -13,8 +13,9 @@ from gymnasium.error import ResetNeeded
 from prune_gym.costs import Costs
 from prune_gym.data import Dataset
 from prune_gym.envs import PruningEnv
+from prune_gym.envs.actions import checked_action
 from prune_gym.envs.observation import LAYER_FEATURES, filter_rows
-from prune_gym.envs.pruning import Action, Observation, checked_action
+from prune_gym.envs.pruning import Action, Observation
 from prune_gym.envs.reward import Reward
 from prune_gym.errors import PruneGymError
 from prune_gym.networks import Network
