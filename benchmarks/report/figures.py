@@ -27,7 +27,7 @@ def accuracy_figure(group: Group, styles: Styles) -> Figure:
     for place, (_, values, style) in enumerate(lines):
         found = estimate(values)
         assert found is not None
-        if found.low is not None:
+        if found.low is not None and found.high is not None:
             axes.plot(
                 [found.low, found.high],
                 [place, place],

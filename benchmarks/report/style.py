@@ -43,7 +43,7 @@ def styles(labels: Iterable[str]) -> dict[str, Style]:
     return result
 
 
-def percent(value: float, _place: int | None = None) -> str:
+def percent(value: float, _place: float = 0) -> str:
     """A tick's share as a percentage; the axis names the unit."""
     return f"{100 * value:g}"
 

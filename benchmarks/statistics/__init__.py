@@ -1,4 +1,4 @@
-"""Statistics of few runs on few tasks: seeded, on numpy and scipy alone."""
+"""Statistics of few runs on few tasks: seeded, on numpy alone."""
 
 from benchmarks.statistics.aggregate import (
     Interval,
