@@ -9,6 +9,7 @@ from benchmarks.results import Result
 
 CONTROLS = ("random", "uniform", "l1")
 SCRATCH = "scratch"
+LONG = 40
 
 # These say where and on what a run ran; the group's key holds them, or they change no figure
 # but time.
@@ -37,21 +38,18 @@ class Row:
         label: Its name on the page; settings are part of it where they tell rows apart.
         agent: The agent's name.
         runs: One run for each seed, by seed.
+        telling: The settings that tell it from its namesakes, if any, in words.
     """
 
     label: str
     agent: str
     runs: tuple[Result, ...]
+    telling: str = ""
 
     @property
     def control(self) -> bool:
         """Whether it is one of the controls that learn nothing."""
         return self.agent in CONTROLS
-
-    @property
-    def telling(self) -> str:
-        """The settings in its label, if any."""
-        return self.label.removeprefix(self.agent).strip(" ()")
 
     @property
     def seeds(self) -> list[int]:
@@ -153,15 +151,18 @@ def _group(key: Key, members: Sequence[Result]) -> Group:
             seeds[result.config["seed"]] = result
     labels = _labels(list(by_row))
     rows = [
-        Row(labels[kind], kind[0], tuple(seeds[seed] for seed in sorted(seeds)))
+        Row(labels[kind][0], kind[0], tuple(seeds[seed] for seed in sorted(seeds)), labels[kind][1])
         for kind, seeds in by_row.items()
     ]
     rows.sort(key=lambda row: (row.control, row.label))
     return Group(key, tuple(rows), tuple(repeats))
 
 
-def _labels(kinds: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """Names of rows: the agent's, and the settings in which it differs from its namesakes."""
+def _labels(kinds: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, str]]:
+    """Names of rows, and the settings in which they differ from their namesakes.
+
+    Settings that fit are part of the name; where they are many, namesakes are numbered.
+    """
     result = {}
     for agent, text in kinds:
         namesakes = [json.loads(other) for name, other in kinds if name == agent]
@@ -169,7 +170,11 @@ def _labels(kinds: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
         names = sorted({name for other in namesakes for name in other})
         telling = [name for name in names if len({_show(other, name) for other in namesakes}) > 1]
         shown = ", ".join(f"{name} {_show(mine, name)}" for name in telling)
-        result[agent, text] = f"{agent} ({shown})" if shown else agent
+        label = f"{agent} ({shown})" if shown else agent
+        if len(shown) > LONG:
+            number = namesakes.index(mine) + 1
+            label, shown = f"{agent} #{number}", f"#{number}: {shown}"
+        result[agent, text] = label, shown
     return result
 
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.report.cells import Cell, Line, Table, between, cell, percent
 from benchmarks.report.groups import CONTROLS, Group, Row
 from benchmarks.report.metrics import Estimate, finished, values_of
-from benchmarks.report.tables import Cell, Line, Table, between, cell, percent
 from benchmarks.statistics import bootstrap_interval, iqm, probability_of_improvement
 
 Scores = list[npt.NDArray[np.float64]]

@@ -50,6 +50,13 @@ def test_settings_tell_namesakes_apart_and_repeats_do_not_count(make_run):
     assert [repeat.source for repeat in found.repeats] == [str(again)]
 
 
+def test_namesakes_with_many_settings_are_numbered(make_run):
+    options = {f"a_rather_long_option_{number}": number for number in range(3)}
+    (found,) = groups_of(make_run("l2pf", 0), make_run("l2pf", 0, agent_options=options))
+    assert [row.label for row in found.rows] == ["l2pf #1", "l2pf #2"]
+    assert found.rows[1].telling.startswith("#2: a_rather_long_option_0 0, ")
+
+
 def test_unequal_budgets_and_machines_are_said(make_run):
     machine = {"processor": "arm64", "cores": 8, "device": "cpu"}
     (found,) = groups_of(
