@@ -14,7 +14,6 @@ class Cell:
 
     text: str
     small: str = ""
-    number: bool = True
 
 
 @dataclass(frozen=True)
