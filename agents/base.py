@@ -95,6 +95,10 @@ class Agent(ABC):
         masks_padding: Whether padded bits are left out of what it learns from.
         needs_features: Whether it works with ``observation="features"`` only.
         extra: The optional extra that installs what it needs, or None.
+        action_modes: The environment's action modes that it works in.
+
+    Raises:
+        ValueError: The environment is in another action mode; the message names agents for it.
     """
 
     action_form: ClassVar[str] = "hybrid"
@@ -102,8 +106,15 @@ class Agent(ABC):
     masks_padding: ClassVar[bool] = True
     needs_features: ClassVar[bool] = False
     extra: ClassVar[str | None] = None
+    action_modes: ClassVar[tuple[str, ...]] = ("filters",)
 
     def __init__(self, env: gym.Env, seed: int = 0) -> None:
+        mode = getattr(env.unwrapped, "action_mode", "filters")
+        if mode not in self.action_modes:
+            raise ValueError(
+                f"the agent {type(self).__name__} does not work in action_mode={mode!r}, where an "
+                f"action is not a mask of filters; take one of: {', '.join(agents_for(mode))}"
+            )
         self.env = env
         self.seed = seed
         self.episodes = self.steps = 0
@@ -150,7 +161,7 @@ class Agent(ABC):
             deterministic: The likeliest action in place of a drawn one.
 
         Returns:
-            ``mask`` and ``duration``.
+            ``mask`` and ``duration``, or in the ALF mode ``sparsity`` and ``duration``.
         """
 
     @abstractmethod
@@ -164,6 +175,13 @@ class Agent(ABC):
         Raises:
             WeightsError: It is missing, damaged, or of another shape.
         """
+
+
+def agents_for(mode: str) -> list[str]:
+    """This package's agents that work in an action mode."""
+    import agents
+
+    return [name for name in agents.names(own=True) if mode in agents.lookup(name).action_modes]
 
 
 class EpisodicAgent(Agent):

@@ -54,12 +54,18 @@ class Control(EpisodicAgent):
         info: Mapping[str, Any] | None = None,
         deterministic: bool = False,
     ) -> Action:
-        """Keep the filters of largest :meth:`rank`, a share :meth:`ratio` of them."""
+        """Keep the filters of largest :meth:`rank`, a share :meth:`ratio` of them.
+
+        In the ALF mode there is nothing to rank: the autoencoder is asked to keep that share.
+        """
+        duration = np.array([self.duration], np.float32)
+        if getattr(self.env.unwrapped, "action_mode", "filters") == "alf":
+            return {"sparsity": np.array([1 - self.ratio()], np.float32), "duration": duration}
         filters = int(np.sum(observation["action_mask"]))
         wanted = max(1, round(self.ratio() * filters))
         ranks = self.rank(observation, filters)
         mask = criteria.keep_best(ranks, wanted, len(observation["action_mask"]))
-        return {"mask": mask, "duration": np.array([self.duration], np.float32)}
+        return {"mask": mask, "duration": duration}
 
     def save(self, folder: Path) -> None:
         """Write ``policy.json``: the hyperparameters and the random state."""
@@ -88,11 +94,15 @@ class Control(EpisodicAgent):
 
 
 class Uniform(Control):
-    """The same share in every layer, filters at random."""
+    """The same share in every layer, filters at random; in the ALF mode, of codes."""
+
+    action_modes = ("filters", "alf")
 
 
 class Random(Control):
     """A share of its own for every layer, uniform between 0 and 2 ``keep`` (at most 1)."""
+
+    action_modes = ("filters", "alf")
 
     def ratio(self) -> float:
         """See :meth:`Control.ratio`."""

@@ -6,11 +6,13 @@ from typing import Any, TypeVar
 import gymnasium as gym
 
 Options = TypeVar("Options")
+DEFAULT_KEEP = 0.5
+"""Where no target says another share."""
 MARGIN = 0.02
 """An untrained Bernoulli keeps at least this share of the filters, and drops as much."""
 
 
-def ratio_for(env: gym.Env, default: float = 0.5) -> float:
+def ratio_for(env: gym.Env, default: float = DEFAULT_KEEP) -> float:
     """The one keep ratio with which an environment's target is just met.
 
     Args:
@@ -33,7 +35,7 @@ def with_initial_keep(options: Options, env: gym.Env) -> Options:
         env: The environment that the agent learns in.
     """
     chosen: Any = options
-    if getattr(chosen, "initial_keep", 0.5) is not None:
+    if getattr(chosen, "initial_keep", DEFAULT_KEEP) is not None:
         return options
     keep = min(1 - MARGIN, max(MARGIN, ratio_for(env)))
     return replace(chosen, initial_keep=keep)

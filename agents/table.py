@@ -12,7 +12,15 @@ from prune_gym.files import write_atomically
 
 BEGIN = "<!-- table of agents: written by `python -m agents.table docs/agents.md` -->"
 END = "<!-- end of the table -->"
-COLUMNS = ("agent", "learns on", "vector env", "masks padding", "needs features", "extra")
+COLUMNS = (
+    "agent",
+    "learns on",
+    "vector env",
+    "masks padding",
+    "needs features",
+    "ALF mode",
+    "extra",
+)
 
 
 def rows(own: bool = False) -> list[dict[str, str]]:
@@ -30,7 +38,8 @@ def rows(own: bool = False) -> list[dict[str, str]]:
         except PruneGymError:
             result.append({"agent": f"`{name}`"} | dict.fromkeys(COLUMNS[1:], "?"))
             continue
-        flags = (kind.vector_env, kind.masks_padding, kind.needs_features)
+        alf = "alf" in kind.action_modes
+        flags = (kind.vector_env, kind.masks_padding, kind.needs_features, alf)
         cells = (
             f"`{name}`",
             f"`{kind.action_form}`",

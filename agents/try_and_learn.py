@@ -28,7 +28,7 @@ from torch.distributions import Bernoulli
 from agents import files
 from agents.base import Action, Callback, EpisodicAgent, Observation
 from agents.l2pf.policy import Inputs, Reader, normalised
-from agents.start import with_initial_keep
+from agents.start import DEFAULT_KEEP, with_initial_keep
 from prune_gym.weights import load_weights, read_weights, save_weights
 
 CHANNELS = (32, 64, 64, 64)
@@ -91,8 +91,8 @@ class LayerAgent(nn.Module):
             entries = CHANNELS[-1] * (width // SMALLEST) * (row // SMALLEST)
         last = nn.Linear(options.hidden, width)
         nn.init.zeros_(last.weight)
-        assert options.initial_keep is not None
-        nn.init.constant_(last.bias, float(torch.logit(torch.tensor(options.initial_keep))))
+        keep = torch.tensor(options.initial_keep or DEFAULT_KEEP)
+        nn.init.constant_(last.bias, float(torch.logit(keep)))
         dense = [nn.Flatten(), nn.Linear(entries, options.hidden), nn.ReLU(), last]
         self.layers = nn.Sequential(*layers, *dense)
 

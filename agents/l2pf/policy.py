@@ -11,6 +11,7 @@ from torch.distributions import Bernoulli, Normal
 
 from agents.base import Observation
 from agents.l2pf.options import L2PFOptions
+from agents.start import DEFAULT_KEEP
 
 EPSILON = 1e-6
 _NOT_FILTERS = ("action_mask", "layer", "progress")
@@ -96,8 +97,7 @@ class FilterPolicy(nn.Module):
         self.keep = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1))
         self.duration = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 2))
         self.prior = nn.Parameter(torch.tensor(float(options.norm_prior)))
-        assert options.initial_keep is not None
-        keep = torch.logit(torch.tensor([options.initial_keep]))
+        keep = torch.logit(torch.tensor([options.initial_keep or DEFAULT_KEEP]))
         duration = torch.tensor([options.initial_duration, options.initial_spread]).log()
         for head, bias in ((self.keep, keep), (self.duration, duration)):
             last = head[-1]

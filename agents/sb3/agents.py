@@ -26,10 +26,12 @@ class SB3Agent(Agent):
     """An algorithm of Stable-Baselines3 behind this project's interface.
 
     The algorithm is :attr:`model`; it acts in the form :attr:`action_form`, the agent in the
-    environment's own.
+    environment's own. In the ALF mode all but ``maskable_ppo`` act on the two numbers of
+    ``flat_box``, with Stable-Baselines3's own policies; what ranks and counts filters
+    (``criterion``, ``least``, ``initial_keep``, ``norm_prior``) has no meaning there.
 
     Args:
-        env: A pruning environment with the hybrid ``Dict`` action.
+        env: A pruning environment with its own ``Dict`` action.
         seed: Of all that the agent draws, and of the environment in :meth:`learn`.
         options: Hyperparameters by name (:mod:`agents.sb3.options`).
 
@@ -42,6 +44,7 @@ class SB3Agent(Agent):
     Options: ClassVar[type[Any]]
     vector_env = True
     extra = "sb3"
+    action_modes = ("filters", "alf")
 
     def __init__(self, env: gym.Env, seed: int = 0, **options: Any) -> None:
         super().__init__(env, seed)
@@ -66,6 +69,13 @@ class SB3Agent(Agent):
         from agents.sb3.models import FORM_OPTIONS
 
         given = asdict(self.options)
+        if getattr(env.unwrapped, "action_mode", "filters") == "alf":
+            if given.get("duration") is not None:
+                raise ValueError(
+                    f"duration={given['duration']}: in action_mode='alf' the duration is learnt; "
+                    "leave it out"
+                )
+            return adapt(env, "flat_box")
         arguments = {name: given[name] for name in FORM_OPTIONS if name in given}
         return adapt(env, self.action_form, **arguments)
 
@@ -184,6 +194,7 @@ class MaskablePPO(SB3Agent):
 
     algorithm = "maskable_ppo"
     action_form = "masked_multi_discrete"
+    action_modes = ("filters",)
     Options = options.MaskablePPOOptions
 
 

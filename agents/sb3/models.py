@@ -57,14 +57,25 @@ def _episode_length(env: GymEnv) -> int:
     return len(env.get_wrapper_attr("visited"))
 
 
-def _hybrid(chosen: Any) -> Arguments:
+def _hybrid(env: GymEnv, chosen: Any) -> Arguments:
+    """Of the two numbers of the ALF mode a Gaussian is policy enough."""
+    if _is_alf(env):
+        layers = {"net_arch": [chosen.hidden] * 2}
+        return {**_common(chosen), "policy": "MultiInputPolicy", "policy_kwargs": layers}
     return {
         **_common(chosen),
-        "ent_coef": chosen.ent_coef,
+        "policy": HybridPolicy,
         "policy_kwargs": {
             name: getattr(chosen, name) for name in _POLICY if getattr(chosen, name) is not None
         },
     }
+
+
+def _is_alf(env: GymEnv) -> bool:
+    if isinstance(env, VecEnv):
+        return bool(env.get_attr("action_mode")[0] == "alf")
+    assert not isinstance(env, str)
+    return bool(env.get_wrapper_attr("action_mode") == "alf")
 
 
 def _common(chosen: Any) -> Arguments:
@@ -85,14 +96,14 @@ def _passes(env: GymEnv, length: int, chosen: Any) -> Arguments:
 
 
 def _ppo(env: GymEnv, length: int, chosen: options.PPOOptions, both: Arguments) -> BaseAlgorithm:
-    return PPO(HybridPolicy, env, **_hybrid(chosen), **_passes(env, length, chosen), **both)
+    return PPO(env=env, **_hybrid(env, chosen), **_passes(env, length, chosen), **both)
 
 
 def _a2c(env: GymEnv, length: int, chosen: options.A2COptions, both: Arguments) -> BaseAlgorithm:
-    arguments = _hybrid(chosen)
+    arguments = _hybrid(env, chosen)
     arguments["policy_kwargs"]["optimizer_class"] = Adam
     steps = length * chosen.rollout_episodes
-    return A2C(HybridPolicy, env, n_steps=steps, use_rms_prop=False, **arguments, **both)
+    return A2C(env=env, n_steps=steps, use_rms_prop=False, **arguments, **both)
 
 
 def _maskable(
