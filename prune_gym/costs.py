@@ -68,7 +68,7 @@ class CostModel:
 
     Args:
         geometry: The network's shapes.
-        accelerator: A preset of :mod:`hw_sim` or a YAML file.
+        accelerator: A preset of :mod:`hw_sim`, a YAML file, or an accelerator.
         objective: One of ``OBJECTIVES``; the accelerator's mappings are searched for it
             (for latency where it is not the accelerator's to decide).
         batch: Images the accelerator works on at a time.
@@ -78,14 +78,19 @@ class CostModel:
     """
 
     def __init__(
-        self, geometry: Geometry, accelerator: str, objective: str = "latency", batch: int = 1
+        self,
+        geometry: Geometry,
+        accelerator: str | hw_sim.Accelerator,
+        objective: str = "latency",
+        batch: int = 1,
     ) -> None:
         if objective not in OBJECTIVES:
             raise UnknownNameError("objective", objective, OBJECTIVES)
         if batch < 1:
             raise ValueError(f"accelerator_batch={batch} must be at least 1")
         self.geometry = geometry
-        self.accelerator = load_accelerator(accelerator)
+        known = isinstance(accelerator, hw_sim.Accelerator)
+        self.accelerator = accelerator if known else load_accelerator(accelerator)
         self.objective = objective
         self.batch = batch
         self._searched_for = objective if objective in ("latency", "energy", "edp") else "latency"
@@ -126,7 +131,7 @@ class CostModel:
     def _at(self, counts: Counts) -> list[_Layer]:
         """All layers at these counts, which name every space."""
         result = []
-        for index, layer in enumerate(self.geometry.layers):
+        for index, layer in self.geometry.numbered(counts):
             # The channels of its two spaces are all that a layer's cost depends on.
             key = (index, counts.get(layer.out_space or ""), counts.get(layer.in_space or ""))
             known = self._layers.get(key)

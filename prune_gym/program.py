@@ -144,7 +144,8 @@ class Bound:
 
     Args:
         program: The calls.
-        network: The network, cut or not, of the architecture that the program was traced on.
+        network: The network, cut or not, of the architecture that the program was traced on; a
+            layer may have become several in a row (``nn.Sequential``).
         fold: Whether batch norms are folded into the convolutions before them. Their running
             statistics then count, whatever the network's mode.
     """
@@ -157,8 +158,10 @@ class Bound:
         self.skipped: dict[int, int] = {}
         if fold:
             for conv, norm in program.folds.items():
-                self.folded[conv] = _fold(self._module(conv), self._module(norm))
-            self.skipped = {norm: conv for conv, norm in program.folds.items()}
+                # Where two layers took the convolution's place, the norm runs by itself.
+                if isinstance(self._module(conv), nn.Conv2d):
+                    self.folded[conv] = _fold(self._module(conv), self._module(norm))
+                    self.skipped[norm] = conv
 
     def _module(self, index: int) -> Any:
         return self.modules[str(self.program.nodes[index].target)]

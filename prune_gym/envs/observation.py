@@ -74,7 +74,7 @@ class Observer:
         self._columns = {space.name: filter_rows(task.module, space).shape[1] for space in visited}
         self.row = max(self._columns.values())
         self._layers = {layer.name: layer for layer in task.geometry.layers}
-        self._macs = _macs_by_space(task)
+        self._macs = self._macs_by_space()
 
     def observation_space(self) -> spaces.Dict:
         """The space of :meth:`observe`."""
@@ -95,8 +95,12 @@ class Observer:
         """1 for each filter of the next space, 0 for padding; shape (n_max,)."""
         mask = np.zeros(self.width, np.int8)
         if state.position < len(self.visited):
-            mask[: state.space(self.visited[state.position].name).channels] = 1
+            mask[: self._space(state).channels] = 1
         return mask
+
+    def _space(self, state: State) -> ChannelSpace:
+        """The next space, as the network has it now."""
+        return state.space(self.visited[state.position].name)
 
     def observe(self, state: State, budget_left: float) -> dict[str, npt.NDArray]:
         """The observation of a state; behind the last space filters and layer are zeros."""
@@ -126,7 +130,7 @@ class Observer:
 
     def _weights(self, state: State) -> Array:
         """Filters in units of their standard deviation, in the unpruned network's layout."""
-        space = state.space(self.visited[state.position].name)
+        space = self._space(state)
         modules = dict(state.module.named_modules())
         consumed = {layer: spaces.name for spaces in state.spaces for layer in spaces.consumers}
         parts = []
@@ -149,7 +153,7 @@ class Observer:
 
     def _statistics(self, state: State) -> dict[str, Array]:
         """Per-filter statistics, each divided by its mean size over the layer."""
-        space = state.space(self.visited[state.position].name)
+        space = self._space(state)
         rows = filter_rows(state.module, space)
         modules = dict(state.module.named_modules())
         norms = [m for m in map(modules.get, space.followers) if isinstance(m, nn.BatchNorm2d)]
@@ -202,11 +206,11 @@ class Observer:
         )
         return np.clip(np.array(values, np.float32), 0, 1)
 
-
-def _macs_by_space(task: Task) -> dict[str, int]:
-    """MACs of the layers that each space's channels enter or leave."""
-    layers = {layer.name: layer.macs(task.geometry.counts()) for layer in task.geometry.layers}
-    return {
-        space.name: sum(layers.get(name, 0) for name in {*space.producers, *space.consumers})
-        for space in task.network.spaces
-    }
+    def _macs_by_space(self) -> dict[str, int]:
+        """MACs of the layers that each space's channels enter or leave."""
+        counts = self.task.geometry.counts()
+        layers = {name: layer.macs(counts) for name, layer in self._layers.items()}
+        return {
+            space.name: sum(layers.get(name, 0) for name in {*space.producers, *space.consumers})
+            for space in self.task.network.spaces
+        }

@@ -115,6 +115,13 @@ class Geometry:
         self.layers = _trace(network, spaces, input_shape)
         self._fixed, self._per_channel = _other_parameters(network, spaces, self.layers)
 
+    def numbered(self, counts: Counts) -> Sequence[tuple[int, LayerGeometry]]:
+        """The layers that there are at counts of all spaces, in the order in which they run.
+
+        Each has a number that no other layer has, whatever the counts.
+        """
+        return tuple(enumerate(self.layers))
+
     def counts(self, counts: Counts | None = None) -> dict[str, int]:
         """Channel counts of all spaces, those given taking the place of the full ones."""
         return {space.name: space.channels for space in self.spaces} | dict(counts or {})
@@ -122,7 +129,9 @@ class Geometry:
     def params(self, counts: Counts | None = None) -> int:
         """Parameters: weights, biases, and batch norms' weights and shifts."""
         full = self.counts(counts)
-        return self.other_params(full) + sum(layer.weights(full) for layer in self.layers)
+        return self.other_params(full) + sum(
+            layer.weights(full) for _, layer in self.numbered(full)
+        )
 
     def other_params(self, counts: Counts) -> int:
         """Parameters outside convolutions and dense layers, at counts of all spaces."""
@@ -131,7 +140,7 @@ class Geometry:
     def macs(self, counts: Counts | None = None) -> int:
         """Multiply-accumulates of convolutions and dense layers for one image."""
         full = self.counts(counts)
-        return sum(layer.macs(full) for layer in self.layers)
+        return sum(layer.macs(full) for _, layer in self.numbered(full))
 
     def peak_activations(self, counts: Counts | None = None) -> int:
         """Most values that the input and output maps of one layer hold (this project's choice).
@@ -139,12 +148,12 @@ class Geometry:
         A layer-by-layer runtime needs this much; a residual that waits meanwhile is not counted.
         """
         full = self.counts(counts)
-        return max(layer.activations(full) for layer in self.layers)
+        return max(layer.activations(full) for _, layer in self.numbered(full))
 
     def accelerator_layers(self, counts: Counts | None = None, batch: int = 1) -> list[ConvLayer]:
         """All layers in the order in which they run, for :func:`hw_sim.evaluate_network`."""
         full = self.counts(counts)
-        return [layer.accelerator_layer(full, batch) for layer in self.layers]
+        return [layer.accelerator_layer(full, batch) for _, layer in self.numbered(full)]
 
 
 def _trace(

@@ -11,15 +11,18 @@ from prune_gym.wrappers.base import Action, ActionForm, Observation
 class FlatBoxAction(ActionForm, gym.utils.RecordConstructorArgs):
     """One flat Box within [-1, 1]: a score for each filter, and the duration last.
 
-    A filter stays where its score is above ``threshold``; -1 is no fine-tuning, 1 all of it.
+    A filter stays where its score is above ``threshold``; -1 is no fine-tuning, 1 all of it. In the
+    ALF mode the Box holds sparsity and duration, -1 for 0 and 1 for 1.
 
     Args:
-        env: A pruning environment with the hybrid ``Dict`` action.
-        threshold: Within [-1, 1).
+        env: A pruning environment with its own ``Dict`` action, of any mode.
+        threshold: Within [-1, 1); the ALF mode has no use for it.
 
     Raises:
         ValueError: Another action space, or a threshold out of range.
     """
+
+    modes = ("filters", "alf")
 
     def __init__(self, env: gym.Env, threshold: float = 0.0) -> None:
         gym.utils.RecordConstructorArgs.__init__(self, threshold=threshold)
@@ -27,13 +30,16 @@ class FlatBoxAction(ActionForm, gym.utils.RecordConstructorArgs):
         if not -1 <= threshold < 1:
             raise ValueError(f"threshold={threshold} is not within [-1, 1)")
         self.threshold = threshold
-        self.action_space = spaces.Box(-1.0, 1.0, (self.width + 1,), np.float32)
+        numbers = self.width or 1
+        self.action_space = spaces.Box(-1.0, 1.0, (numbers + 1,), np.float32)
 
     def native(self, action: npt.NDArray, observation: Observation) -> Action:
-        """Scores and duration, shape (n_max + 1,), as the environment's action."""
+        """Scores (or sparsity) and duration, shape (n_max + 1,) or (2,), as the env's action."""
         flat = np.asarray(action, np.float32)
-        mask = (flat[:-1] > self.threshold).astype(np.int8)
-        return {"mask": mask, "duration": (flat[-1:] + 1) / 2}
+        duration = (flat[-1:] + 1) / 2
+        if self.action_mode == "alf":
+            return {"sparsity": (flat[:1] + 1) / 2, "duration": duration}
+        return {"mask": (flat[:-1] > self.threshold).astype(np.int8), "duration": duration}
 
 
 class MultiDiscreteAction(ActionForm, gym.utils.RecordConstructorArgs):

@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+_ALF = "; action_mode='alf' has no filters to choose, so wrap it in FlatBoxAction"
+
 
 class ActionMaskObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordConstructorArgs):
     """The observation's ``action_mask`` with one entry for each *choice* of the action.
@@ -33,6 +35,7 @@ class ActionMaskObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.Rec
         if not isinstance(action, spaces.MultiDiscrete) or not (action.nvec[:-1] == 2).all():
             raise ValueError(
                 f"ActionMaskObservation wraps MultiDiscreteAction, not the action space {action}"
+                + (_ALF if "sparsity" in getattr(action, "spaces", ()) else "")
             )
         self.width, self.durations = len(action.nvec) - 1, int(action.nvec[-1])
         entries = dict(shown.spaces) if isinstance(shown, spaces.Dict) else {}
