@@ -15,6 +15,7 @@ from prune_gym.envs.state import State
 from prune_gym.envs.target import Target
 from prune_gym.surgery.saved import save_network
 
+ALF = ("sparsity", "codes", "merged", "reconstruction_error", "autoencoder_updates")
 COSTS = ("params", "macs", "cycles", "latency_ms", "energy_uj")
 
 
@@ -150,9 +151,11 @@ class Recorder(Callback):
                 "kept": np.flatnonzero(info["mask"]).tolist(),
                 "duration": info["duration"],
                 "batches": info["batches"],
+                **({"seed": info["seed"]} if "seed" in info else {}),
                 "mask_changed": info["mask_changed"],
                 "accuracy": info["accuracy"],
                 "rewards": info["rewards"],
+                **{name: info[name] for name in ALF if name in info},
                 **{name: info[name] for name in COSTS},
             }
             for space, info in zip(self.env.visited, infos, strict=False)

@@ -69,7 +69,8 @@ class PruningEnv(gym.Env[Observation, Action]):
     :meth:`prune_gym.envs.stepping.Stepper.tuning_macs`), ``position``, ``target_met`` (by the
     present network; True without a target), ``action_mask``; behind a step also ``mask``,
     ``mask_changed`` (whether the rules above changed the action), ``batches``,
-    ``evaluated_images`` (fewer than ``eval_images`` where a network is hopeless) and ``rewards``.
+    ``evaluated_images`` (fewer than ``eval_images`` where a network is hopeless), ``rewards``, and
+    ``seed`` (of what the step drew; :meth:`replay` takes it).
 
     ## Arguments
     Args:
@@ -246,15 +247,39 @@ class PruningEnv(gym.Env[Observation, Action]):
             ResetNeeded: Before the first reset or behind the last space.
             ValueError: An action of the wrong shape, not finite or out of range.
         """
+        return self._advance(action, None)
+
+    def replay(
+        self, action: Action, seed: int
+    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """:meth:`step` as it was once taken, for records that are to be checked.
+
+        Args:
+            action: As it was executed or asked for.
+            seed: The ``info["seed"]`` of that step; the environment's own random numbers stay.
+
+        Returns:
+            Observation, reward, terminated, truncated, info.
+
+        Raises:
+            ResetNeeded: Before the first reset or behind the last space.
+            ValueError: An action of the wrong shape, not finite or out of range.
+        """
+        return self._advance(action, seed)
+
+    def _advance(
+        self, action: Action, seed: int | None
+    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         state = self._require_state()
         torch.set_num_threads(self.threads)
         if state.position >= len(self.visited):
             raise ResetNeeded("The episode has ended: call reset() before step().")
         checked = self.mode.checked(action)
-        outcome = self.mode.step(state, checked, int(self.np_random.integers(2**62)))
+        drawn = int(self.np_random.integers(2**62)) if seed is None else seed
+        outcome = self.mode.step(state, checked, drawn)
         state = self._state = outcome.state
         self.search_macs_total += outcome.macs
-        info = self._info(state) | self.mode.info(outcome)
+        info = self._info(state) | self.mode.info(outcome) | {"seed": drawn}
         terminated = state.position == len(self.visited)
         spent = self.search_budget is not None and self.search_macs_total >= self.search_budget
         truncated = spent and not terminated
