@@ -1,0 +1,214 @@
+"""The block: a convolution whose filters an autoencoder squeezes into fewer codes."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from prune_gym.alf.options import ALFOptions
+
+
+class ALFConv2d(nn.Module):
+    """A convolution W that runs as code filters and a 1 x 1 expansion.
+
+    In this project's formulation, with W as a matrix of Co rows, a filter each::
+
+        W_code = sigma_ae(W_enc^T W) * M_clip     the code filters, one a row
+        W_rec  = sigma_ae(W_dec^T W_code)         the autoencoder's reconstruction of W
+        A~     = A_prev (conv) W_code             the code maps
+        A      = W_exp A~ + bias                  the expansion, 1 x 1
+
+    The task's loss trains W (straight through the autoencoder: the gradient of a code filter is
+    that of the filter of the same number) and W_exp; the autoencoder's own loss trains W_enc,
+    W_dec and M. Only the codes alive are computed, so those clipped get no gradient and the block
+    becomes faster as it becomes smaller.
+
+    Args:
+        conv: The convolution; it is not changed.
+        options: Constants.
+
+    Attributes:
+        weight: W, shape (Co, Ci, K, K).
+        encoder: W_enc, shape (Co, Co); the columns are codes.
+        decoder: W_dec, shape (Co, Co); the rows are codes.
+        mask: M, shape (Co,).
+        expansion: The 1 x 1 convolution, with the convolution's bias where it had one.
+
+    Raises:
+        ValueError: A grouped convolution, or one whose padding is not zeros.
+    """
+
+    def __init__(self, conv: nn.Conv2d, options: ALFOptions) -> None:
+        super().__init__()
+        if conv.groups != 1:
+            raise ValueError(
+                f"ALF does not support groups={conv.groups}: the filters of a group share no "
+                "inputs with the others'; leave this convolution out"
+            )
+        if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+            raise ValueError(
+                f"ALF does not support padding={conv.padding!r} with mode {conv.padding_mode!r}; "
+                "give the padding as numbers, of zeros"
+            )
+        self.options = options
+        self.in_channels, self.out_channels = conv.in_channels, conv.out_channels
+        self.kernel_size, self.stride = conv.kernel_size, conv.stride
+        self.padding, self.dilation = conv.padding, conv.dilation
+        count, like = conv.out_channels, {"device": conv.weight.device, "dtype": conv.weight.dtype}
+        shrink = self._shrink = 1.0 if options.sigma_ae == "linear" else options.scale
+        identity = torch.eye(count, **like)
+        self.weight = nn.Parameter(conv.weight.detach().clone())
+        self.encoder = nn.Parameter(identity * shrink)
+        self.decoder = nn.Parameter(identity / shrink)
+        self.mask = nn.Parameter(torch.ones(count, **like))
+        self.expansion = nn.Conv2d(count, count, 1, bias=conv.bias is not None, **like)
+        with torch.no_grad():
+            self.expansion.weight.copy_((identity / shrink)[:, :, None, None])
+            if conv.bias is not None and self.expansion.bias is not None:
+                self.expansion.bias.copy_(conv.bias)
+        self.train(conv.training)
+
+    @classmethod
+    def from_scratch(
+        cls, conv: nn.Conv2d, options: ALFOptions, generator: torch.Generator
+    ) -> "ALFConv2d":
+        """A block that nothing is known of yet: W, autoencoder and expansion drawn anew.
+
+        Args:
+            conv: Gives the shapes; its weights are not used.
+            options: Constants.
+            generator: Draws; a CPU generator.
+        """
+        block = cls(conv, options)
+        count = block.out_channels
+        # He et al. 2015 for what the images run through, Glorot and Bengio 2010 for the rest.
+        spreads = {
+            block.weight: math.sqrt(2 / (count * math.prod(block.kernel_size))),
+            block.encoder: math.sqrt(1 / count),
+            block.decoder: math.sqrt(1 / count),
+            block.expansion.weight: math.sqrt(1 / count),
+        }
+        with torch.no_grad():
+            for tensor, spread in spreads.items():
+                tensor.copy_(torch.randn(tensor.shape, generator=generator) * spread)
+            if block.expansion.bias is not None:
+                block.expansion.bias.zero_()
+        return block
+
+    # What the task sees
+
+    def alive(self) -> Tensor:
+        """Which codes are not clipped: ``|M| > t``. Boolean, shape (Co,), on the CPU."""
+        return (self.mask.detach().abs() > self.options.threshold).cpu()
+
+    @property
+    def codes_alive(self) -> int:
+        """How many codes are not clipped."""
+        return int(self.alive().sum())
+
+    @property
+    def sparsity(self) -> float:
+        """theta: the share of codes that are clipped."""
+        return 1 - self.codes_alive / self.out_channels
+
+    def code_filters(self) -> Tensor:
+        """The codes alive, shape (alive, Ci, K, K); their gradient goes straight through to W."""
+        index = self._index()
+        with torch.no_grad():
+            codes = self._encoded()[index].view(-1, *self.weight.shape[1:])
+        own = self.weight[index]
+        # The value is the code's, the gradient W's (straight-through estimator); what the encoder
+        # shrinks W by, the gradient shrinks by, too.
+        return codes + self._shrink * (own - own.detach())
+
+    def codes(self, x: Tensor) -> Tensor:
+        """The code maps, shape (N, Co, H', W'); those clipped are zero."""
+        small = self._convolve(x)
+        result = small.new_zeros(small.shape[0], self.out_channels, *small.shape[2:])
+        return result.index_copy(1, self._index(), small)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, Ci, H, W) to (N, Co, H', W')."""
+        weight = self.expansion.weight[:, self._index()]
+        return functional.conv2d(self._convolve(x), weight, self.expansion.bias)
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        filters = self.code_filters()
+        return functional.conv2d(
+            x,
+            filters,
+            None,
+            self.stride,
+            self.padding,
+            self.dilation,  # type: ignore[arg-type]
+        )
+
+    def _index(self) -> Tensor:
+        return self.alive().nonzero().flatten().to(self.mask.device)
+
+    # The autoencoder
+
+    def _sigma(self, x: Tensor) -> Tensor:
+        return x.tanh() if self.options.sigma_ae == "tanh" else x
+
+    def _encoded(self) -> Tensor:
+        """W_code, shape (Co, Ci K K): the clipped rows are zero."""
+        clipped = torch.where(self.mask.abs() > self.options.threshold, self.mask, 0)
+        return self._sigma(self.encoder.T @ self.weight.detach().flatten(1)) * clipped[:, None]
+
+    def _error(self) -> Tensor:
+        """Squared error of the reconstruction, relative to W's own square."""
+        own = self.weight.detach().flatten(1)
+        rebuilt = self._sigma(self.decoder.T @ self._encoded())
+        return (own - rebuilt).square().sum() / own.square().sum().clamp_min(1e-12)
+
+    def reconstruction_error(self) -> float:
+        """Squared error of W_rec, relative to W's own square; 0 where nothing was lost."""
+        with torch.no_grad():
+            return float(self._error())
+
+    def autoencoder_loss(self) -> Tensor:
+        """L_ae: relative reconstruction error, and nu times the mean of the mask's entries."""
+        clipped = torch.where(self.mask.abs() > self.options.threshold, self.mask, 0)
+        sparsity = self.options.weight * nu(self.sparsity, self.options)
+        return self._error() + sparsity * clipped.abs().mean()
+
+    def autoencoder_step(self) -> None:
+        """One step of the autoencoder's player: SGD on W_enc, W_dec and M. It needs no images.
+
+        No more than ``floor(pr_max * Co)`` codes are ever clipped, and one always stays: of the
+        entries that would vanish in one step beyond that, the largest stay as they were.
+        """
+        options, count = self.options, self.out_channels
+        trained = (self.encoder, self.decoder, self.mask)
+        encoder, decoder, mask = torch.autograd.grad(self.autoencoder_loss(), trained)
+        with torch.no_grad():
+            self.encoder -= options.learning_rate * count * encoder
+            self.decoder -= options.learning_rate * count * decoder
+            self._move_mask(self.mask - options.mask_learning_rate * count * mask)
+
+    def _move_mask(self, moved: Tensor) -> None:
+        before = self.mask.detach().clone()
+        was, threshold = before.abs() > self.options.threshold, self.options.threshold
+        # An entry that the step carries across zero has vanished: L1's pull ends there.
+        moved = torch.where((moved * before <= 0) | (moved.abs() <= threshold), 0.0, moved)
+        moved = torch.where(was, moved, before)
+        least = max(1, self.out_channels - math.floor(self.options.pr_max * self.out_channels))
+        missing = least - int((moved.abs() > threshold).sum())
+        if missing > 0:
+            lost = (was & (moved.abs() <= threshold)).nonzero().flatten()
+            order = before[lost].abs().argsort(descending=True, stable=True)
+            back = lost[order[:missing]]
+            moved[back] = before[back]
+        self.mask.copy_(moved)
+
+
+def nu(theta: float, options: ALFOptions) -> float:
+    """The weight of sparsity: ``max(0, 1 - exp(m * (theta - pr_max)))``.
+
+    Args:
+        theta: Share of codes that are clipped, 0 to 1.
+        options: Gives ``m`` and ``pr_max``.
+    """
+    return max(0.0, 1 - math.exp(options.m * (theta - options.pr_max)))

@@ -1,0 +1,192 @@
+"""A network with ALF blocks in place of convolutions, and back to plain layers."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from prune_gym.alf.block import ALFConv2d
+from prune_gym.alf.options import ALFOptions
+from prune_gym.networks import Network
+from prune_gym.surgery import ChannelSpace
+
+CODE, EXPANSION = "0", "1"
+"""Names of the two convolutions within the layer that they took the place of."""
+
+
+def code_space_name(layer: str) -> str:
+    """The name of the channel space between a layer's codes and its expansion."""
+    return f"{layer}.code"
+
+
+def convertible(network: nn.Module) -> list[str]:
+    """The convolutions that ALF takes apart where nothing else is said: dense, kernel above 1."""
+    return [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d) and module.groups == 1 and max(module.kernel_size) > 1
+    ]
+
+
+def to_alf(
+    network: Network,
+    layers: Sequence[str] | None,
+    options: ALFOptions,
+    generator: torch.Generator | None = None,
+) -> nn.Module:
+    """A copy of a network in which convolutions are :class:`ALFConv2d` blocks.
+
+    Args:
+        network: The network; it is not changed.
+        layers: Names of the convolutions; None: of all :func:`convertible` ones.
+        options: Constants of the blocks.
+        generator: Draws the blocks anew (training from scratch); None: they start from the trained
+            convolutions, and the network's outputs stay as they are.
+
+    Raises:
+        ValueError: A name that is no convolution, or one that ALF does not support.
+    """
+    module = copy.deepcopy(network.module)
+    for name in convertible(module) if layers is None else layers:
+        try:
+            conv = module.get_submodule(name)
+        except AttributeError:
+            raise ValueError(f"the network has no layer {name!r}") from None
+        if not isinstance(conv, nn.Conv2d):
+            raise ValueError(f"layer {name!r} is a {type(conv).__name__}, not a convolution")
+        try:
+            block = (
+                ALFConv2d(conv, options)
+                if generator is None
+                else ALFConv2d.from_scratch(conv, options, generator)
+            )
+        except ValueError as error:
+            raise ValueError(f"layer {name!r}: {error}") from None
+        module.set_submodule(name, block)
+    return module
+
+
+def blocks(module: nn.Module) -> dict[str, ALFConv2d]:
+    """The blocks of a network by name, in its order."""
+    return {name: m for name, m in module.named_modules() if isinstance(m, ALFConv2d)}
+
+
+def pays(conv: nn.Conv2d | ALFConv2d, codes: int) -> bool:
+    """Whether so many codes and an expansion take fewer weights and MACs than one convolution.
+
+    ``Cc < Ci * Co * K^2 / (Ci * K^2 + Co)``; the codes have the output's size, so the stride makes
+    no difference.
+    """
+    height, width = conv.kernel_size[0], conv.kernel_size[1]
+    each = conv.in_channels * height * width
+    return codes * (each + conv.out_channels) < conv.out_channels * each
+
+
+def deploy(module: nn.Module, network: Network) -> Network:
+    """Plain layers in place of blocks, exactly: codes and expansion, or one convolution.
+
+    A block becomes ``nn.Sequential(Conv2d, Conv2d 1 x 1)`` where that is smaller than the
+    convolution was (:func:`pays`); else both are multiplied into one convolution.
+
+    Args:
+        module: With blocks; it is not changed.
+        network: Describes it: the network that it was made of.
+
+    Returns:
+        A network with plain layers alone, and a new channel space for each pair,
+        ``LAYER.code``.
+    """
+    result = copy.deepcopy(module)
+    paired: dict[str, int] = {}
+    for name, block in blocks(result).items():
+        plain = _pair(block) if pays(block, block.codes_alive) else _merged(block)
+        if isinstance(plain, nn.Sequential):
+            paired[name] = block.codes_alive
+        result.set_submodule(name, plain)
+    # Where channels_last was asked for, it holds for the new layers, too.
+    return replace(network, module=result, spaces=with_codes(network.spaces, paired))
+
+
+def with_codes(
+    spaces: Sequence[ChannelSpace], paired: Mapping[str, int]
+) -> tuple[ChannelSpace, ...]:
+    """Channel spaces of a network whose convolutions became pairs.
+
+    Args:
+        spaces: Before.
+        paired: For each convolution that became a pair the number of its codes.
+
+    Returns:
+        The same spaces with the pairs' layers in the convolutions' places, and behind them one
+        space a pair.
+    """
+
+    def renamed(names: tuple[str, ...], part: str) -> tuple[str, ...]:
+        return tuple(f"{name}.{part}" if name in paired else name for name in names)
+
+    changed = [
+        replace(
+            space,
+            producers=renamed(space.producers, EXPANSION),
+            consumers=renamed(space.consumers, CODE),
+        )
+        for space in spaces
+    ]
+    between = [
+        ChannelSpace(code_space_name(name), codes, (f"{name}.{CODE}",), (f"{name}.{EXPANSION}",))
+        for name, codes in paired.items()
+    ]
+    return (*changed, *between)
+
+
+def empty_pair(conv: nn.Conv2d, codes: int) -> nn.Sequential:
+    """A convolution's shape as a pair of layers with so many codes, weights not set."""
+    like = {"device": conv.weight.device, "dtype": conv.weight.dtype}
+    geometry = {
+        name: getattr(conv, name) for name in ("kernel_size", "stride", "padding", "dilation")
+    }
+    code = nn.Conv2d(conv.in_channels, codes, bias=False, **geometry, **like)
+    expansion = nn.Conv2d(codes, conv.out_channels, 1, bias=conv.bias is not None, **like)
+    return nn.Sequential(code, expansion)
+
+
+def _shape(block: ALFConv2d) -> nn.Conv2d:
+    """A convolution as the block was before."""
+    like = {"device": block.weight.device, "dtype": block.weight.dtype}
+    geometry = {
+        name: getattr(block, name) for name in ("kernel_size", "stride", "padding", "dilation")
+    }
+    bias = block.expansion.bias is not None
+    return nn.Conv2d(block.in_channels, block.out_channels, bias=bias, **geometry, **like)
+
+
+@torch.no_grad()
+def _pair(block: ALFConv2d) -> nn.Sequential:
+    index = block.alive().nonzero().flatten().to(block.weight.device)
+    pair = empty_pair(_shape(block), len(index))
+    code, expansion = pair[0], pair[1]
+    assert isinstance(code, nn.Conv2d)
+    assert isinstance(expansion, nn.Conv2d)
+    code.weight.copy_(block.code_filters())
+    expansion.weight.copy_(block.expansion.weight[:, index])
+    _copy_bias(block, expansion)
+    return pair.train(block.training)
+
+
+@torch.no_grad()
+def _merged(block: ALFConv2d) -> nn.Conv2d:
+    index = block.alive().nonzero().flatten().to(block.weight.device)
+    conv = _shape(block)
+    filters = block.code_filters().flatten(1).double()
+    product = block.expansion.weight[:, index, 0, 0].double() @ filters
+    conv.weight.copy_(product.view_as(conv.weight))
+    _copy_bias(block, conv)
+    conv.train(block.training)
+    return conv
+
+
+def _copy_bias(block: ALFConv2d, conv: nn.Conv2d) -> None:
+    if block.expansion.bias is not None and conv.bias is not None:
+        conv.bias.copy_(block.expansion.bias)

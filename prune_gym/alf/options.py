@@ -1,0 +1,60 @@
+"""Constants of ALF."""
+
+from dataclasses import dataclass
+
+ACTIVATIONS = ("linear", "tanh")
+
+
+@dataclass(frozen=True)
+class ALFOptions:
+    """Constants of the autoencoders (this project's formulation; see ``docs/alf.md``).
+
+    ALF (Frickenstein et al., DAC 2020, arXiv 2007.13384). ``pr_max``, ``m`` and ``threshold`` are
+    the paper's names, their defaults as far as they are known; all others are this project's
+    choice, by measurement.
+
+    Args:
+        pr_max: Share of codes that the autoencoder may clip, 0 to 1; one code always stays.
+        m: Steepness of the sparsity's schedule, above 0.
+        threshold: t; mask entries up to this count as zero.
+        sigma_ae: Activation of encoder and decoder, ``"linear"`` or ``"tanh"``.
+        scale: With ``"tanh"``, what the encoder shrinks the weights by and the expansion blows
+            them up by, so that tanh hardly bends them.
+        weight: Of the sparsity against the reconstruction error; it multiplies nu.
+        learning_rate: Of encoder and decoder, for each code filter: it is multiplied by their
+            number, as the relative error's gradients are that much smaller.
+        mask_learning_rate: Of the mask, multiplied in the same way.
+        updates: Of the autoencoder for each mini-batch of the task.
+
+    Raises:
+        ValueError: A constant is out of range or unknown; the message names it.
+    """
+
+    pr_max: float = 0.85
+    m: float = 8.0
+    threshold: float = 1e-4
+    sigma_ae: str = "linear"
+    scale: float = 0.05
+    weight: float = 12.0
+    learning_rate: float = 0.05
+    mask_learning_rate: float = 4e-3
+    updates: int = 8
+
+    def __post_init__(self) -> None:
+        if isinstance(self.pr_max, bool | str) or not 0 <= self.pr_max <= 1:
+            raise ValueError(
+                f"pr_max={self.pr_max!r} is not within [0, 1]: it is the share of codes to clip"
+            )
+        if not 0 <= self.threshold < 1:
+            raise ValueError(
+                f"threshold={self.threshold} is not within [0, 1): mask entries start at 1 and "
+                "those up to it count as zero"
+            )
+        if self.sigma_ae not in ACTIVATIONS:
+            raise ValueError(f"sigma_ae={self.sigma_ae!r} is not one of {', '.join(ACTIVATIONS)}")
+        for name in ("m", "scale", "weight", "learning_rate", "mask_learning_rate"):
+            value = getattr(self, name)
+            if isinstance(value, bool | str) or not 0 < value < float("inf"):
+                raise ValueError(f"{name}={value!r} must be a finite number above 0")
+        if isinstance(self.updates, bool) or not isinstance(self.updates, int) or self.updates < 1:
+            raise ValueError(f"updates={self.updates!r} must be a whole number above 0")
