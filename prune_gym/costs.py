@@ -89,8 +89,9 @@ class CostModel:
         if batch < 1:
             raise ValueError(f"accelerator_batch={batch} must be at least 1")
         self.geometry = geometry
-        known = isinstance(accelerator, hw_sim.Accelerator)
-        self.accelerator = accelerator if known else load_accelerator(accelerator)
+        if isinstance(accelerator, str):
+            accelerator = load_accelerator(accelerator)
+        self.accelerator: hw_sim.Accelerator = accelerator
         self.objective = objective
         self.batch = batch
         self._searched_for = objective if objective in ("latency", "energy", "edp") else "latency"

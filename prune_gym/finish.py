@@ -69,7 +69,8 @@ def finish(
     accuracy["validation"]["after_search"] = split_accuracy(
         state.module, splits["validation"], task.device
     )
-    full, costs = task.costs.of(), state.costs
+    full, costs, left = task.costs.of(), state.costs, state.counts()
+    codes = {name: count for name, count in left.items() if name not in task.geometry.counts()}
     if target is not None and target.wanted:
         # Accuracy of the network that is exported, against the unpruned one's on the same images.
         drop = accuracy["validation"]["unpruned"] - accuracy["validation"]["final"]
@@ -85,9 +86,9 @@ def finish(
         "costs": {"unpruned": full.as_dict(), "final": costs.as_dict()},
         "ratios": {name: value / costs.as_dict()[name] for name, value in full.as_dict().items()},
         "channels": {
-            space.name: [left, space.channels]
-            for space, left in zip(task.network.spaces, state.counts().values(), strict=True)
+            space.name: [left[space.name], space.channels] for space in task.network.spaces
         },
+        **({"codes": codes} if codes else {}),
         **facts,
     }
     network = replace(state.network(task.network), module=module)

@@ -6,6 +6,7 @@ NETWORKS = {"ResNet20": "resnet20", "ResNet56": "resnet56", "Plain20": "plain20"
 DATASETS = {"": "shapes", "-CIFAR10": "cifar10"}
 ENTRY_POINT = "prune_gym.envs.pruning:PruningEnv"
 VECTOR_ENTRY_POINT = "prune_gym.vector:make_vector"
+ALF = "PruneResNet20-ALF-v0"
 SURROGATE = "PruneResNet20-Surrogate-v0"
 SURROGATE_ENTRY_POINT = "prune_gym.surrogate.env:SurrogateEnv"
 
@@ -13,7 +14,7 @@ SURROGATE_ENTRY_POINT = "prune_gym.surrogate.env:SurrogateEnv"
 def environment_ids() -> list[str]:
     """All ids of this package."""
     real = [f"Prune{network}{data}-v0" for network in NETWORKS for data in DATASETS]
-    return [*real, SURROGATE]
+    return [*real, ALF, SURROGATE]
 
 
 def register_environments() -> None:
@@ -28,6 +29,13 @@ def register_environments() -> None:
                     vector_entry_point=VECTOR_ENTRY_POINT,
                     kwargs={"network": network, "dataset": dataset},
                 )
+    if ALF not in gym.registry:
+        gym.register(
+            ALF,
+            entry_point=ENTRY_POINT,
+            vector_entry_point=VECTOR_ENTRY_POINT,
+            kwargs={"network": "resnet20", "dataset": "shapes", "action_mode": "alf"},
+        )
     if SURROGATE not in gym.registry:
         gym.register(
             SURROGATE,

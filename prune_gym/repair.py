@@ -6,7 +6,7 @@ Pruning for Accelerating Very Deep Neural Networks", equation 2; sampling and ri
 project's choice).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,9 +126,7 @@ class LeastSquares:
         Returns:
             MACs of the moments: rows x features x (features + outputs).
         """
-        module = network.get_submodule(layer)
-        parts = (self.images[i : i + BATCH] for i in range(0, len(self.images), BATCH))
-        inputs = (_inputs(network, module, images) for images in parts)
+        inputs = layer_inputs(network, network.get_submodule(layer), self.images)
         return self.solve(network, layer, self.moments(network, layer, inputs), kept)
 
     @torch.no_grad()
@@ -240,6 +238,18 @@ def _sample(
     places = rng.choice(height * width, min(samples, height * width), replace=False)
     places.sort()
     return torch.from_numpy(places // width), torch.from_numpy(places % width)
+
+
+def layer_inputs(network: nn.Module, module: nn.Module, images: Tensor) -> Iterator[Tensor]:
+    """What one of a network's layers reads, batch by batch.
+
+    Args:
+        network: In ``eval`` mode.
+        module: The layer.
+        images: Normalised, shape (N, 3, H, W).
+    """
+    for start in range(0, len(images), BATCH):
+        yield _inputs(network, module, images[start : start + BATCH])
 
 
 def _inputs(network: nn.Module, module: nn.Module, images: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 
 from prune_gym.envs import PruningEnv
 from prune_gym.training import TrainingOptions, train
-from tests.tiny import tiny_dataset, tiny_network
+from tests.tiny import tiny_dataset, tiny_network, tiny_residual
 
 
 @pytest.fixture(scope="session")
@@ -13,6 +13,16 @@ def tiny_trained():
     """A tiny network of the user's own, trained on tiny images, with its data."""
     torch.manual_seed(0)
     network, dataset = tiny_network(), tiny_dataset()
+    options = TrainingOptions(batch_size=32, learning_rate=0.05, schedule="one_cycle")
+    train(network.module, dataset.train, 60, torch.Generator().manual_seed(0), options)
+    return network, dataset
+
+
+@pytest.fixture(scope="session")
+def residual_trained():
+    """A tiny network with a residual trunk, trained on tiny images, with its data."""
+    torch.manual_seed(0)
+    network, dataset = tiny_residual(), tiny_dataset()
     options = TrainingOptions(batch_size=32, learning_rate=0.05, schedule="one_cycle")
     train(network.module, dataset.train, 60, torch.Generator().manual_seed(0), options)
     return network, dataset

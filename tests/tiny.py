@@ -39,6 +39,41 @@ def tiny_network(num_classes: int = 4, image_size: int = 8) -> Network:
     return Network("tests.tiny:tiny_network", module, spaces, shape, num_classes)
 
 
+class TinyResidual(nn.Module):
+    """A tied trunk, an inner space, and a strided convolution with a bias."""
+
+    def __init__(self, num_classes: int = 4) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.norm0 = nn.BatchNorm2d(8)
+        self.inner = nn.Conv2d(8, 12, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(12)
+        self.outer = nn.Conv2d(12, 8, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(8)
+        self.down = nn.Conv2d(8, 10, 3, stride=2, padding=1)
+        self.norm3 = nn.BatchNorm2d(10)
+        self.head = nn.Linear(10, num_classes)
+
+    def forward(self, x):
+        x = self.norm0(self.stem(x)).relu()
+        y = self.norm1(self.inner(x)).relu()
+        x = (x + self.norm2(self.outer(y))).relu()
+        x = self.norm3(self.down(x)).relu()
+        return self.head(x.mean(dim=(2, 3)))
+
+
+def tiny_residual(num_classes: int = 4, image_size: int = 8) -> Network:
+    """What 'tests.tiny:tiny_residual' builds."""
+    spaces = (
+        ChannelSpace("trunk", 8, ("stem", "outer"), ("inner", "down"), ("norm0", "norm2")),
+        ChannelSpace("mid", 12, ("inner",), ("outer",), ("norm1",)),
+        ChannelSpace("last", 10, ("down",), ("head",), ("norm3",)),
+    )
+    shape = (3, image_size, image_size)
+    name = "tests.tiny:tiny_residual"
+    return Network(name, TinyResidual(num_classes), spaces, shape, num_classes)
+
+
 def shake(module: nn.Module, seed: int = 0) -> nn.Module:
     """Give every weight and statistic a random value, so that no error hides behind a zero."""
     generator = torch.Generator().manual_seed(seed)

@@ -44,7 +44,7 @@ class SB3Agent(Agent):
     Options: ClassVar[type[Any]]
     vector_env = True
     extra = "sb3"
-    action_modes = ("filters", "alf")
+    action_modes: ClassVar[tuple[str, ...]] = ("filters", "alf")
 
     def __init__(self, env: gym.Env, seed: int = 0, **options: Any) -> None:
         super().__init__(env, seed)

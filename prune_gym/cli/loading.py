@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from prune_gym.cli import run_folder
 from prune_gym.cli.settings import make_environment
 from prune_gym.envs.state import State
@@ -56,10 +58,15 @@ def state_of(folder: Path, env: Any) -> State:
     return State(
         module=module,
         spaces=network.spaces,
-        kept={name: start.kept[name][space["kept"]] for name, space in described.items()},
+        kept={
+            name: start.kept[name][space["kept"]] if name in start.kept else np.array(space["kept"])
+            for name, space in described.items()
+        },
         position=len(env.visited),
         accuracy=accuracy,
-        costs=task.costs.of({space.name: space.channels for space in network.spaces}),
+        costs=task.cost_model(module, network.spaces).of(
+            {space.name: space.channels for space in network.spaces}
+        ),
         activation=start.activation[:0],
         random=start.random,
     )

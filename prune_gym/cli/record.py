@@ -55,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = {"fast": EVALUATED_IN_FULL} | environment_settings(arguments)
     env = make_environment(arguments.id, settings)
     _check_real(env.unwrapped)
+    _check_mode(env.unwrapped)
     first = header(env.unwrapped, arguments.id, settings, arguments.seed)
     first["policies"] = policies
     done = _recorded(arguments.out, first)
@@ -177,6 +178,16 @@ def _check_real(env: Any) -> None:
         raise PruneGymError(
             f"{type(env).__name__} is no real environment; record PruneResNet20-v0 or another of "
             "`prune-gym list environments`."
+        )
+
+
+def _check_mode(env: Any) -> None:
+    from prune_gym.errors import PruneGymError
+
+    if env.action_mode != "filters":
+        raise PruneGymError(
+            f"action_mode={env.action_mode!r}: a surrogate is fitted to masks of filters, so only "
+            "action_mode='filters' can be recorded."
         )
 
 

@@ -3,17 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from prune_gym.alf.convert import CODE, EXPANSION, code_space_name
 from prune_gym.surgery import ChannelSpace, Geometry
 from prune_gym.surgery.geometry import Counts, LayerGeometry
-
-CODE, EXPANSION = "0", "1"
-"""Names of the two convolutions within the layer that they took the place of."""
-
-
-def is_compressible(layer: LayerGeometry) -> bool:
-    """Whether ALF can take a layer apart: a dense convolution, kernel above 1, to a space."""
-    dense = not (layer.linear or layer.depthwise)
-    return dense and max(layer.kernel) > 1 and layer.out_space is not None
 
 
 def code_space(layer: LayerGeometry, geometry: Geometry, norm: str | None) -> ChannelSpace:
@@ -32,7 +24,7 @@ def code_space(layer: LayerGeometry, geometry: Geometry, norm: str | None) -> Ch
     behind = set(names[names.index(layer.name) + 1 :])
     readers = tuple(name for name in written.consumers if name in behind)
     return ChannelSpace(
-        f"{layer.name}.code",
+        code_space_name(layer.name),
         layer.out_channels,
         (layer.name,),
         readers or written.consumers,
@@ -43,8 +35,9 @@ def code_space(layer: LayerGeometry, geometry: Geometry, norm: str | None) -> Ch
 class CodeGeometry(Geometry):
     """:class:`prune_gym.surgery.Geometry` with counts of codes beside those of channels.
 
-    A convolution with fewer codes than pay runs as two; with that many or more, codes and
-    expansion are multiplied back into one, which is as large as the convolution was.
+    A convolution runs as two where that is fewer MACs (and weights); with more codes than that,
+    they and the expansion are multiplied back into one, which is as large as the convolution was
+    (:func:`prune_gym.alf.pays`).
 
     Args:
         base: Of the network without codes.
@@ -58,25 +51,16 @@ class CodeGeometry(Geometry):
         self._names = {space.producers[0]: space.name for space in codes}
 
     def numbered(self, counts: Counts) -> Sequence[tuple[int, LayerGeometry]]:
-        """See :meth:`Geometry.numbered`."""
+        """See :meth:`Geometry.numbered`; a convolution and the two that it became have three."""
         found: list[tuple[int, LayerGeometry]] = []
         for index, layer in enumerate(self.layers):
             name = self._names.get(layer.name)
-            if name is not None and pays(layer, counts[name]):
-                code, expansion = _pair(layer, name)
-                found += [(3 * index + 1, code), (3 * index + 2, expansion)]
+            pair = () if name is None else _pair(layer, name)
+            if pair and sum(each.macs(counts) for each in pair) < layer.macs(counts):
+                found += [(3 * index + 1 + part, each) for part, each in enumerate(pair)]
             else:
                 found.append((3 * index, layer))
         return found
-
-
-def pays(layer: LayerGeometry, codes: int) -> bool:
-    """Whether so many codes and an expansion are fewer MACs (and weights) than the convolution.
-
-    ``Cc < Ci * Co * K^2 / (Ci * K^2 + Co)``, for any stride, as the codes have its output size.
-    """
-    each = layer.in_channels * layer.kernel[0] * layer.kernel[1]
-    return codes * (each + layer.out_channels) < layer.out_channels * each
 
 
 def _pair(layer: LayerGeometry, space: str) -> tuple[LayerGeometry, LayerGeometry]:

@@ -19,7 +19,7 @@ from prune_gym.envs.transition import Transition
 from prune_gym.errors import UnknownNameError
 from prune_gym.surgery import ChannelSpace
 
-MODES = ("filters",)
+MODES = ("filters", "alf")
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,11 @@ def make_mode(name: str, task: Task, settings: ModeSettings) -> Mode:
         ValueError: An argument is out of range or unknown.
     """
     check_mode(name)
-    return FilterMode(task, settings)
+    if name == "filters":
+        return FilterMode(task, settings)
+    from prune_gym.envs.alf_mode import ALFMode
+
+    return ALFMode(task, settings)
 
 
 def check_mode(name: str) -> None:

@@ -1,6 +1,6 @@
 """The episode so far, as a table or as a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +30,11 @@ def table(state: State, task: Task, visited: Sequence[ChannelSpace]) -> str:
             f"{space.name:<12}{kept:>9}{record.batches:>9}{record.accuracy:>10.4f}"
             f"{record.costs.latency_ms:>10.3f} ms{record.reward:>+9.3f}"
         )
+    left = state.counts()
     for space in visited[len(state.history) :]:
         # A network that was loaded has no history, but its filters are known.
         whole = state.position == len(visited)
-        kept = str(len(state.kept[space.name])) if whole else "-"
+        kept = str(left.get(space.name, space.channels)) if whole else "-"
         lines.append(f"{space.name:<12}{f'{kept}/{space.channels}':>9}")
     full, costs = task.costs.of(), state.costs
     lines.append(
@@ -74,7 +75,9 @@ def picture(
     upper, lower = figure.subplots(2, 1)
     names = [space.name for space in visited]
     left = state.counts()
-    _bars(upper, names, [s.channels for s in visited], [left[name] for name in names])
+    # A convolution that was not taken apart, or put together again, has all of its filters.
+    counts = [left.get(space.name, space.channels) for space in visited]
+    _bars(upper, names, [space.channels for space in visited], counts)
     upper.set_ylabel("filters")
     upper.legend(frameon=False, loc="upper left")
     if accuracy is None:
@@ -83,13 +86,22 @@ def picture(
         f"{accuracy}, {task.costs.of().latency_ms / state.costs.latency_ms:.2f}x faster on "
         f"{task.costs.accelerator.name}"
     )
-    before, after = task.costs.layer_cycles(), task.costs.layer_cycles(left)
+    before = task.costs.layer_cycles()
+    after = _in_place_of(before, task.cost_model(state.module, state.spaces).layer_cycles(left))
     _bars(lower, list(before), list(before.values()), list(after.values()))
     lower.set_ylabel("cycles")
     canvas.draw()
     if path is not None:
         write_atomically(path, lambda temporary: figure.savefig(temporary))
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+
+
+def _in_place_of(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    """Cycles of each unpruned layer's place: of its own, or of the two that it became."""
+    result = dict.fromkeys(before, 0)
+    for name, cycles in after.items():
+        result[name if name in before else name.rpartition(".")[0]] += cycles
+    return result
 
 
 def _bars(axes: object, names: list[str], before: list[int], after: list[int]) -> None:

@@ -169,6 +169,19 @@ class Task:
         }
         return correct / images, means
 
+    def cost_model(self, module: nn.Module, described: Sequence[ChannelSpace]) -> CostModel:
+        """Costs of a network that was made of this task's, on the same accelerator.
+
+        Args:
+            module: The network.
+            described: Its channel spaces; of the unpruned network's names the task's own model.
+        """
+        if {space.name for space in described} == set(self.geometry.counts()):
+            return self.costs
+        shape, costs = self.network.input_shape, self.costs
+        geometry = Geometry(module, described, shape)
+        return CostModel(geometry, costs.accelerator, costs.objective, costs.batch)
+
     def baseline_activation(self, space: ChannelSpace) -> npt.NDArray[np.float32]:
         """Mean activation of a space's channels in the unpruned network, shape (channels,).
 

@@ -96,7 +96,8 @@ class SurrogateEnv(gym.Env[Observation, Action]):
 
     Raises:
         WeightsError: No surrogate was fitted for these arguments; the message says how to.
-        PruneGymError: Data or weights are missing, or ``render_mode`` is given.
+        PruneGymError: Data or weights are missing, ``render_mode`` is given, or another
+            ``action_mode`` than ``"filters"``.
         ValueError: An argument is out of range or unknown.
     """
 
@@ -113,6 +114,11 @@ class SurrogateEnv(gym.Env[Observation, Action]):
     ) -> None:
         if arguments.pop("render_mode", None) is not None:
             raise PruneGymError("the surrogate has no network to draw; render the real environment")
+        if arguments.get("action_mode", "filters") != "filters":
+            raise PruneGymError(
+                f"action_mode={arguments['action_mode']!r}: surrogates are fitted to masks of "
+                "filters alone. Take the real environment, without --warm-start."
+            )
         # Of the real environment's step only the rules are used, so it need not be a fast one.
         real = PruningEnv(network, dataset, **(arguments | {"fast": False}))
         self.task, self.visited, self.observer = real.task, real.visited, real.observer

@@ -25,7 +25,7 @@ def test_ids_are_known_after_the_import():
         "for name in prune_gym.environment_ids(): gym.spec(name)\n"
         "print(len(prune_gym.environment_ids()))\n"
     )
-    assert fresh(script).strip() == "7"
+    assert fresh(script).strip() == "8"
 
 
 def test_ids_are_known_through_the_module_prefix():

@@ -1,0 +1,279 @@
+"""What a step of the ALF mode does: take a convolution apart, train, deploy, evaluate, pay."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from prune_gym.alf import (
+    ALFConv2d,
+    ALFOptions,
+    deploy,
+    task_parameters,
+    to_alf,
+    two_player_train,
+)
+from prune_gym.costs import CostModel
+from prune_gym.envs.fast import Ground
+from prune_gym.envs.state import BlockRecord, State, StepRecord
+from prune_gym.envs.stepping import Made, Outcome, Stepper, StepSettings
+from prune_gym.envs.target import Target
+from prune_gym.envs.task import Task
+from prune_gym.repair import LeastSquares, layer_inputs, reestimate_batch_norm
+from prune_gym.surgery import ChannelSpace, dense, legal_mask
+from prune_gym.training import train
+
+Mask = npt.NDArray[np.bool_]
+
+
+class ALFTransition(Stepper):
+    """The rules of a step that compresses a convolution.
+
+    The autoencoder is always updated ``updates * max_batches`` times first, whatever the duration,
+    as that needs no images; during two-player training it is updated on.
+
+    Args:
+        task: Baseline, data and costs.
+        visited: The code spaces to be, in the order of the visits.
+        settings: Of the steps.
+        target: Codes with which it could not be met any more are dropped.
+        costs: By counts of codes.
+        options: Of the blocks; an action's sparsity takes the place of their ``pr_max``.
+
+    Raises:
+        ProgramError: ``tune="suffix"`` and the network cannot be taken apart into calls.
+        UnknownNameError: No such ``tune``.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        visited: tuple[ChannelSpace, ...],
+        settings: StepSettings,
+        target: Target,
+        costs: CostModel,
+        options: ALFOptions,
+    ) -> None:
+        super().__init__(task, visited, settings, target)
+        self.costs, self.options = costs, options
+        self._layers = {layer.name: layer for layer in task.geometry.layers}
+        self._refit: LeastSquares | None = None
+
+    def __call__(self, state: State, sparsity: float, duration: float, seed: int) -> Outcome:
+        """Take one step.
+
+        Args:
+            state: Before it; not behind the last convolution.
+            sparsity: Share of codes to remove, 0 to 1.
+            duration: 0 to 1, of ``max_batches``.
+            seed: Of the training's images and augmentation.
+
+        Returns:
+            The outcome.
+        """
+        batches = round(duration * self.max_batches)
+        # Without training nothing is drawn, so the seed makes no difference.
+        key = (sparsity, batches, seed if batches else 0)
+        return self._remembered(state, key, lambda: self._carry_out(state, sparsity, batches, seed))
+
+    def _carry_out(self, state: State, sparsity: float, batches: int, seed: int) -> Outcome:
+        """Compress, train, deploy, evaluate and pay."""
+        place = state.position
+        space = self.visited[place]
+        upcoming = self.visited[place + 1] if place + 1 < len(self.visited) else None
+        ground = None if self._grounds is None else self._grounds.of(state, space)
+        generator = torch.Generator().manual_seed(seed)
+        before = tuple(map(_count, state.history))
+        most = self.target.allowed(before, space.channels)
+        asked = max(sparsity, 1 - most / space.channels)
+        if asked == 0:
+            made = self._whole(state, space, batches, generator, ground)
+        else:
+            made = self._compressed(state, space, asked, batches, generator, ground)
+            made = replace(made, changed=made.changed or asked > sparsity)
+        return self._arrive(state, made, upcoming, ground)
+
+    # A convolution that stays whole
+
+    def _whole(
+        self,
+        state: State,
+        space: ChannelSpace,
+        batches: int,
+        generator: torch.Generator,
+        ground: Ground | None,
+    ) -> Made:
+        module = dense(state.module, state.spaces, {}, share=batches == 0)
+        part = self._part(ground, module)
+        train(module, self.task.train_split, batches, generator, self.training, part=part)
+        trained = self._trained_macs(state, ground, state.costs.macs)
+        return Made(
+            module=module,
+            spaces=state.spaces,
+            kept=state.kept,
+            costs=state.costs,
+            space=space.name,
+            mask=np.ones(space.channels, bool),
+            changed=False,
+            batches=batches,
+            elsewhere=batches > 0 and self.tune == "all",
+            macs=self.tuning_macs(state.costs.macs, batches, trained),
+            block=BlockRecord(0.0, space.channels, True, 0.0, 0),
+        )
+
+    # A convolution that is taken apart
+
+    def _compressed(
+        self,
+        state: State,
+        space: ChannelSpace,
+        asked: float,
+        batches: int,
+        generator: torch.Generator,
+        ground: Ground | None,
+    ) -> Made:
+        layer = space.producers[0]
+        options = replace(self.options, pr_max=asked)
+        module = to_alf(state.network(self.task.network), [layer], options)
+        block = module.get_submodule(layer)
+        assert isinstance(block, ALFConv2d)
+        updates = options.updates * self.max_batches
+        for _ in range(updates):
+            block.autoencoder_step()
+        macs = self._block_macs(space)
+        changed = self._hold(block, state)
+        spent = self._repair(module, layer, state, ground)
+        if batches:
+            part = self._part(ground, module)
+            if part is not None:
+                own = set(map(id, task_parameters(module)))
+                part = replace(part, parameters=[p for p in part.parameters if id(p) in own])
+            two_player_train(
+                module, self.task.train_split, batches, generator, self.training, part=part
+            )
+            if self._hold(block, state):
+                changed = True
+                spent += self._repair(module, layer, state, ground)
+        updates += options.updates * batches
+        mask = block.alive().numpy()
+        deployed = deploy(module, state.network(self.task.network))
+        merged = isinstance(deployed.module.get_submodule(layer), nn.Conv2d)
+        kept = state.kept if merged else state.kept | {space.name: np.flatnonzero(mask)}
+        counts = self._counts(state) | {space.name: int(mask.sum())}
+        # While it trains, the network runs the convolution with all codes, and the expansion.
+        running = state.costs.macs + macs
+        trained = self._trained_macs(state, ground, running)
+        spent += self.tuning_macs(running, batches, trained) + self.update_macs(space) * updates
+        return Made(
+            module=deployed.module,
+            spaces=deployed.spaces,
+            kept=kept,
+            costs=self.costs.of(counts),
+            space=space.name,
+            mask=mask,
+            changed=changed,
+            batches=batches,
+            elsewhere=self.task.options.recovery == "bn" or (batches > 0 and self.tune == "all"),
+            macs=spent,
+            block=BlockRecord(
+                asked, int(mask.sum()), merged, block.reconstruction_error(), updates
+            ),
+        )
+
+    def _hold(self, block: ALFConv2d, state: State) -> bool:
+        """Hold a block's codes to the rules and the target; whether that changed any.
+
+        Codes too many are dropped, smallest mask entry first; too few are put back, largest first.
+        """
+        alive = block.alive().numpy()
+        sizes = block.mask.detach().abs().cpu().numpy()
+        wanted = legal_mask(alive, sizes, self.min_keep, self.round_to)
+        if self.target.bounds_costs:
+            before = tuple(map(_count, state.history))
+            wanted = self.target.clip(alive, wanted, before, sizes, sizes)
+        if (wanted == alive).all():
+            return False
+        with torch.no_grad():
+            block.mask[torch.from_numpy(~wanted)] = 0
+            block.mask[torch.from_numpy(wanted & ~alive)] = 1
+        return True
+
+    def _repair(self, module: nn.Module, layer: str, state: State, ground: Ground | None) -> int:
+        """Repair a network behind a block's loss of codes; returns the nominal MACs of it."""
+        task, images = self.task, len(self.task.repair_images)
+        if task.options.recovery == "none":
+            return 0
+        if task.options.recovery == "bn":
+            reestimate_batch_norm(module, task.repair_images)
+            return state.costs.macs * images
+        if self._refit is None:
+            names = [space.producers[0] for space in self.visited]
+            self._refit = LeastSquares(task.module, names, task.repair_images)
+        block = module.get_submodule(layer)
+        assert isinstance(block, ALFConv2d)
+        codes = torch.from_numpy(np.flatnonzero(block.alive().numpy()))
+        # The expansion of the codes that are left, as a layer of its own.
+        expansion = copy.deepcopy(block.expansion)
+        expansion.weight = nn.Parameter(block.expansion.weight.detach()[:, codes])
+        refit = copy.copy(self._refit)
+        refit.targets = {"": self._refit.targets[layer]}
+        with torch.no_grad():
+            inputs = (block.codes(x)[:, codes] for x in self._inputs(module, layer, ground))
+            moments = refit.moments(expansion, "", inputs)
+            spent = refit.solve(expansion, "", moments)
+            block.expansion.weight[:, codes] = expansion.weight
+            if expansion.bias is not None and block.expansion.bias is not None:
+                block.expansion.bias.copy_(expansion.bias)
+        return spent + (task.costs.of().macs + state.costs.macs) * images
+
+    def _inputs(self, module: nn.Module, layer: str, ground: Ground | None) -> Iterator[Tensor]:
+        """What the block reads of the repair images, batch by batch."""
+        if ground is not None:
+            return ground.inputs(ground.bind(module), layer)
+        return layer_inputs(module, module.get_submodule(layer), self.task.repair_images)
+
+    # What it costs
+
+    def _counts(self, state: State) -> dict[str, int]:
+        """Codes of the convolutions that were decided."""
+        decided = zip(self.visited, state.history, strict=False)
+        return {space.name: _count(record) for space, record in decided}
+
+    def _block_macs(self, space: ChannelSpace) -> int:
+        """MACs of a block's expansion of all codes, for one image."""
+        layer = self._layers[space.producers[0]]
+        return space.channels**2 * layer.out_size[0] * layer.out_size[1]
+
+    def update_macs(self, space: ChannelSpace) -> int:
+        """MACs of one update of a block's autoencoder.
+
+        Encoder and decoder, each n x n on n filters of r weights, forward and twice that backward:
+        ``6 * n^2 * r``.
+        """
+        layer = self._layers[space.producers[0]]
+        row = layer.in_channels * layer.kernel[0] * layer.kernel[1]
+        return 6 * space.channels**2 * row
+
+    def _trained_macs(self, state: State, ground: Ground | None, macs: int) -> int:
+        """MACs of the layers that ``tune`` trains, for one image, of so many in all."""
+        if ground is None or self.tune == "all":
+            return macs
+        called = ground.program.called_from(ground.start)
+        numbered = self.costs.geometry.numbered(self.costs.geometry.counts(self._counts(state)))
+        counts = self.costs.geometry.counts(self._counts(state))
+        before = sum(
+            layer.macs(counts)
+            for _, layer in numbered
+            if layer.name not in called and layer.name.rpartition(".")[0] not in called
+        )
+        return macs - before
+
+
+def _count(record: StepRecord) -> int:
+    """Codes of a decided convolution; all of them where it is one convolution."""
+    assert record.block is not None
+    return record.mask.size if record.block.merged else record.block.codes
