@@ -56,15 +56,14 @@ class ALFConv2d(nn.Module):
         self.kernel_size, self.stride = conv.kernel_size, conv.stride
         self.padding, self.dilation = conv.padding, conv.dilation
         count, like = conv.out_channels, {"device": conv.weight.device, "dtype": conv.weight.dtype}
-        shrink = self._shrink = 1.0 if options.sigma_ae == "linear" else options.scale
         identity = torch.eye(count, **like)
         self.weight = nn.Parameter(conv.weight.detach().clone())
-        self.encoder = nn.Parameter(identity * shrink)
-        self.decoder = nn.Parameter(identity / shrink)
+        self.encoder = nn.Parameter(identity.clone())
+        self.decoder = nn.Parameter(identity.clone())
         self.mask = nn.Parameter(torch.ones(count, **like))
         self.expansion = nn.Conv2d(count, count, 1, bias=conv.bias is not None, **like)
         with torch.no_grad():
-            self.expansion.weight.copy_((identity / shrink)[:, :, None, None])
+            self.expansion.weight.copy_(identity[:, :, None, None])
             if conv.bias is not None and self.expansion.bias is not None:
                 self.expansion.bias.copy_(conv.bias)
         self.train(conv.training)
@@ -118,9 +117,8 @@ class ALFConv2d(nn.Module):
         with torch.no_grad():
             codes = self._encoded()[index].view(-1, *self.weight.shape[1:])
         own = self.weight[index]
-        # The value is the code's, the gradient W's (straight-through estimator); what the encoder
-        # shrinks W by, the gradient shrinks by, too.
-        return codes + self._shrink * (own - own.detach())
+        # The value is the code's, the gradient W's (straight-through estimator).
+        return codes + (own - own.detach())
 
     def codes(self, x: Tensor) -> Tensor:
         """The code maps, shape (N, Co, H', W'); those clipped are zero."""
@@ -150,7 +148,9 @@ class ALFConv2d(nn.Module):
     # The autoencoder
 
     def _sigma(self, x: Tensor) -> Tensor:
-        return x.tanh() if self.options.sigma_ae == "tanh" else x
+        if self.options.sigma_ae == "linear":
+            return x
+        return (self.options.scale * x).tanh() / self.options.scale
 
     def _encoded(self) -> Tensor:
         """W_code, shape (Co, Ci K K): the clipped rows are zero."""

@@ -105,7 +105,6 @@ def deploy(module: nn.Module, network: Network) -> Network:
         if isinstance(plain, nn.Sequential):
             paired[name] = block.codes_alive
         result.set_submodule(name, plain)
-    # Where channels_last was asked for, it holds for the new layers, too.
     return replace(network, module=result, spaces=with_codes(network.spaces, paired))
 
 
@@ -139,6 +138,30 @@ def with_codes(
         for name, codes in paired.items()
     ]
     return (*changed, *between)
+
+
+def pair_up(network: Network, codes: Mapping[str, int]) -> Network:
+    """A network of a deployed one's structure, for weights that are loaded into it.
+
+    Args:
+        network: Before ALF; it is not changed.
+        codes: For each code space's name the number of its codes.
+
+    Raises:
+        ValueError: A name that is no convolution's code space, or a number below 1.
+    """
+    module, paired = copy.deepcopy(network.module), dict[str, int]()
+    modules = dict(module.named_modules())
+    for name, count in codes.items():
+        layer = name.removesuffix(".code")
+        conv = modules.get(layer)
+        if layer == name or not isinstance(conv, nn.Conv2d):
+            raise ValueError(f"{network.architecture} has no space {name!r}")
+        if count < 1:
+            raise ValueError(f"space {name!r}: kept channels are none, at least 1 is needed")
+        module.set_submodule(layer, empty_pair(conv, count).train(conv.training))
+        paired[layer] = count
+    return replace(network, module=module, spaces=with_codes(network.spaces, paired))
 
 
 def empty_pair(conv: nn.Conv2d, codes: int) -> nn.Sequential:

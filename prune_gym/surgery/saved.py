@@ -46,7 +46,25 @@ def masks_from_kept(network: Network, kept: Kept) -> dict[str, npt.NDArray[np.bo
 
 
 def cut_to(network: Network, kept: Kept) -> Network:
-    """The dense network that keeps only these channels of an unpruned one."""
+    """The dense network that keeps only these channels of an unpruned one.
+
+    Args:
+        network: The unpruned network.
+        kept: Kept channels. A space ``LAYER.code`` that the network has not says that ALF took
+            the convolution apart (:mod:`prune_gym.alf`): it becomes a pair of layers with so many
+            codes, whose weights are still to be loaded.
+
+    Raises:
+        ValueError: Another space that the network has not, or channels out of range or order.
+    """
+    # Here, as surgery stands below ALF.
+    from prune_gym.alf.convert import pair_up
+
+    known = {space.name for space in network.spaces}
+    codes = {name: len(indices) for name, indices in kept.items() if name not in known}
+    if codes:
+        network = pair_up(network, codes)
+        kept = {name: indices for name, indices in kept.items() if name in known}
     masks = masks_from_kept(network, kept)
     module = dense(network.module, network.spaces, masks)
     return replace(network, module=module, spaces=cut_spaces(network.spaces, masks))
