@@ -48,7 +48,8 @@ def checked_alf_action(action: Action) -> tuple[float, float]:
     """
     _check_entries(action, "sparsity", "duration")
     sparsity = _checked_share("sparsity", action["sparsity"], "the share of codes to remove")
-    return sparsity, _checked_duration(action)
+    # As the action space's own type has it, so that records replay to the bit.
+    return float(np.float32(sparsity)), _checked_duration(action)
 
 
 def _check_entries(action: Action, *names: str) -> None:

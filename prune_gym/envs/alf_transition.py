@@ -89,7 +89,7 @@ class ALFTransition(Stepper):
         generator = torch.Generator().manual_seed(seed)
         before = tuple(map(_count, state.history))
         most = self.target.allowed(before, space.channels)
-        asked = max(sparsity, 1 - most / space.channels)
+        asked = max(sparsity, float(np.float32(1 - most / space.channels)))
         if asked == 0:
             made = self._whole(state, space, batches, generator, ground)
         else:

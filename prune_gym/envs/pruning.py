@@ -28,13 +28,17 @@ Observation = dict[str, npt.NDArray]
 
 
 class PruningEnv(gym.Env[Observation, Action]):
-    """Prune a trained CNN, one channel space a step, for an accelerator.
+    """Prune or compress a trained CNN, one layer a step, for an accelerator.
 
     ## Description
     An episode starts from the trained, unpruned network. At each step the agent sees one channel
     space (a layer's filters), says which filters stay and how long the network is fine-tuned.
     The network is then cut physically, repaired without labels, fine-tuned, evaluated on a fixed
     part of the validation split, and its cost is read from :mod:`hw_sim`.
+
+    With ``action_mode="alf"`` a step compresses one convolution in place of removing filters: it
+    becomes fewer code filters and a 1 x 1 expansion (:mod:`prune_gym.alf`). What follows is of the
+    mode ``"filters"``; what is another in the ALF mode stands under *ALF mode*.
 
     ## Action Space
     ``Dict(mask=MultiBinary(n_max), duration=Box(0, 1, (1,), float32))``. Bit 1 keeps the filter;
@@ -72,6 +76,20 @@ class PruningEnv(gym.Env[Observation, Action]):
     ``evaluated_images`` (fewer than ``eval_images`` where a network is hopeless), ``rewards``, and
     ``seed`` (of what the step drew; :meth:`replay` takes it).
 
+    ## ALF mode
+    Every dense convolution with a kernel above 1 is visited, the trunk's too, as its outputs stay
+    as many. The action is ``Dict(sparsity=Box(0, 1, (1,)), duration=Box(0, 1, (1,)))``: the share
+    of codes to remove (the block's pr_max), and the length of two-player training. The autoencoder
+    is updated as often as ``max_epochs`` of it would do, before it and without images, so a
+    sparsity above 0 removes codes at duration 0 too. Sparsity 0 leaves the convolution whole, and
+    with duration 0 the network as it is. With a target the sparsity is raised, and codes of the
+    smallest mask entries are dropped, so far as it needs.
+
+    The observation also has ``codes_alive`` and ``reconstruction_error``, one number for each
+    visited convolution. ``info["mask"]`` holds the codes that are left; behind a step there are
+    also ``sparsity`` (as executed), ``codes``, ``merged`` (whether it is one convolution),
+    ``reconstruction_error`` and ``autoencoder_updates``.
+
     ## Arguments
     Args:
         network: An architecture's name, or the user's own trained :class:`Network`.
@@ -79,10 +97,11 @@ class PruningEnv(gym.Env[Observation, Action]):
         weights: A safetensors file in place of the baseline's.
         image_size: Height and width that an image folder is resized to.
         order: ``"forward"`` (input to output) or ``"backward"``.
-        scope: ``"inner"`` (spaces with one producer) or ``"all"``.
+        scope: ``"inner"`` (spaces with one producer; in the ALF mode convolutions that do not read
+            the images) or ``"all"``.
         observation: ``"features"`` or ``"weights"``.
         recovery: ``"lsq"`` (least-squares refit of the consumers), ``"bn"`` (batch norm
-            re-estimated) or ``"none"``.
+            re-estimated) or ``"none"``. In the ALF mode the expansion is what is refitted.
         objective: ``"latency"``, ``"energy"``, ``"edp"``, ``"macs"`` or ``"params"``.
         accelerator: A preset of :mod:`hw_sim` or a YAML file.
         accelerator_batch: Images that the accelerator works on at a time.
@@ -97,13 +116,14 @@ class PruningEnv(gym.Env[Observation, Action]):
         learning_rate: Of the fine-tuning (SGD).
         eval_images: Size of the fixed validation subset.
         repair_images: Size of the fixed unlabelled training subset of the repair.
-        min_keep: Least number of filters kept.
+        min_keep: Least number of filters (or codes) kept.
         round_to: Kept filters are rounded up to a multiple of this.
         search_budget: Most MACs that may be spent in the environment's lifetime, or None.
         fast: True for all fast paths, False for none, or names of
             :data:`prune_gym.envs.fast.FAST`.
         tune: Fine-tuning changes ``"all"`` layers, or those from the cut on (``"suffix"``), which
             takes less time.
+        action_mode: ``"filters"`` or ``"alf"``.
         device: Where the network runs.
         threads: Of torch; None: all cores, or 1 in a worker process. It changes float sums.
         render_mode: ``"ansi"`` or ``"rgb_array"``.
@@ -238,7 +258,8 @@ class PruningEnv(gym.Env[Observation, Action]):
         """Cut, repair, fine-tune, evaluate and pay.
 
         Args:
-            action: ``mask`` of shape (n_max,) and ``duration`` of shape (1,) in [0, 1].
+            action: ``mask`` of shape (n_max,) and ``duration`` of shape (1,) in [0, 1]; in the ALF
+                mode ``sparsity`` and ``duration``, both of shape (1,).
 
         Returns:
             Observation, reward, terminated, truncated, info.

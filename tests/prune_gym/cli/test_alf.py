@@ -1,0 +1,141 @@
+"""Runs in the ALF mode: recorded, resumed, evaluated and exported like others."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from prune_gym.cli import main
+from prune_gym.surgery.saved import load_network
+from tests.prune_gym.cli.test_resume import records
+
+NETWORK = "tests.tiny:tiny_residual"
+FILES = {
+    "model.onnx",
+    "model.pt2",
+    "network.json",
+    "network.png",
+    "report.json",
+    "sample.npz",
+    "weights.safetensors",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(workplace):
+    """The home folder, with a baseline of the residual network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRUNE_GYM_HOME", str(workplace / "home"))
+        command = ["pretrain", "--network", NETWORK, "--dataset", f"imagefolder:{workplace}/images"]
+        command += ["--image-size", "8", "--epochs", "6", "--learning-rate", "0.05"]
+        command += ["--batch-size", "32", "--threads", "1", "--quiet", "--test"]
+        assert main(command) == 0
+        yield
+
+
+def train(workplace, out, agent, episodes, *more):
+    settings = {
+        "network": NETWORK,
+        "image_size": 8,
+        "eval_images": 32,
+        "repair_images": 32,
+        "batch_size": 32,
+        "max_epochs": 0.5,
+    }
+    command = ["train", "PruneResNet20-ALF-v0", "--dataset", f"imagefolder:{workplace}/images"]
+    command += ["--out", str(out), "--threads", "1", "--quiet", "--objective", "macs"]
+    command += ["--agent", agent, "--episodes", str(episodes), *more]
+    for name, value in settings.items():
+        command += ["--env", f"{name}={value}"]
+    return main(command)
+
+
+@pytest.fixture(scope="module")
+def finished(workplace, home, tmp_path_factory):
+    out = tmp_path_factory.mktemp("alf") / "run"
+    assert train(workplace, out, "random", 2, "--final-epochs", "0") == 0
+    return out
+
+
+def test_records_hold_actions_and_executed_codes(finished):
+    lines = records(finished)
+    assert len(lines) == 2
+    for line in lines:
+        names = [step["space"] for step in line["steps"]]
+        assert names == ["inner.code", "outer.code", "down.code"]
+        for step in line["steps"]:
+            assert 0 <= step["sparsity"] <= 1
+            assert step["duration"] == pytest.approx(0.1)
+            assert step["codes"] == len(step["kept"]) > 0
+            assert step["merged"] in (True, False)
+            assert step["reconstruction_error"] >= 0
+
+
+def test_the_best_network_is_exported_and_loads(finished):
+    assert {path.name for path in (finished / "best").iterdir()} == FILES
+    network, kept = load_network(finished / "best")
+    assert any(name.endswith(".code") for name in kept)
+    sample = np.load(finished / "best" / "sample.npz")
+    report = json.loads((finished / "best" / "report.json").read_text())
+    params = sum(p.numel() for p in network.module.parameters())
+    assert report["costs"]["final"]["params"] == params
+    assert report["codes"] == {name: len(kept[name]) for name in report["codes"]}
+    from prune_gym.export import Normalized
+
+    with torch.no_grad():
+        logits = Normalized(network.module.eval())(torch.from_numpy(sample["images"]))
+    assert (logits.argmax(1).numpy() == sample["predicted"]).all()
+
+
+def test_the_best_network_is_evaluated(finished, capsys):
+    assert main(["evaluate", str(finished)]) == 0
+    printed = capsys.readouterr().out
+    assert "inner.code" in printed
+    report = json.loads((finished / "best" / "report.json").read_text())
+    assert f"MACs {report['costs']['final']['macs']:,}" in printed
+
+
+def test_a_resumed_run_is_an_unbroken_one(workplace, finished, tmp_path, monkeypatch):
+    from prune_gym.cli import search
+
+    out = tmp_path / "run"
+    stop = search.CheckpointingRecorder.on_checkpoint
+
+    def stopped(self, agent):
+        stop(self, agent)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(search.CheckpointingRecorder, "on_checkpoint", stopped)
+    assert train(workplace, out, "random", 2, "--final-epochs", "0") == 130
+    monkeypatch.undo()
+    monkeypatch.setenv("PRUNE_GYM_HOME", str(workplace / "home"))
+    assert len(records(out)) == 1
+    assert main(["train", "--resume", str(out), "--quiet"]) == 0
+    assert records(out) == records(finished)
+    weights = [folder / "best" / "weights.safetensors" for folder in (out, finished)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+@pytest.mark.parametrize("agent", ["sac", "ppo"])
+def test_other_agents_learn(workplace, tmp_path, agent):
+    pytest.importorskip("stable_baselines3")
+    out = tmp_path / "run"
+    more = ["--set", "warmup_episodes=1"] if agent == "sac" else ["--set", "rollout_episodes=2"]
+    more += ["--set", "minibatches=2"] if agent == "ppo" else []
+    assert train(workplace, out, agent, 3, "--final-epochs", "0", *more) == 0
+    assert len(records(out)) == 3
+
+
+@pytest.mark.parametrize("agent", ["l1", "l2pf", "amc", "maskable_ppo"])
+def test_agents_that_choose_filters_refuse(workplace, tmp_path, capsys, agent):
+    assert train(workplace, tmp_path / "run", agent, 1) != 0
+    error = capsys.readouterr().err
+    assert "action_mode='alf'" in error
+    assert "random, sac, td3, uniform" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_surrogate_is_refused(workplace, tmp_path, capsys):
+    assert train(workplace, tmp_path / "run", "random", 1, "--warm-start", "surrogate") != 0
+    assert "fitted to masks of filters" in capsys.readouterr().err
