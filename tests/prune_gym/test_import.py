@@ -28,6 +28,15 @@ def test_ids_are_known_after_the_import():
     assert fresh(script).strip() == "8"
 
 
+def test_the_alf_id_is_made_in_a_fresh_process():
+    script = (
+        "import gymnasium as gym\n"
+        "env = gym.make('prune_gym:PruneResNet20-ALF-v0', threads=1, eval_images=32)\n"
+        "print(sorted(env.action_space.spaces))\n"
+    )
+    assert fresh(script).strip() == "['duration', 'sparsity']"
+
+
 def test_ids_are_known_through_the_module_prefix():
     script = (
         "import gymnasium as gym\n"

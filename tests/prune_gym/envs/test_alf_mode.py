@@ -224,6 +224,44 @@ def test_work_is_counted_whatever_is_remembered(make_env):
     assert first > macs * len(env.task.eval_labels)
 
 
+@pytest.mark.parametrize("mode", ["ansi", "rgb_array"])
+def test_rendering(make_env, mode):
+    env = make_env(render_mode=mode, objective="latency")
+    env.reset(seed=0)
+    env.step(action(0.8))
+    shown = env.render()
+    if mode == "ansi":
+        codes = env.snapshot().history[0].block.codes
+        assert f"{codes}/12" in shown
+        assert "outer.code" in shown
+    else:
+        assert shown.shape == (600, 1000, 3)
+        assert shown.std() > 0
+
+
+@pytest.mark.parametrize(("min_keep", "round_to"), [(5, 1), (1, 4)])
+def test_rules_hold_for_codes(make_env, min_keep, round_to):
+    env = make_env(min_keep=min_keep, round_to=round_to)
+    env.reset(seed=0)
+    for space in env.visited:
+        *_, info = env.step(action(1))
+        assert info["codes"] >= min_keep
+        assert info["codes"] % round_to == 0 or info["codes"] == space.channels
+        assert info["mask_changed"] is True
+
+
+def test_the_seed_replays_a_step(make_env):
+    env = make_env(target={"macs": 0.5})
+    env.reset(seed=4)
+    *_, info = env.step(action(0, 0.5))
+    expected = logits(env)
+    env.reset(seed=9)
+    executed = {name: np.array([info[name]]) for name in ("sparsity",)}
+    *_, again = env.replay(executed | {"duration": np.array([0.5])}, info["seed"])
+    assert torch.equal(logits(env), expected)
+    assert again["codes"] == info["codes"]
+
+
 # Targets
 
 

@@ -11,7 +11,8 @@ import prune_gym
 from prune_gym.errors import DataError, WeightsError
 
 FAST = {"eval_images": 64, "repair_images": 32, "max_epochs": 0.01, "threads": 1}
-SHIPPED = ["PruneResNet20-v0", "PrunePlain20-v0"]
+ALF = "PruneResNet20-ALF-v0"
+SHIPPED = ["PruneResNet20-v0", "PrunePlain20-v0", ALF]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -32,6 +33,15 @@ def test_resnet20_is_the_papers_size():
     assert env.action_space["mask"].n == 64
 
 
+def test_the_alf_id_is_the_mode_of_the_other():
+    env, other = gym.make(ALF, **FAST), gym.make("PruneResNet20-v0", action_mode="alf", **FAST)
+    assert env.action_space == other.action_space
+    assert set(env.action_space.spaces) == {"sparsity", "duration"}
+    assert env.observation_space == other.observation_space
+    assert len(env.unwrapped.visited) == 18
+    assert len(gym.make(ALF, scope="all", **FAST).unwrapped.visited) == 19
+
+
 def test_a_missing_baseline_names_the_command(monkeypatch, tmp_path):
     monkeypatch.setenv("PRUNE_GYM_HOME", str(tmp_path))
     with pytest.raises(WeightsError, match="prune-gym pretrain --network resnet56"):
@@ -44,11 +54,14 @@ def test_missing_cifar10_says_what_to_do(monkeypatch, tmp_path):
         gym.make("PruneResNet20-CIFAR10-v0", dataset=f"cifar10:{tmp_path}/none", **FAST)
 
 
-@pytest.mark.parametrize("mode", ["sync", "async"])
-def test_vector_environments(mode):
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [("PruneResNet20-v0", "sync"), ("PruneResNet20-v0", "async"), (ALF, "sync")],
+)
+def test_vector_environments(name, mode):
     options = {"context": "spawn"} if mode == "async" else {}
     envs = gym.make_vec(
-        "prune_gym:PruneResNet20-v0",
+        f"prune_gym:{name}",
         num_envs=2,
         vectorization_mode=mode,
         vector_kwargs=options,
@@ -61,7 +74,7 @@ def test_vector_environments(mode):
         _, rewards, *_, info = envs.step(batch)
     finally:
         envs.close()
-    single = gym.make("PruneResNet20-v0", **FAST)
+    single = gym.make(name, **FAST)
     for index in range(2):
         single.reset(seed=3 + index)
         action = {name: values[index] for name, values in batch.items()}
