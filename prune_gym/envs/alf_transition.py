@@ -144,9 +144,11 @@ class ALFTransition(Stepper):
         updates = options.updates * self.max_batches
         for _ in range(updates):
             block.autoencoder_step()
-        macs = self._block_macs(space)
-        changed = self._hold(block, state)
+        before = tuple(map(_count, state.history))
+        changed = self.hold(block, before)
         spent = self._repair(module, layer, state, ground)
+        # A block runs the codes that are alive; two-player training can but lose more of them.
+        running = state.costs.macs + self._more_macs(space, block.codes_alive)
         if batches:
             part = self._part(ground, module)
             if part is not None:
@@ -155,7 +157,7 @@ class ALFTransition(Stepper):
             two_player_train(
                 module, self.task.train_split, batches, generator, self.training, part=part
             )
-            if self._hold(block, state):
+            if self.hold(block, before):
                 changed = True
                 spent += self._repair(module, layer, state, ground)
         updates += options.updates * batches
@@ -164,8 +166,6 @@ class ALFTransition(Stepper):
         merged = isinstance(deployed.module.get_submodule(layer), nn.Conv2d)
         kept = state.kept if merged else state.kept | {space.name: np.flatnonzero(mask)}
         counts = self._counts(state) | {space.name: int(mask.sum())}
-        # While it trains, the network runs the convolution with all codes, and the expansion.
-        running = state.costs.macs + macs
         trained = self._trained_macs(state, ground, running)
         spent += self.tuning_macs(running, batches, trained) + self.update_macs(space) * updates
         return Made(
@@ -184,16 +184,19 @@ class ALFTransition(Stepper):
             ),
         )
 
-    def _hold(self, block: ALFConv2d, state: State) -> bool:
+    def hold(self, block: ALFConv2d, before: tuple[int, ...]) -> bool:
         """Hold a block's codes to the rules and the target; whether that changed any.
 
         Codes too many are dropped, smallest mask entry first; too few are put back, largest first.
+
+        Args:
+            block: Changed in place.
+            before: Codes of the convolutions that were visited before it.
         """
         alive = block.alive().numpy()
         sizes = block.mask.detach().abs().cpu().numpy()
         wanted = legal_mask(alive, sizes, self.min_keep, self.round_to)
         if self.target.bounds_costs:
-            before = tuple(map(_count, state.history))
             wanted = self.target.clip(alive, wanted, before, sizes, sizes)
         if (wanted == alive).all():
             return False
@@ -243,10 +246,12 @@ class ALFTransition(Stepper):
         decided = zip(self.visited, state.history, strict=False)
         return {space.name: _count(record) for space, record in decided}
 
-    def _block_macs(self, space: ChannelSpace) -> int:
-        """MACs of a block's expansion of all codes, for one image."""
+    def _more_macs(self, space: ChannelSpace, codes: int) -> int:
+        """What a block of so many codes takes more than its convolution, in MACs for one image."""
         layer = self._layers[space.producers[0]]
-        return space.channels**2 * layer.out_size[0] * layer.out_size[1]
+        each = layer.in_channels * layer.kernel[0] * layer.kernel[1]
+        filters = codes * (each + space.channels) - space.channels * each
+        return filters * layer.out_size[0] * layer.out_size[1]
 
     def update_macs(self, space: ChannelSpace) -> int:
         """MACs of one update of a block's autoencoder.

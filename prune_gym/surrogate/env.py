@@ -84,7 +84,8 @@ class SurrogateEnv(gym.Env[Observation, Action]):
 
     ## Info
     As the real environment's but for ``seed``, and ``surrogate``, which is True. ``search_macs``
-    stays 0, and so does ``search_macs_total``: the surrogate spends none, so limit agents by steps or episodes.
+    stays 0, and so does ``search_macs_total``: the surrogate spends none, so limit agents by steps
+    or episodes.
 
     ## Arguments
     Args:
