@@ -10,10 +10,11 @@ import pytest
 import torch
 from gymnasium.utils.env_checker import check_env, data_equivalence
 
-from prune_gym.alf import pays
+from prune_gym.alf import ALFOptions, pays, to_alf
 from prune_gym.costs import CostModel
 from prune_gym.envs import PruningEnv
 from prune_gym.envs.alf_mode import visited_codes
+from prune_gym.envs.alf_transition import fold_mask
 from prune_gym.envs.code_geometry import CodeGeometry
 from prune_gym.errors import PruneGymError, TargetError, UnknownNameError
 from prune_gym.surgery import Geometry, masked
@@ -167,6 +168,36 @@ def test_a_refit_of_the_expansion_helps(make_env):
             env.step(action(0.7))
         found[recovery] = float((logits(env) - logits(env, env.task.module)).square().mean())
     assert found["lsq"] < found["none"]
+
+
+@pytest.mark.parametrize("sigma_ae", ["linear", "tanh"])
+def test_folding_the_mask_changes_no_output(residual_trained, sigma_ae):
+    network, _ = residual_trained
+    module = to_alf(network, ["down"], ALFOptions(pr_max=0.6, sigma_ae=sigma_ae))
+    block = module.get_submodule("down")
+    for _ in range(60):
+        block.autoencoder_step()
+    x = torch.randn(4, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before, error = block(x), block.reconstruction_error()
+        assert block.codes_alive < 10
+        assert (block.mask < 0.9).all()
+        fold_mask(block)
+        assert torch.allclose(block(x), before, atol=1e-5)
+    assert block.reconstruction_error() == pytest.approx(error, rel=1e-3)
+    assert set(block.mask.tolist()) == {0, 1}
+
+
+def test_training_does_not_ruin_what_the_refit_made(make_env):
+    found = {}
+    for duration in (0, 0.5):
+        env = make_env(objective="macs")
+        env.reset(seed=0)
+        env.step(action(0.6, duration))
+        logits_now = logits(env)
+        labels = env.task.eval_labels
+        found[duration] = float(torch.nn.functional.cross_entropy(logits_now, labels))
+    assert found[0.5] < found[0] + 0.1
 
 
 def test_snapshots_and_trials(make_env):
