@@ -29,6 +29,7 @@ _AGENTS = {
     "try_and_learn": "agents.try_and_learn:TryAndLearn",
     "amc": "agents.amc:AMC",
     "mixed": "agents.mixed:Mixed",
+    "alf": "agents.alf:ALF",
     "ppo": "agents.sb3.agents:PPO",
     "a2c": "agents.sb3.agents:A2C",
     "maskable_ppo": "agents.sb3.agents:MaskablePPO",

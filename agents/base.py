@@ -75,6 +75,14 @@ class Callback:
     def on_update(self, metrics: Mapping[str, float]) -> None:
         """Called with what an agent's own learning measures."""
 
+    def on_status(self, done: float, text: str) -> None:
+        """Called within an episode that takes long.
+
+        Args:
+            done: Share of the episode, 0 to 1.
+            text: What to show beside the progress.
+        """
+
     def on_checkpoint(self, agent: "Agent") -> None:
         """Called between episodes, where learning can go on from what ``agent.save`` writes."""
 
@@ -112,8 +120,9 @@ class Agent(ABC):
         mode = getattr(env.unwrapped, "action_mode", "filters")
         if mode not in self.action_modes:
             raise ValueError(
-                f"the agent {type(self).__name__} does not work in action_mode={mode!r}, where an "
-                f"action is not a mask of filters; take one of: {', '.join(agents_for(mode))}"
+                f"the agent {type(self).__name__} works in action_mode="
+                f"{' or '.join(map(repr, self.action_modes))}, not in {mode!r}: make the "
+                f"environment in that mode, or take one of: {', '.join(agents_for(mode))}"
             )
         self.env = env
         self.seed = seed
@@ -163,6 +172,17 @@ class Agent(ABC):
         Returns:
             ``mask`` and ``duration``, or in the ALF mode ``sparsity`` and ``duration``.
         """
+
+    def plot(self, folder: Path) -> list[Path]:
+        """Draw what was learned, where the agent has something to show.
+
+        Args:
+            folder: For the figures.
+
+        Returns:
+            The files; here none.
+        """
+        return []
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from prune_gym.alf.options import ALFOptions
+from prune_gym.errors import PruneGymError
 
 
 class ALFConv2d(nn.Module):
@@ -17,12 +18,13 @@ class ALFConv2d(nn.Module):
         W_code = sigma_ae(W_enc^T W) * M_clip     the code filters, one a row
         W_rec  = sigma_ae(W_dec^T W_code)         the autoencoder's reconstruction of W
         A~     = A_prev (conv) W_code             the code maps
-        A      = W_exp A~ + bias                  the expansion, 1 x 1
+        A      = (W_dec^T + W_exp) A~ + bias      the expansion, 1 x 1
 
-    The task's loss trains W (straight through the autoencoder: the gradient of a code filter is
-    that of the filter of the same number) and W_exp; the autoencoder's own loss trains W_enc,
-    W_dec and M. Only the codes alive are computed, so those clipped get no gradient and the block
-    becomes faster as it becomes smaller.
+    The task's loss trains W (``options.gradient`` says how it passes the autoencoder) and W_exp;
+    the autoencoder's own loss trains W_enc, W_dec and M. The expansion is the decoder and the
+    task's correction W_exp of it, which starts at zero: so the block's function is kept as well as
+    the autoencoder rebuilds W, however it turns the codes. Only the codes alive are computed, so
+    those clipped get no gradient and the block becomes faster as it becomes smaller.
 
     Args:
         conv: The convolution; it is not changed.
@@ -33,7 +35,7 @@ class ALFConv2d(nn.Module):
         encoder: W_enc, shape (Co, Co); the columns are codes.
         decoder: W_dec, shape (Co, Co); the rows are codes.
         mask: M, shape (Co,).
-        expansion: The 1 x 1 convolution, with the convolution's bias where it had one.
+        expansion: W_exp, shape (Co, Co, 1, 1); and the convolution's bias where it had one.
 
     Raises:
         ValueError: A grouped convolution, or one whose padding is not zeros.
@@ -63,7 +65,7 @@ class ALFConv2d(nn.Module):
         self.mask = nn.Parameter(torch.ones(count, **like))
         self.expansion = nn.Conv2d(count, count, 1, bias=conv.bias is not None, **like)
         with torch.no_grad():
-            self.expansion.weight.copy_(identity[:, :, None, None])
+            self.expansion.weight.zero_()
             if conv.bias is not None and self.expansion.bias is not None:
                 self.expansion.bias.copy_(conv.bias)
         self.train(conv.training)
@@ -86,7 +88,6 @@ class ALFConv2d(nn.Module):
             block.weight: math.sqrt(2 / (count * math.prod(block.kernel_size))),
             block.encoder: math.sqrt(1 / count),
             block.decoder: math.sqrt(1 / count),
-            block.expansion.weight: math.sqrt(1 / count),
         }
         with torch.no_grad():
             for tensor, spread in spreads.items():
@@ -112,13 +113,33 @@ class ALFConv2d(nn.Module):
         return 1 - self.codes_alive / self.out_channels
 
     def code_filters(self) -> Tensor:
-        """The codes alive, shape (alive, Ci, K, K); their gradient goes straight through to W."""
-        index = self._index()
-        with torch.no_grad():
-            codes = self._encoded()[index].view(-1, *self.weight.shape[1:])
+        """The codes alive, shape (alive, Ci, K, K); the task's gradient passes through to W."""
+        index, shape = self._index(), self.weight.shape[1:]
+        if self.options.gradient == "encoder":
+            return self._codes_of(self.weight, self.encoder.detach(), self.mask.detach())[
+                index
+            ].view(-1, *shape)
+        codes = self._encoded().detach()[index].view(-1, *shape)
         own = self.weight[index]
         # The value is the code's, the gradient W's (straight-through estimator).
         return codes + (own - own.detach())
+
+    def expansion_filters(self) -> Tensor:
+        """W_dec^T + W_exp of the codes alive, shape (Co, alive, 1, 1)."""
+        index = self._index()
+        decoder = self.decoder.detach()[index].T[:, :, None, None]
+        return decoder + self.expansion.weight[:, index]
+
+    @torch.no_grad()
+    def set_expansion(self, filters: Tensor) -> None:
+        """Give the expansion other values, for example repaired ones.
+
+        Args:
+            filters: As :meth:`expansion_filters` has them.
+        """
+        index = self._index()
+        own = filters - self.decoder[index].T[:, :, None, None]
+        self.expansion.weight[:, index] = own
 
     def codes(self, x: Tensor) -> Tensor:
         """The code maps, shape (N, Co, H', W'); those clipped are zero."""
@@ -128,8 +149,7 @@ class ALFConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, Ci, H, W) to (N, Co, H', W')."""
-        weight = self.expansion.weight[:, self._index()]
-        return functional.conv2d(self._convolve(x), weight, self.expansion.bias)
+        return functional.conv2d(self._convolve(x), self.expansion_filters(), self.expansion.bias)
 
     def _convolve(self, x: Tensor) -> Tensor:
         filters = self.code_filters()
@@ -154,8 +174,11 @@ class ALFConv2d(nn.Module):
 
     def _encoded(self) -> Tensor:
         """W_code, shape (Co, Ci K K): the clipped rows are zero."""
-        clipped = torch.where(self.mask.abs() > self.options.threshold, self.mask, 0)
-        return self._sigma(self.encoder.T @ self.weight.detach().flatten(1)) * clipped[:, None]
+        return self._codes_of(self.weight.detach(), self.encoder, self.mask)
+
+    def _codes_of(self, weight: Tensor, encoder: Tensor, mask: Tensor) -> Tensor:
+        clipped = torch.where(mask.abs() > self.options.threshold, mask, 0)
+        return self._sigma(encoder.T @ weight.flatten(1)) * clipped[:, None]
 
     def _error(self) -> Tensor:
         """Squared error of the reconstruction, relative to W's own square."""
@@ -179,14 +202,40 @@ class ALFConv2d(nn.Module):
 
         No more than ``floor(pr_max * Co)`` codes are ever clipped, and one always stays: of the
         entries that would vanish in one step beyond that, the largest stay as they were.
+
+        Raises:
+            PruneGymError: The loss is no number any more.
         """
-        options, count = self.options, self.out_channels
+        options, loss = self.options, self.autoencoder_loss()
+        if not torch.isfinite(loss):
+            raise PruneGymError(
+                "An ALF block's weights are no numbers any more: the training diverged. Lower the "
+                f"learning rate of the task or mask_learning_rate={options.mask_learning_rate}."
+            )
         trained = (self.encoder, self.decoder, self.mask)
-        encoder, decoder, mask = torch.autograd.grad(self.autoencoder_loss(), trained)
+        encoder, decoder, mask = torch.autograd.grad(loss, trained)
         with torch.no_grad():
-            self.encoder -= options.learning_rate * count * encoder
-            self.decoder -= options.learning_rate * count * decoder
-            self._move_mask(self.mask - options.mask_learning_rate * count * mask)
+            of_encoder, of_decoder = self._curvatures()
+            self.encoder -= options.autoencoder_learning_rate / of_encoder * encoder
+            self.decoder -= options.autoencoder_learning_rate / of_decoder * decoder
+            step = options.mask_learning_rate * self.out_channels * mask
+            self._move_mask(self.mask - step)
+
+    def _curvatures(self) -> tuple[Tensor, Tensor]:
+        """Bounds of the relative error's curvature in W_enc and in W_dec (for slopes up to 1).
+
+        ``2 |W W^T| |M W_dec W_dec^T M| / |W|^2`` and ``2 |W_code W_code^T| / |W|^2``, with the
+        row-sum norm for the largest eigenvalue, which it is never below.
+        """
+        own, codes = self.weight.flatten(1), self._encoded()
+        rows = self.decoder * self.mask[:, None]
+        twice = 2 / own.square().sum().clamp_min(1e-12)
+
+        def bound(factor: Tensor) -> Tensor:
+            return (factor @ factor.T).abs().sum(1).max()
+
+        of_encoder = twice * bound(own) * bound(rows)
+        return of_encoder.clamp_min(1e-6), (twice * bound(codes)).clamp_min(1e-6)
 
     def _move_mask(self, moved: Tensor) -> None:
         before = self.mask.detach().clone()

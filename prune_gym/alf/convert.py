@@ -187,23 +187,21 @@ def _shape(block: ALFConv2d) -> nn.Conv2d:
 
 @torch.no_grad()
 def _pair(block: ALFConv2d) -> nn.Sequential:
-    index = block.alive().nonzero().flatten().to(block.weight.device)
-    pair = empty_pair(_shape(block), len(index))
+    pair = empty_pair(_shape(block), block.codes_alive)
     code, expansion = pair[0], pair[1]
     assert isinstance(code, nn.Conv2d)
     assert isinstance(expansion, nn.Conv2d)
     code.weight.copy_(block.code_filters())
-    expansion.weight.copy_(block.expansion.weight[:, index])
+    expansion.weight.copy_(block.expansion_filters())
     _copy_bias(block, expansion)
     return pair.train(block.training)
 
 
 @torch.no_grad()
 def _merged(block: ALFConv2d) -> nn.Conv2d:
-    index = block.alive().nonzero().flatten().to(block.weight.device)
     conv = _shape(block)
     filters = block.code_filters().flatten(1).double()
-    product = block.expansion.weight[:, index, 0, 0].double() @ filters
+    product = block.expansion_filters().flatten(1).double() @ filters
     conv.weight.copy_(product.view_as(conv.weight))
     _copy_bias(block, conv)
     conv.train(block.training)

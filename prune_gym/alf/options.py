@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 ACTIVATIONS = ("linear", "tanh")
+GRADIENTS = ("encoder", "straight")
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,15 @@ class ALFOptions:
         scale: s of ``tanh(s x) / s``, which ``"tanh"`` stands for: the encoder shrinks the weights
             and the expansion blows them up again, as tanh of the weights themselves bends the
             codes of a trained network by 7 to 23 %.
+        gradient: How the task's gradient of a code filter reaches W: through the ``"encoder"``
+            and the mask, both held fixed, or ``"straight"`` to the filter of the same number, as
+            the paper has it. Once the encoder has mixed filters, the straight one points elsewhere.
         weight: Of the sparsity against the reconstruction error; it multiplies nu.
-        learning_rate: Of encoder and decoder, for each code filter: it is multiplied by their
-            number, as the relative error's gradients are that much smaller.
-        mask_learning_rate: Of the mask, multiplied in the same way.
+        autoencoder_learning_rate: Of encoder and decoder, as a share of the step that their
+            loss's curvature allows (a bound of it is computed at every step): with a fixed rate
+            the autoencoder diverges where few filters have most of a layer's weight.
+        mask_learning_rate: Of the mask; multiplied by the number of codes, as the gradients of the
+            relative error and of the mean are that much smaller.
         updates: Of the autoencoder for each mini-batch of the task.
 
     Raises:
@@ -36,8 +42,9 @@ class ALFOptions:
     threshold: float = 1e-4
     sigma_ae: str = "linear"
     scale: float = 0.005
+    gradient: str = "encoder"
     weight: float = 12.0
-    learning_rate: float = 0.05
+    autoencoder_learning_rate: float = 0.5
     mask_learning_rate: float = 4e-3
     updates: int = 8
 
@@ -53,7 +60,9 @@ class ALFOptions:
             )
         if self.sigma_ae not in ACTIVATIONS:
             raise ValueError(f"sigma_ae={self.sigma_ae!r} is not one of {', '.join(ACTIVATIONS)}")
-        for name in ("m", "scale", "weight", "learning_rate", "mask_learning_rate"):
+        if self.gradient not in GRADIENTS:
+            raise ValueError(f"gradient={self.gradient!r} is not one of {', '.join(GRADIENTS)}")
+        for name in ("m", "scale", "weight", "autoencoder_learning_rate", "mask_learning_rate"):
             value = getattr(self, name)
             if isinstance(value, bool | str) or not 0 < value < float("inf"):
                 raise ValueError(f"{name}={value!r} must be a finite number above 0")

@@ -116,6 +116,12 @@ class Recorder(Callback):
         self.bar.update(max(0.0, min(done, self.episodes + 0.99) - self.bar.n))
         self.bar.refresh()
 
+    def on_status(self, done: float, text: str) -> None:
+        """Move the bar within an episode that takes long."""
+        self.bar.set_postfix_str(text, refresh=False)
+        self.bar.update(max(0.0, self.episodes + min(done, 0.99) - self.bar.n))
+        self.bar.refresh()
+
     def on_update(self, metrics: Mapping[str, float]) -> None:
         """Log an agent's own figures to TensorBoard."""
         for name, value in metrics.items():

@@ -47,6 +47,8 @@ def search(
         return None
     finally:
         agent.save(folder / run_folder.POLICY)
+        if agent.episodes:
+            agent.plot(folder / run_folder.POLICY)
         recorder.close()
     return recorder
 

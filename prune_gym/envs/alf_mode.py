@@ -13,6 +13,7 @@ from prune_gym.alf.convert import code_space_name
 from prune_gym.costs import CostModel
 from prune_gym.envs.actions import Action, checked_alf_action
 from prune_gym.envs.alf_transition import ALFTransition
+from prune_gym.envs.alf_whole import Spent, running_macs, taken_over
 from prune_gym.envs.code_geometry import CodeGeometry, code_space
 from prune_gym.envs.mode import Mode, ModeSettings, unit_box
 from prune_gym.envs.observation import BOUND, Observer
@@ -98,6 +99,18 @@ class ALFMode(Mode):
     def step(self, state: State, checked: tuple[Any, float], seed: int) -> Outcome:
         """See :meth:`Mode.step`."""
         return self._take(state, *checked, seed)
+
+    def take_over(self, start: State, module: nn.Module, spent: Spent) -> list[Outcome]:
+        """See :func:`prune_gym.envs.alf_whole.taken_over`."""
+        return taken_over(self._take, start, module, spent)
+
+    def running_macs(self, module: nn.Module) -> int:
+        """MACs of a network with blocks for one image, clipped codes left out."""
+        return running_macs(self._take, module)
+
+    def update_macs(self) -> int:
+        """MACs of one update of every visited convolution's autoencoder."""
+        return sum(self._take.update_macs(space) for space in self.visited)
 
     def fits(self, state: State) -> bool:
         """See :meth:`Mode.fits`."""

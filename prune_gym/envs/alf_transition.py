@@ -222,14 +222,14 @@ class ALFTransition(Stepper):
         codes = torch.from_numpy(np.flatnonzero(block.alive().numpy()))
         # The expansion of the codes that are left, as a layer of its own.
         expansion = copy.deepcopy(block.expansion)
-        expansion.weight = nn.Parameter(block.expansion.weight.detach()[:, codes])
+        expansion.weight = nn.Parameter(block.expansion_filters().detach())
         refit = copy.copy(self._refit)
         refit.targets = {"": self._refit.targets[layer]}
         with torch.no_grad():
             inputs = (block.codes(x)[:, codes] for x in self._inputs(module, layer, ground))
             moments = refit.moments(expansion, "", inputs)
             spent = refit.solve(expansion, "", moments)
-            block.expansion.weight[:, codes] = expansion.weight
+            block.set_expansion(expansion.weight)
             if expansion.bias is not None and block.expansion.bias is not None:
                 block.expansion.bias.copy_(expansion.bias)
         return spent + (task.costs.of().macs + state.costs.macs) * images
@@ -283,14 +283,21 @@ class ALFTransition(Stepper):
 def fold_mask(block: ALFConv2d) -> None:
     """Set the mask of the codes that are left to 1; block and autoencoder compute what they did.
 
-    The search for sparsity leaves small entries, and a refit of the expansion would answer them
-    with large weights: the task's steps, and those of the mask, would then be far too long.
+    The search for sparsity leaves small mask entries before a large encoder, and a refit of the
+    expansion would answer them with large weights: the task's steps, and the autoencoder's, would
+    then be far too long. A linear encoder's codes become as large as the filters, too.
 
     Args:
         block: Changed in place.
     """
     alive = (block.mask.abs() > block.options.threshold).nonzero().flatten()
     sizes = block.mask[alive].clone()
+    if block.options.sigma_ae == "linear":
+        own = block.weight.flatten(1)
+        codes = (block.encoder[:, alive].T @ own).norm(dim=1).clamp_min(1e-8)
+        shrink = own.norm(dim=1).mean() / codes
+        block.encoder[:, alive] *= shrink
+        sizes /= shrink
     block.expansion.weight[:, alive] *= sizes[:, None, None]
     block.decoder[alive] *= sizes[:, None]
     block.mask[alive] = 1

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium.error import ResetNeeded
+from torch import nn
 
 from prune_gym.data import Dataset
 from prune_gym.envs.actions import Action
@@ -319,6 +320,46 @@ class PruningEnv(gym.Env[Observation, Action]):
         return render.picture(state, self.task, self.visited)
 
     # What agents use beyond it
+
+    def adopt(
+        self, module: nn.Module, batches: int, updates: int, macs: int
+    ) -> list[dict[str, Any]]:
+        """Take over a network whose visited convolutions were all compressed at once.
+
+        For agents that train the whole network (:mod:`agents.alf`): the environment deploys it,
+        holds its codes to the target, evaluates it, and is behind the episode's last step.
+
+        Args:
+            module: With :class:`prune_gym.alf.ALFConv2d` blocks; only dropped codes change it.
+            batches: Mini-batches that its training took.
+            updates: Of each autoencoder.
+            macs: Nominal MACs of the training; they count as spent.
+
+        Returns:
+            The info of each convolution, in the order of the visits, as steps tell it, with
+            ``reward`` and ``duration``.
+
+        Raises:
+            ResetNeeded: Not at the beginning of an episode.
+            ValueError: Another action mode, or a visited convolution without a block.
+        """
+        from prune_gym.envs.alf_mode import ALFMode
+        from prune_gym.envs.alf_whole import Spent
+
+        state = self._require_state()
+        if not isinstance(self.mode, ALFMode):
+            raise ValueError("adopt() needs action_mode='alf': make the environment with it")
+        if state.position:
+            raise ResetNeeded("adopt() takes the place of a whole episode: call reset() first.")
+        torch.set_num_threads(self.threads)
+        infos: list[dict[str, Any]] = []
+        for outcome in self.mode.take_over(state, module, Spent(batches, updates, macs)):
+            self._state = outcome.state
+            self.search_macs_total += outcome.macs
+            duration = min(1.0, outcome.batches / self.max_batches)
+            told = {"reward": outcome.reward.total, "duration": duration}
+            infos.append(self._info(outcome.state) | self.mode.info(outcome) | told)
+        return infos
 
     def snapshot(self) -> State:
         """The whole state, random generator included. It stays valid whatever follows."""

@@ -1,0 +1,224 @@
+"""ALF as the paper trains it: all convolutions at once, during the training of the task."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import nn
+
+from agents import files
+from agents.base import Action, Agent, Budget, Callback, Observation
+from agents.start import ratio_for
+from prune_gym.alf import ALFOptions, blocks, to_alf, two_player_train
+from prune_gym.alf.history import History
+from prune_gym.errors import WeightsError
+from prune_gym.training import TrainingOptions
+from prune_gym.weights import load_weights, read_weights, save_weights
+
+_CONSTANTS = {field.name for field in fields(ALFOptions)} - {"pr_max", "mask_learning_rate"}
+_HISTORY = "history/"
+CLIPPED = 0.3
+"""Share of the first episode's training at which the first codes are clipped."""
+UPDATES = 2
+"""Of each autoencoder at a mini-batch: there are many more mini-batches than in a step."""
+
+
+@dataclass(frozen=True)
+class WholeOptions:
+    """How the whole network is trained; the defaults are this project's choice.
+
+    Args:
+        pr_max: Share of codes that the autoencoders may clip, 0 to 1. None: what the
+            environment's target needs, or 0.85 without one.
+        epochs: Of two-player training in an episode; the next episode goes on with its network.
+        learning_rate: Peak of the task player's, one cycle an episode.
+        distillation: Weight of the unpruned network's soft labels; 0 when training from scratch.
+        from_scratch: Start from fresh weights in place of the trained ones.
+        mask_learning_rate: As of :class:`prune_gym.alf.ALFOptions`. None: the first masks vanish
+            when :data:`CLIPPED` of the first episode has passed.
+    """
+
+    pr_max: float | None = None
+    epochs: float = 1.0
+    learning_rate: float = 0.02
+    distillation: float = 0.7
+    from_scratch: bool = False
+    mask_learning_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.pr_max is not None:
+            ALFOptions(pr_max=self.pr_max)
+        if not 0 < self.epochs < float("inf"):
+            raise ValueError(f"epochs={self.epochs} must be above 0")
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(f"learning_rate={self.learning_rate} must be above 0")
+        if not 0 <= self.distillation <= 1:
+            raise ValueError(f"distillation={self.distillation} is not within [0, 1]")
+        if not isinstance(self.from_scratch, bool):
+            raise ValueError(f"from_scratch={self.from_scratch!r} must be true or false")
+
+
+class ALF(Agent):
+    """Frickenstein et al., DAC 2020: every convolution is a block while the task is trained.
+
+    It does not walk from layer to layer: an episode is a piece of two-player training of the whole
+    network, at whose end the blocks are deployed and the environment takes the network over
+    (:meth:`prune_gym.envs.PruningEnv.adopt`). The following episode goes on with the blocks.
+
+    Args:
+        env: A pruning environment with ``action_mode="alf"``; its visited convolutions are taken.
+        seed: Of the images' order and, from scratch, of the weights.
+        options: Of :class:`WholeOptions` and, but for ``pr_max``,
+            :class:`prune_gym.alf.ALFOptions`.
+
+    Raises:
+        ValueError: Another action mode, or an option is unknown or out of range.
+    """
+
+    Options = WholeOptions
+    action_modes = ("alf",)
+
+    def __init__(self, env: gym.Env, seed: int = 0, **options: Any) -> None:
+        super().__init__(env, seed)
+        constants = {name: options.pop(name) for name in sorted(_CONSTANTS & set(options))}
+        self.options = WholeOptions(**options)
+        pr_max = self.options.pr_max
+        if pr_max is None:
+            pr_max = max(0.0, 1 - ratio_for(env, 1 - ALFOptions().pr_max))
+        self.constants = ALFOptions(pr_max=pr_max, **{"updates": UPDATES, **constants})
+        rate = self.options.mask_learning_rate
+        if rate is None:
+            # An entry falls by this rate times the weight of sparsity at every update.
+            updates = CLIPPED * self._batches() * self.constants.updates
+            rate = min(ALFOptions().mask_learning_rate, 1 / (self.constants.weight * updates))
+        self.constants = replace(self.constants, mask_learning_rate=rate)
+        self.history = History()
+        self.module = self._start()
+
+    def _start(self) -> nn.Module:
+        env: Any = self.env.unwrapped
+        layers = [space.producers[0] for space in env.visited]
+        if not self.options.from_scratch:
+            return to_alf(env.task.network, layers, self.constants)
+        generator = torch.Generator().manual_seed(self.seed)
+        module = to_alf(env.task.network, layers, self.constants, generator)
+        inside = {id(part) for block in blocks(module).values() for part in block.modules()}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            for part in module.modules():
+                reset = getattr(part, "reset_parameters", None)
+                if reset is not None and id(part) not in inside:
+                    reset()
+        return module
+
+    # Learning
+
+    def learn(self, budget: Budget, callback: Callback | None = None) -> None:
+        """Train piece by piece until the budget is spent (:meth:`Agent.learn`)."""
+        callback = callback or Callback()
+        env: Any = self.env.unwrapped
+        seed = self.begin_search()
+        while not budget.spent(self.episodes, self.steps, env.search_macs_total):
+            self.env.reset(seed=seed)
+            seed = None
+            batches, macs = self._train(callback)
+            updates = batches * self.constants.updates
+            infos = env.adopt(self.module, batches, updates, macs)
+            self.steps += len(infos)
+            self.history.note(self.module)
+            callback.on_trial(infos[-1]["reward"], infos[-1])
+            callback.on_update(self._metrics())
+            callback.on_episode(self.episodes, self.env, infos)
+            self.episodes += 1
+            callback.on_checkpoint(self)
+
+    def _batches(self) -> int:
+        """Mini-batches of an episode."""
+        env: Any = self.env.unwrapped
+        images = len(env.task.train_split.labels)
+        size = env.mode.transition.training.batch_size
+        return max(1, round(self.options.epochs * images / size))
+
+    def _train(self, callback: Callback) -> tuple[int, int]:
+        """One piece of training; its mini-batches and nominal MACs."""
+        env: Any = self.env.unwrapped
+        task, options = env.task, self.options
+        size, batches = env.mode.transition.training.batch_size, self._batches()
+        distilled = not options.from_scratch and options.distillation > 0
+        training = TrainingOptions(
+            batch_size=size,
+            learning_rate=options.learning_rate,
+            schedule="one_cycle",
+            distillation=options.distillation if distilled else 0.0,
+        )
+        # Counted with the codes alive before it: fewer are computed as more are clipped.
+        macs = 3 * env.mode.running_macs(self.module) + (task.costs.of().macs if distilled else 0)
+        macs = macs * batches * size + self.constants.updates * batches * env.mode.update_macs()
+        found = blocks(self.module)
+        every = max(1, batches // 50)
+
+        def progress(batch: int, loss: float) -> None:
+            if batch % every == 0:
+                self.history.note(self.module)
+                alive = " ".join(str(block.codes_alive) for block in found.values())
+                callback.on_status(batch / batches, f"loss {loss:.3f}, codes {alive}")
+
+        # A seed of its own for each piece, so that a resumed search draws the same images.
+        drawn = np.random.default_rng([self.seed, self.episodes]).integers(2**62)
+        generator = torch.Generator().manual_seed(int(drawn))
+        teacher = task.module if distilled else None
+        two_player_train(
+            self.module, task.train_split, batches, generator, training, teacher, progress
+        )
+        return batches, macs
+
+    def _metrics(self) -> dict[str, float]:
+        found = blocks(self.module)
+        metrics = {f"codes/{name}": float(block.codes_alive) for name, block in found.items()}
+        error = np.mean([block.reconstruction_error() for block in found.values()])
+        return metrics | {"reconstruction_error": float(error)}
+
+    def act(
+        self,
+        observation: Observation,
+        info: Mapping[str, Any] | None = None,
+        deterministic: bool = False,
+    ) -> Action:
+        """For one layer what the agent asks of all: ``pr_max``, and the longest training."""
+        return {
+            "sparsity": np.array([self.constants.pr_max], np.float32),
+            "duration": np.ones(1, np.float32),
+        }
+
+    # Files
+
+    def plot(self, folder: Path) -> list[Path]:
+        """Draw mask entries and codes alive over the training (:meth:`Agent.plot`)."""
+        from prune_gym.alf.plot import plot_history
+
+        return [plot_history(self.history, folder / "codes.png")]
+
+    def save(self, folder: Path) -> None:
+        """Write the network with its blocks, and the history of their masks."""
+        save_weights(self.module, folder / files.POLICY)
+        tensors = {_HISTORY + name: value for name, value in self.history.tensors().items()}
+        files.save_tensors(folder / files.TRAINING, tensors)
+        options = {**vars(self.options), **vars(self.constants)}
+        files.write_facts(folder, self, "alf", options=options)
+
+    def load(self, folder: Path) -> None:
+        """Read what :meth:`save` wrote; learning goes on from there.
+
+        Raises:
+            WeightsError: It is missing, damaged, or of another network.
+        """
+        load_weights(self.module, folder / files.POLICY)
+        try:
+            self.history = History.of(files.pick(read_weights(folder / files.TRAINING), _HISTORY))
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise WeightsError(f"The history in {str(folder)!r} is damaged: {error}.") from error
+        files.read_facts(folder, self, "alf")

@@ -1,0 +1,45 @@
+"""Figures of a training with ALF."""
+
+from pathlib import Path
+
+import numpy as np
+
+from prune_gym.alf.history import History
+from prune_gym.files import write_atomically
+
+
+def plot_history(history: History, path: Path) -> Path:
+    """Draw what became of the masks: their entries, and the codes alive in each layer.
+
+    Args:
+        history: Of the training; at least one moment.
+        path: A PNG file.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ValueError: The history is empty.
+    """
+    if not len(history):
+        raise ValueError("nothing was trained yet, so there is nothing to draw")
+    from matplotlib.figure import Figure
+
+    masks = {name: values.numpy() for name, values in history.tensors().items()}
+    names = list(masks)
+    shown = [names[0], names[len(names) // 2], names[-1]] if len(names) > 2 else names
+    figure = Figure(figsize=(11, 3.2 + 0.18 * len(names)), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=[2.6, 0.6 + 0.2 * len(names)])
+    for axes, name in zip(np.atleast_1d(above.subplots(1, len(shown))), shown, strict=True):
+        axes.plot(masks[name], color="#0072b2", linewidth=0.7, alpha=0.6)
+        axes.set(title=f"mask entries of {name}", xlabel="moment of the training", ylabel="M")
+        axes.grid(alpha=0.3)
+    axes = below.subplots()
+    alive = np.stack([(values != 0).mean(axis=1) for values in masks.values()])
+    image = axes.imshow(
+        alive, aspect="auto", vmin=0, vmax=1, cmap="viridis", interpolation="nearest"
+    )
+    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.set(title="share of codes alive", xlabel="moment of the training")
+    figure.colorbar(image, ax=axes, label="codes alive / codes")
+    return write_atomically(path, lambda temporary: figure.savefig(temporary, format="png"))
