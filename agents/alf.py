@@ -1,7 +1,7 @@
 """ALF as the paper trains it: all convolutions at once, during the training of the task."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,39 +19,40 @@ from prune_gym.errors import WeightsError
 from prune_gym.training import TrainingOptions
 from prune_gym.weights import load_weights, read_weights, save_weights
 
-_CONSTANTS = {field.name for field in fields(ALFOptions)} - {"pr_max", "mask_learning_rate"}
 _HISTORY = "history/"
 CLIPPED = 0.3
 """Share of the first episode's training at which the first codes are clipped."""
-UPDATES = 2
-"""Of each autoencoder at a mini-batch: there are many more mini-batches than in a step."""
 
 
 @dataclass(frozen=True)
-class WholeOptions:
+class WholeOptions(ALFOptions):
     """How the whole network is trained; the defaults are this project's choice.
+
+    The options of :class:`prune_gym.alf.ALFOptions` are the blocks'; here some may be left open.
 
     Args:
         pr_max: Share of codes that the autoencoders may clip, 0 to 1. None: what the
             environment's target needs, or 0.85 without one.
+        mask_learning_rate: None: the first masks vanish when :data:`CLIPPED` of the first episode
+            has passed.
+        updates: Of each autoencoder at a mini-batch: fewer than in a step of the environment, as
+            there are many more mini-batches.
         epochs: Of two-player training in an episode; the next episode goes on with its network.
         learning_rate: Peak of the task player's, one cycle an episode.
         distillation: Weight of the unpruned network's soft labels; 0 when training from scratch.
         from_scratch: Start from fresh weights in place of the trained ones.
-        mask_learning_rate: As of :class:`prune_gym.alf.ALFOptions`. None: the first masks vanish
-            when :data:`CLIPPED` of the first episode has passed.
     """
 
-    pr_max: float | None = None
+    pr_max: float | None = None  # type: ignore[assignment]
+    mask_learning_rate: float | None = None  # type: ignore[assignment]
+    updates: int = 2
     epochs: float = 1.0
     learning_rate: float = 0.02
     distillation: float = 0.7
     from_scratch: bool = False
-    mask_learning_rate: float | None = None
 
     def __post_init__(self) -> None:
-        if self.pr_max is not None:
-            ALFOptions(pr_max=self.pr_max)
+        self.block()
         if not 0 < self.epochs < float("inf"):
             raise ValueError(f"epochs={self.epochs} must be above 0")
         if not 0 < self.learning_rate < float("inf"):
@@ -60,6 +61,19 @@ class WholeOptions:
             raise ValueError(f"distillation={self.distillation} is not within [0, 1]")
         if not isinstance(self.from_scratch, bool):
             raise ValueError(f"from_scratch={self.from_scratch!r} must be true or false")
+
+    def block(self, **open_ones: float) -> ALFOptions:
+        """The blocks' own options.
+
+        Args:
+            open_ones: What was left open.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        own = {field.name: getattr(self, field.name) for field in fields(ALFOptions)}
+        given = {name: value for name, value in own.items() if value is not None}
+        return ALFOptions(**(open_ones | given))
 
 
 class ALF(Agent):
@@ -72,8 +86,7 @@ class ALF(Agent):
     Args:
         env: A pruning environment with ``action_mode="alf"``; its visited convolutions are taken.
         seed: Of the images' order and, from scratch, of the weights.
-        options: Of :class:`WholeOptions` and, but for ``pr_max``,
-            :class:`prune_gym.alf.ALFOptions`.
+        options: Of :class:`WholeOptions`.
 
     Raises:
         ValueError: Another action mode, or an option is unknown or out of range.
@@ -84,18 +97,13 @@ class ALF(Agent):
 
     def __init__(self, env: gym.Env, seed: int = 0, **options: Any) -> None:
         super().__init__(env, seed)
-        constants = {name: options.pop(name) for name in sorted(_CONSTANTS & set(options))}
-        self.options = WholeOptions(**options)
-        pr_max = self.options.pr_max
-        if pr_max is None:
-            pr_max = max(0.0, 1 - ratio_for(env, 1 - ALFOptions().pr_max))
-        self.constants = ALFOptions(pr_max=pr_max, **{"updates": UPDATES, **constants})
-        rate = self.options.mask_learning_rate
-        if rate is None:
+        self.options = chosen = WholeOptions(**options)
+        updates = CLIPPED * self._batches() * chosen.updates
+        self.constants = chosen.block(
+            pr_max=max(0.0, 1 - ratio_for(env, 1 - ALFOptions().pr_max)),
             # An entry falls by this rate times the weight of sparsity at every update.
-            updates = CLIPPED * self._batches() * self.constants.updates
-            rate = min(ALFOptions().mask_learning_rate, 1 / (self.constants.weight * updates))
-        self.constants = replace(self.constants, mask_learning_rate=rate)
+            mask_learning_rate=min(ALFOptions().mask_learning_rate, 1 / (chosen.weight * updates)),
+        )
         self.history = History()
         self.module = self._start()
 
@@ -207,8 +215,7 @@ class ALF(Agent):
         save_weights(self.module, folder / files.POLICY)
         tensors = {_HISTORY + name: value for name, value in self.history.tensors().items()}
         files.save_tensors(folder / files.TRAINING, tensors)
-        options = {**vars(self.options), **vars(self.constants)}
-        files.write_facts(folder, self, "alf", options=options)
+        files.write_facts(folder, self, "alf", options=asdict(self.options))
 
     def load(self, folder: Path) -> None:
         """Read what :meth:`save` wrote; learning goes on from there.

@@ -220,6 +220,34 @@ class ALFConv2d(nn.Module):
             self.decoder -= options.autoencoder_learning_rate / of_decoder * decoder
             step = options.mask_learning_rate * self.out_channels * mask
             self._move_mask(self.mask - step)
+        if self.codes_alive <= self._least():
+            # The mask has done its work, and small entries would only disturb the task's player.
+            self.fold()
+
+    def _least(self) -> int:
+        """How many codes stay at least."""
+        return max(1, self.out_channels - math.floor(self.options.pr_max * self.out_channels))
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Set the mask of the codes left to 1; block and autoencoder compute what they did.
+
+        The search for sparsity leaves small mask entries before a large encoder, and a refit of
+        the expansion would answer them with large weights: the task's steps, and the
+        autoencoder's, would then be far too long. A linear encoder's codes become as large as the
+        filters, too.
+        """
+        alive = self._index()
+        sizes = self.mask[alive].clone()
+        if self.options.sigma_ae == "linear":
+            own = self.weight.flatten(1)
+            codes = (self.encoder[:, alive].T @ own).norm(dim=1).clamp_min(1e-8)
+            shrink = own.norm(dim=1).mean() / codes
+            self.encoder[:, alive] *= shrink
+            sizes /= shrink
+        self.expansion.weight[:, alive] *= sizes[:, None, None]
+        self.decoder[alive] *= sizes[:, None]
+        self.mask[alive] = 1
 
     def _curvatures(self) -> tuple[Tensor, Tensor]:
         """Bounds of the relative error's curvature in W_enc and in W_dec (for slopes up to 1).
@@ -243,8 +271,7 @@ class ALFConv2d(nn.Module):
         # An entry that the step carries across zero has vanished: L1's pull ends there.
         moved = torch.where((moved * before <= 0) | (moved.abs() <= threshold), 0.0, moved)
         moved = torch.where(was, moved, before)
-        least = max(1, self.out_channels - math.floor(self.options.pr_max * self.out_channels))
-        missing = least - int((moved.abs() > threshold).sum())
+        missing = self._least() - int((moved.abs() > threshold).sum())
         if missing > 0:
             lost = (was & (moved.abs() <= threshold)).nonzero().flatten()
             order = before[lost].abs().argsort(descending=True, stable=True)

@@ -146,7 +146,7 @@ class ALFTransition(Stepper):
             block.autoencoder_step()
         before = tuple(map(_count, state.history))
         changed = self.hold(block, before)
-        fold_mask(block)
+        block.fold()
         spent = self._repair(module, layer, state, ground)
         # A block runs the codes that are alive; two-player training can but lose more of them.
         running = state.costs.macs + self._more_macs(space, block.codes_alive)
@@ -277,30 +277,6 @@ class ALFTransition(Stepper):
             if layer.name not in called and layer.name.rpartition(".")[0] not in called
         )
         return macs - before
-
-
-@torch.no_grad()
-def fold_mask(block: ALFConv2d) -> None:
-    """Set the mask of the codes that are left to 1; block and autoencoder compute what they did.
-
-    The search for sparsity leaves small mask entries before a large encoder, and a refit of the
-    expansion would answer them with large weights: the task's steps, and the autoencoder's, would
-    then be far too long. A linear encoder's codes become as large as the filters, too.
-
-    Args:
-        block: Changed in place.
-    """
-    alive = (block.mask.abs() > block.options.threshold).nonzero().flatten()
-    sizes = block.mask[alive].clone()
-    if block.options.sigma_ae == "linear":
-        own = block.weight.flatten(1)
-        codes = (block.encoder[:, alive].T @ own).norm(dim=1).clamp_min(1e-8)
-        shrink = own.norm(dim=1).mean() / codes
-        block.encoder[:, alive] *= shrink
-        sizes /= shrink
-    block.expansion.weight[:, alive] *= sizes[:, None, None]
-    block.decoder[alive] *= sizes[:, None]
-    block.mask[alive] = 1
 
 
 def _count(record: StepRecord) -> int:

@@ -1,0 +1,162 @@
+"""The whole-network agent: it compresses, meets targets, resumes, and is the same each time."""
+
+import numpy as np
+import pytest
+import torch
+
+import agents
+from agents.base import Budget, Callback
+from prune_gym.alf import blocks
+from prune_gym.envs import PruningEnv
+from prune_gym.weights import tensors_of
+
+OPTIONS = {"epochs": 3.0, "updates": 6}
+
+
+@pytest.fixture
+def make_env(residual_trained):
+    network, dataset = residual_trained
+
+    def make(**arguments):
+        settings = {"action_mode": "alf", "eval_images": 64, "repair_images": 64, "threads": 1}
+        settings |= {"batch_size": 32, "objective": "macs", "scope": "all"}
+        return PruningEnv(network, dataset, **(settings | arguments))
+
+    return make
+
+
+class Follower(Callback):
+    def __init__(self):
+        self.infos, self.texts = [], []
+
+    def on_episode(self, number, env, infos):
+        self.infos.append(infos)
+
+    def on_status(self, done, text):
+        assert 0 < done <= 1
+        self.texts.append(text)
+
+
+def learned(env, episodes=1, seed=0, **options):
+    agent, follower = agents.make("alf", env, seed=seed, **(OPTIONS | options)), Follower()
+    agent.learn(Budget(episodes=episodes), follower)
+    return agent, follower
+
+
+def test_compresses_and_tells_of_every_layer(make_env):
+    env = make_env()
+    _, follower = learned(env, pr_max=0.7)
+    (infos,) = follower.infos
+    assert [info["position"] for info in infos] == list(range(1, len(env.visited) + 1))
+    assert infos[-1]["macs_ratio"] > 1.3
+    assert (
+        infos[-1]["macs"] == env.task.cost_model(env.network.module, env.network.spaces).of().macs
+    )
+    assert env.search_macs_total == infos[-1]["search_macs"] > 0
+    assert env.task.evaluate(env.network.module)[0] == infos[-1]["accuracy"]
+    assert infos[-1]["accuracy"] > 0.5
+    assert "codes" in follower.texts[-1]
+    codes = [int(word) for word in follower.texts[-1].split("codes ")[1].split()]
+    assert len(codes) == len(env.visited)
+
+
+def test_meets_a_target(make_env):
+    env = make_env(target={"macs": 0.5, "params": 0.6})
+    _, follower = learned(env, epochs=0.25)
+    assert follower.infos[0][-1]["target_met"]
+
+
+def test_another_piece_of_training_goes_on(make_env):
+    env = make_env()
+    agent, follower = learned(env, episodes=3, pr_max=0.7)
+    assert len(follower.infos) == 3
+    assert len(agent.history) > 3
+    alive = [sum(info["codes"] for info in infos) for infos in follower.infos]
+    assert alive[0] >= alive[1] >= alive[2]
+
+
+def test_a_broken_search_ends_as_an_unbroken_one(make_env, tmp_path):
+    env = make_env()
+    whole, _ = learned(env, episodes=2)
+    env = make_env()
+    first, _ = learned(env, episodes=1)
+    first.save(tmp_path)
+    again = agents.make("alf", env, seed=0, **OPTIONS)
+    again.load(tmp_path)
+    again.learn(Budget(episodes=2))
+    one, other = tensors_of(whole.module), tensors_of(again.module)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert len(again.history) == len(whole.history)
+
+
+def test_from_scratch_forgets_the_trained_weights(make_env):
+    env = make_env()
+    agent = agents.make("alf", env, from_scratch=True, **OPTIONS)
+    trained = tensors_of(env.task.module)
+    fresh = {name: tensor for name, tensor in tensors_of(agent.module).items() if name in trained}
+    assert fresh
+    changed = [name for name in fresh if not torch.equal(fresh[name], trained[name])]
+    assert "head.weight" in changed
+    same = agents.make("alf", env, from_scratch=True, **OPTIONS)
+    assert torch.equal(agent.module.head.weight, same.module.head.weight)
+    assert not torch.equal(
+        agent.module.head.weight,
+        agents.make("alf", env, seed=1, from_scratch=True, **OPTIONS).module.head.weight,
+    )
+
+
+def test_figures(make_env, tmp_path):
+    agent, _ = learned(make_env())
+    (figure,) = agent.plot(tmp_path)
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    empty = agents.make("alf", make_env(), **OPTIONS)
+    with pytest.raises(ValueError, match="nothing was trained"):
+        empty.plot(tmp_path)
+
+
+def test_acting_asks_for_its_sparsity(make_env):
+    env = make_env()
+    agent = agents.make("alf", env, pr_max=0.6)
+    observation, _ = env.reset(seed=0)
+    action = agent.act(observation)
+    assert env.action_space.contains(action)
+    assert np.isclose(action["sparsity"], 0.6)
+
+
+def test_bad_values(make_env, make_tiny_env):
+    for options, message in (
+        ({"pr_max": 2}, "pr_max=2"),
+        ({"epochs": 0}, "epochs=0"),
+        ({"learning_rate": -1}, "learning_rate=-1"),
+        ({"distillation": 1.5}, "distillation=1.5"),
+        ({"from_scratch": "yes"}, "from_scratch='yes'"),
+        ({"updates": 0}, "updates=0"),
+        ({"nothing": 1}, "nothing"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            agents.make("alf", make_env(), **options)
+    with pytest.raises(ValueError, match=r"works in action_mode='alf', not in 'filters'"):
+        agents.make("alf", make_tiny_env())
+
+
+def test_taking_over_needs_the_mode_and_a_fresh_episode(make_env, make_tiny_env):
+    env = make_env()
+    agent = agents.make("alf", env)
+    env.reset(seed=0)
+    env.adopt(agent.module, 0, 0, 0)
+    with pytest.raises(gym_error(), match="reset"):
+        env.adopt(agent.module, 0, 0, 0)
+    other = make_tiny_env()
+    other.reset(seed=0)
+    with pytest.raises(ValueError, match="action_mode='alf'"):
+        other.adopt(agent.module, 0, 0, 0)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="no block for"):
+        env.adopt(env.task.module, 0, 0, 0)
+    assert blocks(agent.module)
+
+
+def gym_error():
+    from gymnasium.error import ResetNeeded
+
+    return ResetNeeded
