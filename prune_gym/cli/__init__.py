@@ -21,6 +21,8 @@ COMMANDS = (
     "export",
     "profile",
     "report",
+    "bench",
+    "validate",
     "listing",
 )
 EPILOG = """\

@@ -113,7 +113,7 @@ def write_config(folder: Path, env: Any, **facts: Any) -> dict[str, Any]:
         **facts,
         "env_revision": env.ENV_REVISION,
         "threads": env.threads,
-        "hashes": _hashes(env),
+        "hashes": hashes(env),
         "versions": versions(),
         "machine": machine(str(env.task.device)),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -122,7 +122,8 @@ def write_config(folder: Path, env: Any, **facts: Any) -> dict[str, Any]:
     return config
 
 
-def _hashes(env: Any) -> dict[str, str]:
+def hashes(env: Any) -> dict[str, str]:
+    """Of the weights, images and accelerator that an unwrapped environment stands on."""
     return {
         "weights": env.task.weights_hash,
         "dataset": env.task.dataset.fingerprint,
@@ -136,7 +137,7 @@ def check_same(config: dict[str, Any], env: Any) -> None:
     Raises:
         PruneGymError: The environment's revision, weights, data, accelerator or threads differ.
     """
-    now = _hashes(env) | {"env_revision": env.ENV_REVISION, "threads": env.threads}
+    now = hashes(env) | {"env_revision": env.ENV_REVISION, "threads": env.threads}
     then = config["hashes"] | {name: config[name] for name in ("env_revision", "threads")}
     for name, value in now.items():
         if then[name] != value:

@@ -1,0 +1,81 @@
+"""The table that is printed behind a benchmark."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.results import Result
+from benchmarks.statistics import bootstrap_interval, iqm
+
+CONTROLS = ("random", "uniform", "l1")
+
+
+def rows(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """One row an agent, the best test accuracy first.
+
+    Args:
+        results: Finished runs of one task.
+
+    Returns:
+        ``agent``, ``seeds``, interquartile means of the validation accuracy behind the search and
+        behind the final fine-tune and of the test accuracy with its 95 % ``interval`` (None for
+        one seed), ``met`` (share of seeds that met the target), ``macs`` left, and ``spent`` MACs.
+    """
+    by_agent: dict[str, list[Result]] = {}
+    for result in results:
+        by_agent.setdefault(str(result.config["agent"]), []).append(result)
+    table = []
+    for agent, runs in by_agent.items():
+        reports: list[Any] = [run.report for run in runs]
+        test = np.array([report["accuracy"]["test"]["final"] for report in reports])
+        interval = bootstrap_interval([test]) if len(test) > 1 else None
+        validation = [report["accuracy"]["validation"] for report in reports]
+        table.append(
+            {
+                "agent": agent,
+                "seeds": len(runs),
+                "search": _iqm([each["after_search"] for each in validation]),
+                "final": _iqm([each["final"] for each in validation]),
+                "test": _iqm(test),
+                "interval": None if interval is None else (interval.low, interval.high),
+                "met": float(np.mean([_met(report) for report in reports])),
+                "macs": _iqm([1 / report["ratios"]["macs"] for report in reports]),
+                "spent": _iqm([report["search"]["search_macs_total"] for report in reports]),
+            }
+        )
+    return sorted(table, key=lambda row: -row["test"])
+
+
+def _iqm(values: Any) -> float:
+    return float(iqm([np.asarray(values, float)]))
+
+
+def _met(report: Any) -> bool:
+    return bool(report.get("target", {"met": True})["met"])
+
+
+def markdown(table: Sequence[dict[str, Any]]) -> str:
+    """The rows for people, with a mark where an agent does not beat a control."""
+    lines = [
+        "| agent | seeds | validation, after search | validation, final | test, final | 95 % | "
+        "MACs left | search MACs | above random | above l1 |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    tests = {row["agent"]: row["test"] for row in table}
+    for row in table:
+        interval = row["interval"]
+        spread = "" if interval is None else f"{interval[0]:.2%} to {interval[1]:.2%}"
+        above = [
+            "" if control not in tests or control == row["agent"]
+            else f"{100 * (row['test'] - tests[control]):+.2f}"
+            for control in ("random", "l1")
+        ]  # fmt: skip
+        name = f"{row['agent']} (control)" if row["agent"] in CONTROLS else row["agent"]
+        missed = "" if row["met"] == 1 else f" (target met by {row['met']:.0%})"
+        lines.append(
+            f"| {name} | {row['seeds']} | {row['search']:.2%} | {row['final']:.2%} | "
+            f"{row['test']:.2%} | {spread} | {row['macs']:.1%}{missed} | {row['spent']:.2e} | "
+            f"{above[0]} | {above[1]} |"
+        )
+    return "\n".join(lines)

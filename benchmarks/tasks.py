@@ -1,0 +1,133 @@
+"""The benchmark's tasks: everything that has to be equal where agents are compared."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prune_gym.errors import PruneGymError, UnknownNameError
+
+FEW = 3.84
+"""L2PF's compression ratio."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task. Whatever changes of it makes it another version.
+
+    The best network of a search is the most accurate on the validation subset of those that meet
+    the target; its score is the test accuracy behind the final fine-tune.
+
+    Args:
+        name: The task's name.
+        version: Counts changes.
+        env_id: The environment.
+        environment: Its arguments; the data may be given from outside where ``needs_data``.
+        search_macs: What a search may spend.
+        final_epochs: Final fine-tune of the best network, with distillation.
+        needs_data: Whether the user names the images (``--dataset``).
+        agent_options: For each agent the hyperparameters that suit the budget.
+    """
+
+    name: str
+    version: int
+    env_id: str
+    environment: Mapping[str, Any]
+    search_macs: float
+    final_epochs: float
+    needs_data: bool = False
+    agent_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that the version stands for."""
+        facts = {name: value for name, value in asdict(self).items() if name != "version"}
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def command(
+        self, agent: str, seed: int, out: Path, dataset: str | None = None, device: str = "cpu"
+    ) -> list[str]:
+        """The words behind ``prune-gym`` that run one cell.
+
+        Args:
+            agent: Its name, or ``package.module:Class``.
+            seed: Of agent and environment.
+            out: The run's folder.
+            dataset: The images, where the task asks for them.
+            device: Where the network runs.
+
+        Raises:
+            PruneGymError: The task needs images and none are named, or the reverse.
+        """
+        if self.needs_data != (dataset is not None):
+            remedy = "add --dataset cifar10 or imagefolder:PATH" if self.needs_data else "leave it"
+            raise PruneGymError(f"task {self.name!r}: --dataset {dataset}: {remedy}")
+        words = ["train", self.env_id, "--agent", agent, "--seed", str(seed), "--out", str(out)]
+        given = dict(self.environment)
+        for name, share in given.pop("target", {}).items():
+            words += ["--target", f"{name}={share}"]
+        for name, value in given.items():
+            words += ["--env", f"{name}={value}"]
+        for name, value in self.agent_options.get(agent, {}).items():
+            words += ["--set", f"{name}={value}"]
+        if dataset is not None:
+            words += ["--dataset", dataset]
+        words += ["--search-macs", f"{self.search_macs:g}"]
+        words += ["--final-epochs", f"{self.final_epochs:g}", "--quiet"]
+        return [*words, "--device", device, "--threads", "1"]
+
+
+_SHORT = {
+    "l2pf": {"candidates": 3, "updates": 1},
+    "try_and_learn": {"samples": 3, "updates": 1},
+    "amc": {"warmup_episodes": 4, "noise_decay": 0.9},
+    **{name: {"warmup_episodes": 3} for name in ("sac", "td3", "ddpg")},
+    **{name: {"rollout_episodes": 2, "minibatches": 2} for name in ("ppo", "maskable_ppo")},
+}
+"""With a budget of about ten episodes an agent has to begin to learn early."""
+
+
+def _cifar10(name: str, target: Mapping[str, float]) -> Task:
+    environment = {"target": target, "tolerance": 0.5, "eval_images": 1000}
+    return Task(
+        name, 1, "PruneResNet20-CIFAR10-v0", environment, 2e14, 30, True, {"l2pf": _SHORT["l2pf"]}
+    )
+
+
+_ALL = (
+    Task(
+        "smoke",
+        1,
+        "PruneResNet20-v0",
+        {"target": {"macs": 0.5}, "tolerance": 0.5, "eval_images": 50, "repair_images": 32},
+        1e10,
+        0,
+        agent_options=_SHORT,
+    ),
+    Task(
+        "shapes",
+        1,
+        "PruneResNet20-v0",
+        {"target": {"macs": 0.26}, "tolerance": 0.5, "eval_images": 250, "repair_images": 128},
+        2e12,
+        0.5,
+        agent_options=_SHORT,
+    ),
+    _cifar10("cifar10-2x", {"macs": 0.5}),
+    _cifar10("cifar10-3.84x", {"macs": round(1 / FEW, 4), "params": round(1 / FEW, 4)}),
+    _cifar10("cifar10-latency", {"latency": 0.59}),
+)
+TASKS = {task.name: task for task in _ALL}
+
+
+def find(name: str) -> Task:
+    """A task by name.
+
+    Raises:
+        UnknownNameError: There is none.
+    """
+    if name not in TASKS:
+        raise UnknownNameError("task", name, TASKS)
+    return TASKS[name]

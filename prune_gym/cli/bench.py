@@ -1,0 +1,113 @@
+"""``prune-gym bench``: agents compared on a fixed task."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from prune_gym.cli.settings import add_command
+
+DESCRIPTION = """\
+Run agents on a benchmark task, several seeds each, in processes side by side (one thread each), and
+print the leaderboard. A task fixes environment, target, budget and final fine-tune, so results of
+one version can be compared; `prune-gym bench` without a task lists them.
+
+Every cell is a run folder OUT/AGENT-SEED with its log beside it. Called again, it goes on: cells
+that are done are not run again, cells that were broken off go on from their last checkpoint, and
+a cell that fails does not stop the others. OUT/records.jsonl holds what `prune-gym validate`
+replays; `prune-gym report OUT -o report/` makes a page of it.
+"""
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    """Add the command to the parser."""
+    parser = add_command(commands, "bench", "compare agents on a benchmark task", DESCRIPTION)
+    parser.add_argument("task", nargs="?", help="a task; without one they are listed")
+    parser.add_argument(
+        "--agents",
+        default="random,uniform,l1,l2pf",
+        help="names with commas, package.module:Class too (default: %(default)s)",
+    )
+    parser.add_argument("--seeds", type=int, default=1, help="of each agent, from 0 (default 1)")
+    parser.add_argument("--workers", type=int, default=1, help="processes side by side (default 1)")
+    parser.add_argument("--out", type=Path, help="folder, new or of the same task")
+    parser.add_argument("--dataset", help="the images, where the task asks for them")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    parser.add_argument(
+        "--against", type=Path, action="append", default=[], metavar="RECORDS",
+        help="records of the same task to stand in the leaderboard, not run again",
+    )  # fmt: skip
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run what is left, write the records, print the leaderboard."""
+    from tqdm import tqdm
+
+    import agents
+    from benchmarks import leaderboard, records, results, runner, tasks
+    from prune_gym.errors import PruneGymError
+
+    if arguments.task is None:
+        for task in tasks.TASKS.values():
+            print(f"{task.name} (version {task.version}): {task.env_id}, {task.environment}")
+        return 0
+    task = tasks.find(arguments.task)
+    if arguments.out is None:
+        raise PruneGymError("--out is needed: a folder for the runs")
+    if arguments.seeds < 1:
+        raise PruneGymError(f"--seeds {arguments.seeds} must be at least 1")
+    names = [name.strip() for name in arguments.agents.split(",") if name.strip()]
+    for name in names:
+        agents.lookup(name)
+    others = [
+        result
+        for result in (results.load(arguments.against) if arguments.against else [])
+        if _same_task(result, task)
+    ]
+    # What the task asks for is found out before a folder is made.
+    task.command(names[0], 0, arguments.out, arguments.dataset)
+    runner.prepare(arguments.out, task, arguments.dataset)
+    todo = runner.cells(arguments.out, names, arguments.seeds)
+    done = sum(cell.done for cell in todo)
+    with tqdm(total=len(todo), initial=done, unit="cell", disable=arguments.quiet) as bar:
+
+        def progress(cell: Any, wrong: str | None) -> None:
+            bar.update(1)
+            state = "done" if wrong is None else "FAILED"
+            bar.set_postfix_str(f"{cell.folder.name} {state}")
+            if wrong is not None:
+                bar.write(f"{cell.folder.name} {wrong}", file=sys.stderr)
+
+        failed = runner.run(
+            task, todo, arguments.workers, arguments.dataset, arguments.device, progress
+        )
+    finished = [cell for cell in todo if cell.done]
+    found = results.load([cell.folder for cell in finished]) if finished else []
+    path = records.write(arguments.out / "records.jsonl", records.of_results(found, task))
+    print(leaderboard.markdown(leaderboard.rows([*found, *others])))
+    print(f"wrote {path}; for a page of figures: prune-gym report {arguments.out} -o report/")
+    if failed:
+        print(
+            f"{len(failed)} of {len(todo)} cells failed: {', '.join(sorted(failed))}. Their logs "
+            f"are in {arguments.out}; the same command tries them again.",
+            file=sys.stderr,
+        )
+    return 1 if failed else 0
+
+
+def _same_task(result: Any, task: Any) -> bool:
+    """Whether a record can stand beside this task's runs.
+
+    Raises:
+        PruneGymError: It is of another task or version.
+    """
+    from prune_gym.errors import PruneGymError
+
+    if result.task != (task.name, task.version):
+        raise PruneGymError(
+            f"{result.source} is of {result.task}, not of {(task.name, task.version)}: they must "
+            "not stand in one table."
+        )
+    return bool(result.finished)

@@ -1,0 +1,229 @@
+"""``prune-gym bench`` and ``validate``: matrices that survive failures, records that replay."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from agents.controls import L1
+from benchmarks import runner, tasks
+from benchmarks.tasks import TASKS, Task
+from prune_gym.cli import main
+from tests.prune_gym.cli.conftest import NETWORK
+
+VERSIONS = {
+    "smoke": (1, "1f0992d22b66"),
+    "shapes": (1, "fec78193bacf"),
+    "cifar10-2x": (1, "5c255aa4a600"),
+    "cifar10-3.84x": (1, "0c806585a86b"),
+    "cifar10-latency": (1, "34298c63eb0e"),
+}
+
+
+class Raises(L1):
+    """A third party's agent that breaks in its first decision."""
+
+    def decide(self, observation, callback):
+        raise RuntimeError("this agent is broken")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(workplace):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRUNE_GYM_HOME", str(workplace / "home"))
+        environment = {"network": NETWORK, "image_size": 8, "eval_images": 32, "batch_size": 32}
+        environment |= {"repair_images": 32, "max_epochs": 0.5, "target": {"macs": 0.6}}
+        tiny = Task("tiny", 3, "PruneResNet20-v0", environment, 1e6, 0.5, needs_data=True)
+        patch.setitem(TASKS, "tiny", tiny)
+        yield
+
+
+@pytest.fixture(scope="module")
+def words(workplace):
+    def make(out, agents, *more):
+        data = f"imagefolder:{workplace}/images"
+        words = ["bench", "tiny", "--agents", agents, "--out", str(out), "--dataset", data]
+        return [*words, "--quiet", *more]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def benched(words, tmp_path_factory):
+    out = tmp_path_factory.mktemp("bench") / "out"
+    assert main(words(out, "l1,random", "--seeds", "2", "--workers", "2")) == 0
+    return out
+
+
+@pytest.fixture
+def records(benched, tmp_path):
+    """Writes the records to a file, changed by a function."""
+
+    def make(change=lambda record: None):
+        lines = [json.loads(line) for line in (benched / "records.jsonl").read_text().splitlines()]
+        change(lines[0])
+        path = tmp_path / "records.jsonl"
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return path
+
+    return make
+
+
+def validate(path, *more):
+    return main(["validate", str(path), "--quiet", *more])
+
+
+def test_the_matrix_and_its_records(benched, words, capsys):
+    folders = {path.name for path in benched.iterdir() if path.is_dir()}
+    assert folders == {"l1-0", "l1-1", "random-0", "random-1"}
+    lines = [json.loads(line) for line in (benched / "records.jsonl").read_text().splitlines()]
+    assert [line["config"]["agent"] for line in lines] == ["l1", "random", "l1", "random"]
+    for line in lines:
+        assert (line["task"], line["task_version"]) == ("tiny", 3)
+        assert line["report"]["target"]["met"]
+        assert sum(bool(episode["steps"]) for episode in line["episodes"]) >= 1
+        assert str(benched) not in json.dumps(line)
+    # Nothing is left to be done, so nothing is run.
+    times = {path: path.stat().st_mtime for path in benched.rglob("report.json")}
+    assert main(words(benched, "l1,random", "--seeds", "2")) == 0
+    assert times == {path: path.stat().st_mtime for path in benched.rglob("report.json")}
+    table = capsys.readouterr().out
+    assert "| l1 (control) | 2 |" in table
+    assert "| random (control) | 2 |" in table
+
+
+def test_fresh_records_replay(records, capsys):
+    assert validate(records()) == 0
+    told = capsys.readouterr().out
+    assert "4 records, 0 differences" in told
+    assert "within 1e-05 (same processor kind" in told
+
+
+def _best(record):
+    return next(episode for episode in record["episodes"] if episode["steps"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: _best(r)["steps"][0].update(macs=1), "macs is 1, here"),
+        (lambda r: _best(r)["steps"][-1].update(accuracy=0.999), "accuracy is 0.999"),
+        (lambda r: _best(r).update(search_macs=7), "search_macs is 7, here"),
+        (lambda r: _best(r)["steps"][0].update(latency_ms=1e9), "latency_ms is 1000000000.0"),
+        (lambda r: _best(r)["steps"][0]["kept"].pop(), "macs is"),
+        (lambda r: _best(r)["steps"][0].pop("seed"), "name no seed"),
+    ],
+)
+def test_edited_figures_are_found(records, capsys, change, message):
+    assert validate(records(change)) == 1
+    told = capsys.readouterr().out
+    assert message in told
+    assert "line 1" in told
+
+
+def test_another_machine_gets_another_tolerance(records, capsys):
+    def change(record):
+        record["config"]["versions"]["torch"] = "1.0"
+        _best(record)["steps"][-1]["accuracy"] += 0.02
+        _best(record)["accuracy"] += 0.02
+
+    assert validate(records(change)) == 0
+    assert "1 records: accuracies within 0.03 (other torch)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r.update(schema=9), "of schema 9"),
+        (lambda r: r.update(task_version=2), "is of version 2 of 'tiny', here it is 3"),
+        (lambda r: r.update(task="other"), "task 'other'"),
+        (lambda r: r["config"].update(env_revision=1), "revision 1"),
+        (lambda r: r["config"]["hashes"].update(weights="0" * 64), "its weights has the hash 0000"),
+        (lambda r: r["config"]["hashes"].update(accelerator="f" * 64), "its accelerator"),
+    ],
+)
+def test_records_of_something_else_are_refused(records, capsys, change, message):
+    assert validate(records(change)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_cut_line_is_refused(records, capsys):
+    path = records()
+    path.write_text(path.read_text()[:-200])
+    assert validate(path) == 2
+    assert "line 4 is cut off or damaged" in capsys.readouterr().err
+
+
+def test_one_that_raises_does_not_lose_the_others(words, tmp_path, capsys):
+    out = tmp_path / "out"
+    broken = "tests.prune_gym.cli.test_bench:Raises"
+    assert main(words(out, f"{broken},l1")) == 1
+    told = capsys.readouterr()
+    assert "1 of 2 cells failed" in told.err
+    assert "this agent is broken" in told.err
+    assert "| l1 (control) | 1 |" in told.out
+    assert len((out / "records.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_killed_worker_is_taken_up(words, workplace, tmp_path, benched):
+    out = tmp_path / "out"
+    runner.prepare(out, TASKS["tiny"], f"imagefolder:{workplace}/images")
+    (cell,) = runner.cells(out, ["l1"], 1)
+    command = TASKS["tiny"].command("l1", 0, cell.folder, f"imagefolder:{workplace}/images")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    start = [sys.executable, "-m", "prune_gym.cli", *command]
+    with subprocess.Popen(start, stderr=subprocess.DEVNULL, env=environment) as process:
+        deadline = time.monotonic() + 120
+        while not (cell.folder / "config.json").is_file() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert not cell.done
+    assert main(words(out, "l1")) == 0
+    one, other = (
+        json.loads((folder / "records.jsonl").read_text().splitlines()[0])
+        for folder in (out, benched)
+    )
+    assert one["report"]["accuracy"] == other["report"]["accuracy"]
+    assert [e["accuracy"] for e in one["episodes"]] == [e["accuracy"] for e in other["episodes"]]
+
+
+def test_records_stand_beside_without_being_run(words, benched, tmp_path, capsys):
+    out = tmp_path / "out"
+    against = ["--against", str(benched / "records.jsonl")]
+    assert main(words(out, "uniform", *against)) == 0
+    told = capsys.readouterr().out
+    assert "| uniform (control) | 1 |" in told
+    assert "| random (control) | 2 |" in told
+    assert not (out / "random-0").exists()
+
+
+def test_bad_input(words, benched, tmp_path, capsys):
+    def fails(*words):
+        assert main(list(words)) == 2
+        return capsys.readouterr().err
+
+    assert "task 'nothing'" in fails("bench", "nothing", "--out", str(tmp_path / "a"))
+    assert "--out is needed" in fails("bench", "smoke")
+    assert "agent 'nobody'" in fails("bench", "smoke", "--agents", "nobody", "--out", str(tmp_path))
+    assert "add --dataset" in fails("bench", "cifar10-2x", "--out", str(tmp_path / "a"))
+    assert "leave it" in fails("bench", "smoke", "--dataset", "x", "--out", str(tmp_path / "a"))
+    assert "must not be mixed" in fails("bench", "smoke", "--out", str(benched))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "mine.txt").write_text("mine")
+    assert "holds no benchmark" in fails("bench", "smoke", "--out", str(tmp_path / "b"))
+    assert not (tmp_path / "a").exists()
+    assert "--seeds 0" in fails(*words(tmp_path / "a", "l1"), "--seeds", "0")
+    assert main(["bench"]) == 0
+    assert "shapes (version 1)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", list(VERSIONS))
+def test_a_changed_task_is_another_version(name):
+    task = tasks.find(name)
+    assert (task.version, task.fingerprint[:12]) == VERSIONS[name], (
+        "the task was changed: raise its version, then note its fingerprint here"
+    )
