@@ -1,7 +1,7 @@
 """ALF as the paper trains it: all convolutions at once, during the training of the task."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,17 @@ class ALF(Agent):
         )
         self.history = History()
         self.module = self._start()
+        if chosen.pr_max is None:
+            self._hold_to_target()
+
+    def _hold_to_target(self) -> None:
+        """Let each block clip as many codes as the target needs at one ratio, rounded alike."""
+        ratio = ratio_for(self.env, 0.0)
+        for block in blocks(self.module).values() if ratio else ():
+            codes = max(1, round(ratio * block.out_channels))
+            # A little more, so that floor() of the product is not one code less.
+            share = min(1.0, 1 - codes / block.out_channels + 1e-9)
+            block.options = replace(self.constants, pr_max=share)
 
     def _start(self) -> nn.Module:
         env: Any = self.env.unwrapped

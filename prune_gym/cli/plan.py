@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from prune_gym import registration
 from prune_gym.cli import run_folder
 from prune_gym.cli.settings import environment_settings, parse_settings
 from prune_gym.errors import PruneGymError
@@ -59,9 +60,20 @@ def from_arguments(arguments: argparse.Namespace) -> Plan:
     check_final_epochs(epochs)
     agent = arguments.agent or "l2pf"
     given = parse_settings(arguments.set, "hyperparameter", hyperparameters(agent))
+    settings = environment_settings(arguments)
+    only = agents.lookup(agent).action_modes
+    if only == ("alf",) and "action_mode" not in settings and arguments.id != registration.ALF:
+        print(f"{agent} works in the ALF mode alone, so the environment gets action_mode=alf.")
+        settings["action_mode"] = "alf"
+    alone = [name for name, value in budget.items() if value is not None] == ["search_macs"]
+    if arguments.id == registration.SURROGATE and alone:
+        raise PruneGymError(
+            "--search-macs would never end in a surrogate, which spends no MACs. Give --episodes, "
+            "--steps or --minutes."
+        )
     return Plan(
         id=arguments.id,
-        env_arguments=environment_settings(arguments),
+        env_arguments=settings,
         agent=agent,
         # Recorded in full, so that a resumed run does not depend on what is the default by then.
         agent_options=agents.hyperparameters(agent, arguments.id) | given,

@@ -139,3 +139,29 @@ def test_agents_that_choose_filters_refuse(workplace, tmp_path, capsys, agent):
 def test_a_surrogate_is_refused(workplace, tmp_path, capsys):
     assert train(workplace, tmp_path / "run", "random", 1, "--warm-start", "surrogate") != 0
     assert "fitted to masks of filters" in capsys.readouterr().err
+
+
+def test_the_whole_network_agent_turns_the_mode_on(workplace, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "run"
+    more = ["--set", "epochs=2", "--set", "updates=6", "--final-epochs", "0", "--env", "scope=all"]
+    assert train(workplace, out, "alf", 1, "--target", "macs=0.6", *more) == 0
+    (record,) = records(out)
+    assert record["target_met"]
+    assert (out / "policy" / "codes.png").is_file()
+    # In an id of filters it asks for its mode by itself, and says so.
+    capsys.readouterr()
+    other = tmp_path / "other"
+    command = ["train", "PruneResNet20-v0", "--agent", "alf", "--out", str(other), "--quiet"]
+    command += ["--dataset", f"imagefolder:{workplace}/images", "--env", f"network={NETWORK}"]
+    command += ["--env", "image_size=8", "--env", "eval_images=32", "--env", "repair_images=32"]
+    command += ["--threads", "1", "--episodes", "1", "--set", "epochs=1", "--final-epochs", "0"]
+    assert main(command) == 0
+    assert "action_mode=alf" in capsys.readouterr().out
+    config = json.loads((other / "config.json").read_text())
+    assert config["env_arguments"]["action_mode"] == "alf"
+
+
+def test_a_budget_of_macs_never_ends_in_a_surrogate(tmp_path, capsys):
+    command = ["train", "PruneResNet20-Surrogate-v0", "--agent", "l1", "--search-macs", "1e9"]
+    assert main([*command, "--out", str(tmp_path / "run")]) == 2
+    assert "spends no MACs" in capsys.readouterr().err

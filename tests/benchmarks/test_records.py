@@ -1,0 +1,32 @@
+"""The committed records are what this code still does."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import records, results, tasks
+from prune_gym.cli import main
+
+FOLDER = Path(records.__file__).parent / "records"
+
+
+def test_the_smoke_records_replay(capsys):
+    assert main(["validate", str(FOLDER / "smoke.jsonl"), "--quiet"]) == 0
+    assert "2 records, 0 differences" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("shapes*.jsonl")), ids=lambda path: path.name)
+def test_committed_records_are_of_present_tasks(path):
+    found = results.load([path])
+    assert {result.task for result in found} == {("shapes", tasks.find("shapes").version)}
+    for result in found:
+        records.check_replayable(result)
+        assert result.report is not None
+        assert result.report["target"]["met"]
+        assert any(episode["steps"] for episode in result.episodes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("shapes*.jsonl")), ids=lambda path: path.name)
+def test_all_committed_records_replay(path):
+    assert main(["validate", str(path), "--quiet"]) == 0
