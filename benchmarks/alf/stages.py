@@ -51,6 +51,16 @@ class Plan:
         return self.out / f"{self.network}-{agent}"
 
     @property
+    def command(self) -> str:
+        """What makes these runs, without the folders of this machine."""
+        kind, _, path = self.dataset.partition(":")
+        words = ["python -m benchmarks.alf", f"--network {self.network}"]
+        words += [f"--dataset {kind}:PATH" if path else f"--dataset {kind}"]
+        for name in ("seed", "device", "threads", "epochs", "final_epochs", "eval_images"):
+            words.append(f"--{name.replace('_', '-')} {getattr(self, name)}")
+        return " ".join([*words, *(["--from-scratch"] if self.from_scratch else []), "--out RUNS"])
+
+    @property
     def scratch(self) -> Path:
         """The weights of the from-scratch control; its recipe lies beside them."""
         return self.out / f"{self.network}-scratch.safetensors"

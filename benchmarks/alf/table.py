@@ -31,6 +31,7 @@ def record(plan: Plan) -> dict[str, Any]:
     kept = ("versions", "machine", "hashes", "threads", "seed", "started")
     return {
         "schema": 1,
+        "command": plan.command,
         "network": plan.network,
         "abstract": ABSTRACT,
         "agents": agents,
