@@ -79,7 +79,7 @@ class Task:
         return [*words, "--device", device, "--threads", "1"]
 
 
-_SHORT = {
+_SHORT: dict[str, dict[str, Any]] = {
     "l2pf": {"candidates": 3, "updates": 1},
     "try_and_learn": {"samples": 3, "updates": 1},
     "amc": {"warmup_episodes": 4, "noise_decay": 0.9},

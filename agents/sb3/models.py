@@ -118,7 +118,8 @@ def _maskable(
     model = MaskablePPO("MultiInputPolicy", env, **_common(chosen), **passes, **layers, **both)
     if chosen.initial_keep is not None:
         # Of the two logits of each filter the second is to keep it; the durations come last.
-        bias = model.policy.action_net.bias.data
+        head: Any = model.policy.action_net
+        bias = head.bias.data
         bias[1 : len(bias) - chosen.durations : 2] = float(
             np.log(chosen.initial_keep / (1 - chosen.initial_keep))
         )

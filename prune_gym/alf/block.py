@@ -1,6 +1,7 @@
 """The block: a convolution whose filters an autoencoder squeezes into fewer codes."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +58,8 @@ class ALFConv2d(nn.Module):
         self.in_channels, self.out_channels = conv.in_channels, conv.out_channels
         self.kernel_size, self.stride = conv.kernel_size, conv.stride
         self.padding, self.dilation = conv.padding, conv.dilation
-        count, like = conv.out_channels, {"device": conv.weight.device, "dtype": conv.weight.dtype}
+        count = conv.out_channels
+        like: dict[str, Any] = {"device": conv.weight.device, "dtype": conv.weight.dtype}
         identity = torch.eye(count, **like)
         self.weight = nn.Parameter(conv.weight.detach().clone())
         self.encoder = nn.Parameter(identity.clone())
@@ -159,7 +161,7 @@ class ALFConv2d(nn.Module):
             None,
             self.stride,
             self.padding,
-            self.dilation,  # type: ignore[arg-type]
+            self.dilation,
         )
 
     def _index(self) -> Tensor:
@@ -216,8 +218,8 @@ class ALFConv2d(nn.Module):
         encoder, decoder, mask = torch.autograd.grad(loss, trained)
         with torch.no_grad():
             of_encoder, of_decoder = self._curvatures()
-            self.encoder -= options.autoencoder_learning_rate / of_encoder * encoder
-            self.decoder -= options.autoencoder_learning_rate / of_decoder * decoder
+            self.encoder.sub_(options.autoencoder_learning_rate / of_encoder * encoder)
+            self.decoder.sub_(options.autoencoder_learning_rate / of_decoder * decoder)
             step = options.mask_learning_rate * self.out_channels * mask
             self._move_mask(self.mask - step)
         if self.codes_alive <= self._least():

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -166,8 +167,8 @@ def pair_up(network: Network, codes: Mapping[str, int]) -> Network:
 
 def empty_pair(conv: nn.Conv2d, codes: int) -> nn.Sequential:
     """A convolution's shape as a pair of layers with so many codes, weights not set."""
-    like = {"device": conv.weight.device, "dtype": conv.weight.dtype}
-    geometry = {
+    like: dict[str, Any] = {"device": conv.weight.device, "dtype": conv.weight.dtype}
+    geometry: dict[str, Any] = {
         name: getattr(conv, name) for name in ("kernel_size", "stride", "padding", "dilation")
     }
     code = nn.Conv2d(conv.in_channels, codes, bias=False, **geometry, **like)
@@ -177,8 +178,8 @@ def empty_pair(conv: nn.Conv2d, codes: int) -> nn.Sequential:
 
 def _shape(block: ALFConv2d) -> nn.Conv2d:
     """A convolution as the block was before."""
-    like = {"device": block.weight.device, "dtype": block.weight.dtype}
-    geometry = {
+    like: dict[str, Any] = {"device": block.weight.device, "dtype": block.weight.dtype}
+    geometry: dict[str, Any] = {
         name: getattr(block, name) for name in ("kernel_size", "stride", "padding", "dilation")
     }
     bias = block.expansion.bias is not None

@@ -1,6 +1,7 @@
 """Figures of a training with ALF."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,8 @@ def plot_history(history: History, path: Path) -> Path:
     names = list(masks)
     shown = [names[0], names[len(names) // 2], names[-1]] if len(names) > 2 else names
     figure = Figure(figsize=(11, 3.2 + 0.18 * len(names)), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[2.6, 0.6 + 0.2 * len(names)])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[2.6, 0.6 + 0.2 * len(names)])
+    above, below = parts
     for axes, name in zip(np.atleast_1d(above.subplots(1, len(shown))), shown, strict=True):
         axes.plot(masks[name], color="#0072b2", linewidth=0.7, alpha=0.6)
         axes.set(title=f"mask entries of {name}", xlabel="moment of the training", ylabel="M")
