@@ -24,10 +24,11 @@ _LATENCY = "#333333"
 
 
 def cost_figure(networks: Sequence[NetworkCost], labels: Sequence[str] = ("",)) -> "Figure":
-    """Draw one or more costs of networks with the same layers, side by side per layer.
+    """Draw one or more costs of networks, one below the other, layer by layer.
 
     Args:
-        networks: The costs; the layers of the first name the axis.
+        networks: The costs. Where all have the same number of layers, the first's name the axis;
+            else (a network whose layers ALF took apart) each names its own.
         labels: One label per network, for the titles.
 
     Returns:
@@ -35,18 +36,24 @@ def cost_figure(networks: Sequence[NetworkCost], labels: Sequence[str] = ("",)) 
         on the right, with common scales.
 
     Raises:
-        ValueError: The networks have different numbers of layers, or the labels do not match.
+        ValueError: No network, or the labels do not match.
     """
     from matplotlib.figure import Figure
 
     if not networks or len(labels) != len(networks):
         raise ValueError(f"{len(networks)} networks need as many labels, not {len(labels)}.")
-    if len({len(network.layers) for network in networks}) > 1:
-        counts = [len(network.layers) for network in networks]
-        raise ValueError(f"Networks to compare must have the same layers, not {counts} of them.")
-    count = len(networks[0].layers)
-    figure = Figure(figsize=(11, 0.9 + (0.9 + 0.22 * count) * len(networks)), layout="constrained")
-    axes = figure.subplots(len(networks), 2, sharex="col", sharey=True, squeeze=False)
+    counts = [len(network.layers) for network in networks]
+    same = len(set(counts)) == 1
+    heights = [0.9 + 0.22 * count for count in counts]
+    figure = Figure(figsize=(11, 0.9 + sum(heights)), layout="constrained")
+    axes = figure.subplots(
+        len(networks),
+        2,
+        sharex="col",
+        sharey=True if same else "row",
+        squeeze=False,
+        height_ratios=heights,
+    )
     for (energy, latency), network, label in zip(axes, networks, labels, strict=True):
         _draw_energy(energy, network)
         _draw_latency(latency, network)
@@ -54,8 +61,10 @@ def cost_figure(networks: Sequence[NetworkCost], labels: Sequence[str] = ("",)) 
         energy.set_title(f"{where}: {network.energy_uj:.1f} uJ", fontsize=10)
         latency.set_title(f"{where}: {network.latency_ms:.3f} ms", fontsize=10)
     first, last = axes[0], axes[-1]
-    first[0].set_yticks(range(count), [cost.layer.name for cost in networks[0].layers])
-    first[0].invert_yaxis()
+    named = [(first[0], networks[0])] if same else list(zip(axes[:, 0], networks, strict=True))
+    for energy, network in named:
+        energy.set_yticks(range(len(network.layers)), [cost.layer.name for cost in network.layers])
+        energy.invert_yaxis()
     most_levels = max((pair[0] for pair in axes), key=lambda energy: len(energy.containers))
     most_levels.legend(fontsize=8, loc="upper right")
     costs = [cost for network in networks for cost in network.layers]

@@ -96,25 +96,21 @@ def layers_of(
     from prune_gym import networks
     from prune_gym.surgery import Geometry
     from prune_gym.surgery.saved import DESCRIPTION as SAVED
-    from prune_gym.surgery.saved import read_description
+    from prune_gym.surgery.saved import load_network
 
     for field, value in (("image_size", image_size), ("num_classes", num_classes)):
         if value < 1:
             raise ValueError(f"{field}={value} must be at least 1.")
-    counts: dict[str, int] = {}
     folder = Path(name)
     if folder.is_dir():
         if (folder / "best" / SAVED).is_file():
             folder = folder / "best"
-        saved = read_description(folder)
-        network = networks.build(
-            saved["architecture"], saved["num_classes"], saved["input_shape"][1]
-        )
-        counts = {space: len(value["kept"]) for space, value in saved["spaces"].items()}
+        # As it is, for ALF puts two layers in the place of one.
+        network, _ = load_network(folder)
     else:
         network = networks.build(name, num_classes, image_size)
     geometry = Geometry(network.module, network.spaces, network.input_shape)
-    return geometry.accelerator_layers(counts, batch)
+    return geometry.accelerator_layers({}, batch)
 
 
 def compare(first: "NetworkCost", second: "NetworkCost") -> str:

@@ -47,6 +47,23 @@ def test_pruned_folder_has_the_pruned_channels(pruned: Path, capsys: pytest.Capt
     assert layers["head"]["macs"] == 4 * 4 * 3 * 4
 
 
+def test_layers_that_alf_took_apart_cost_as_two(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    codes = {"first.code": np.array([0, 2])}
+    save_network(tmp_path, cut_to(tiny_network(), codes), codes)
+    figure = tmp_path / "cost.svg"
+    words = ["tests.tiny:tiny_network", str(tmp_path), "--image-size", "8", "--num-classes", "4"]
+    assert profiled(*words, "--plot", str(figure)) == 0
+    assert "<svg" in figure.read_text()
+    capsys.readouterr()
+    assert profiled(str(tmp_path), "--format", "json") == 0
+    layers = {layer["layer"]: layer for layer in json.loads(capsys.readouterr().out)["layers"]}
+    assert layers["first.0"]["macs"] == 8 * 8 * 2 * 3 * 9
+    assert layers["first.1"]["macs"] == 8 * 8 * 6 * 2
+    assert "first" not in layers
+
+
 def test_comparison_shows_the_ratio_of_each_layer(
     pruned: Path, capsys: pytest.CaptureFixture
 ) -> None:

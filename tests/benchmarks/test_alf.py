@@ -1,0 +1,66 @@
+"""ALF's runs are commands that can be taken up; the committed record is what the docs print."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import alf
+from benchmarks.alf.stages import Plan, Stage, carry_out, stages
+from benchmarks.alf.table import markdown
+
+ROOT = Path(alf.__file__).parents[2]
+RECORD = ROOT / "benchmarks" / "records" / "alf_cifar10_jpeg_resnet20.json"
+
+
+@pytest.fixture
+def plan(tmp_path):
+    return Plan("resnet20", "shapes", tmp_path, 0, "cpu", 1, 12.0, 1.0, 0.5, False, 50)
+
+
+def test_all_networks_get_equal_training(plan):
+    found = {stage.name: stage for stage in stages(plan)}
+    assert list(found) == ["baseline", "alf", "scratch", "l1", "l2pf"]
+    assert found["baseline"].done(), "it ships with the package"
+    words = {name: " ".join(stage.command()) for name, stage in found.items()}
+    assert "--set epochs=1.0" in words["alf"]
+    assert "--final-epochs 0.5" in words["alf"]
+    assert "--epochs 1.5" in words["scratch"]
+    for agent in ("l1", "l2pf"):
+        assert "--final-epochs 1.5" in words[agent]
+        assert "--target macs=0.39" in words[agent]
+    assert not any(found[name].done() for name in ("alf", "scratch", "l1", "l2pf"))
+
+
+def test_a_broken_run_is_taken_up(plan):
+    folder = plan.run("l1")
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    l1 = next(stage for stage in stages(plan) if stage.name == "l1")
+    assert f"train --resume {folder}" in " ".join(l1.command())
+    (folder / "best").mkdir()
+    (folder / "best" / "report.json").write_text("{}")
+    assert l1.done()
+
+
+def test_failures_show_what_was_printed(tmp_path):
+    def stage(code):
+        return Stage("part", lambda: False, lambda: [sys.executable, "-c", code])
+
+    log = tmp_path / "log"
+    assert carry_out(stage("print(1)"), log, None)
+    with pytest.raises(RuntimeError, match=r"part failed \(3\)[\s\S]*the cause"):
+        carry_out(stage("print('the cause'); raise SystemExit(3)"), log, None)
+    assert not carry_out(stage("import time; time.sleep(60)"), log, 0.2)
+
+
+def test_the_committed_table_is_the_documented_one():
+    facts = json.loads(RECORD.read_text())
+    table = markdown(facts)
+    assert "| parameters | -70% | -70.0% | -60.9% | -63.6% | |" in table
+    documented = (ROOT / "docs" / "results.md").read_text()
+    for agent in ("alf", "l1", "l2pf"):
+        final = facts["agents"][agent]["accuracy"]["test"]["final"]
+        assert f"{100 * final:.2f} %" in documented
+    assert f"{100 * facts['scratch']['test']:.2f} %" in documented
