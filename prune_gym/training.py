@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,7 @@ def train(
     teacher: nn.Module | None = None,
     progress: Callable[[int, float], None] | None = None,
     part: "Part | None" = None,
+    optimizer: "Optimizer | None" = None,
 ) -> None:
     """Train a network in place for a number of mini-batches, on the device that it is on.
 
@@ -60,6 +62,7 @@ def train(
         teacher: The network that gives soft labels; needed where ``distillation`` is above 0.
         progress: Called after each mini-batch with its number and loss.
         part: What is trained where it is not the whole network.
+        optimizer: Takes the steps; None: SGD on the part's parameters.
 
     Raises:
         ValueError: Distillation without a teacher, or an unknown schedule.
@@ -70,7 +73,7 @@ def train(
         network.eval()
         return
     part = part or Part(network, list(network.parameters()))
-    optimizer = _Sgd(part.parameters, options)
+    optimizer = optimizer or Sgd(part.parameters, options)
     device = next(network.parameters()).device
     network.train()
     # Dropout and the like draw from torch's own generators: seeded here, left as they were.
@@ -102,7 +105,7 @@ def _loop(
     options: TrainingOptions,
     teacher: nn.Module | None,
     progress: Callable[[int, float], None] | None,
-    optimizer: "_Sgd",
+    optimizer: "Optimizer",
 ) -> None:
     """The mini-batches of :func:`train`."""
     device = part.parameters[0].device
@@ -120,11 +123,22 @@ def _loop(
             progress(batch + 1, float(loss.detach()))
 
 
-class _Sgd:
+class Optimizer(Protocol):
+    """What :func:`train` needs of whoever moves the weights."""
+
+    def step(self, learning_rate: float) -> None:
+        """Apply the gradients and clear them."""
+
+
+class Sgd:
     """torch's own SGD function, without the optimizer class around it.
 
     ``torch.optim.SGD`` loads torch's compiler when it is first made, two seconds that a step
     would wait for; the function behind it gives the same weights, bit for bit (tested).
+
+    Args:
+        trained: Parameters; those that need no gradient are left out.
+        options: Momentum and weight decay.
     """
 
     def __init__(self, trained: Sequence[nn.Parameter], options: TrainingOptions) -> None:

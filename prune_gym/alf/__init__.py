@@ -3,11 +3,13 @@
 from prune_gym.alf.block import ALFConv2d, nu
 from prune_gym.alf.convert import blocks, convertible, deploy, pays, to_alf, with_codes
 from prune_gym.alf.options import ALFOptions
-from prune_gym.alf.training import task_parameters, two_player_train
+from prune_gym.alf.players import TwoPlayers, task_parameters
+from prune_gym.alf.training import two_player_train
 
 __all__ = [
     "ALFConv2d",
     "ALFOptions",
+    "TwoPlayers",
     "blocks",
     "convertible",
     "deploy",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from prune_gym.training import TrainingOptions, _Sgd, accuracy, split_accuracy, train
+from prune_gym.training import Sgd, TrainingOptions, accuracy, split_accuracy, train
 from tests.tiny import tiny_dataset, tiny_network
 
 
@@ -15,7 +15,7 @@ def test_sgd_equals_torchs_optimizer_to_the_bit():
     ours, theirs = nn.Linear(5, 3), nn.Linear(5, 3)
     theirs.load_state_dict(ours.state_dict())
     options = TrainingOptions(momentum=0.9, weight_decay=5e-4)
-    mine = _Sgd(list(ours.parameters()), options)
+    mine = Sgd(list(ours.parameters()), options)
     reference = torch.optim.SGD(
         [{"params": [theirs.weight], "weight_decay": 5e-4}, {"params": [theirs.bias]}],
         lr=0.1,
