@@ -20,7 +20,8 @@ def rows(results: Sequence[Result]) -> list[dict[str, Any]]:
     Returns:
         ``agent``, ``seeds``, interquartile means of the validation accuracy behind the search and
         behind the final fine-tune and of the test accuracy with its 95 % ``interval`` (None for
-        one seed), ``met`` (share of seeds that met the target), ``macs`` left, and ``spent`` MACs.
+        one seed), ``scratch`` (that of the same shapes trained from scratch, None where they were
+        not), ``met`` (share of seeds that met the target), ``macs`` left, and ``spent`` MACs.
     """
     by_agent: dict[str, list[Result]] = {}
     for result in results:
@@ -29,6 +30,7 @@ def rows(results: Sequence[Result]) -> list[dict[str, Any]]:
     for agent, runs in by_agent.items():
         reports: list[Any] = [run.report for run in runs]
         test = np.array([report["accuracy"]["test"]["final"] for report in reports])
+        scratch = [run.scratch["test_accuracy"] for run in runs if run.scratch is not None]
         interval = bootstrap_interval([test]) if len(test) > 1 else None
         validation = [report["accuracy"]["validation"] for report in reports]
         table.append(
@@ -39,6 +41,7 @@ def rows(results: Sequence[Result]) -> list[dict[str, Any]]:
                 "final": _iqm([each["final"] for each in validation]),
                 "test": _iqm(test),
                 "interval": None if interval is None else (interval.low, interval.high),
+                "scratch": _iqm(scratch) if scratch else None,
                 "met": float(np.mean([_met(report) for report in reports])),
                 "macs": _iqm([1 / report["ratios"]["macs"] for report in reports]),
                 "spent": _iqm([report["search"]["search_macs_total"] for report in reports]),
@@ -59,8 +62,8 @@ def markdown(table: Sequence[dict[str, Any]]) -> str:
     """The rows for people, with a mark where an agent does not beat a control."""
     lines = [
         "| agent | seeds | validation, after search | validation, final | test, final | 95 % | "
-        "MACs left | search MACs | above random | above l1 |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "same shape from scratch | MACs left | search MACs | above random | above l1 |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     tests = {row["agent"]: row["test"] for row in table}
     for row in table:
@@ -72,10 +75,12 @@ def markdown(table: Sequence[dict[str, Any]]) -> str:
             for control in ("random", "l1")
         ]  # fmt: skip
         name = f"{row['agent']} (control)" if row["agent"] in CONTROLS else row["agent"]
+        scratch = "" if row["scratch"] is None else f"{row['scratch']:.2%}"
         missed = "" if row["met"] == 1 else f" (target met by {row['met']:.0%})"
         lines.append(
             f"| {name} | {row['seeds']} | {row['search']:.2%} | {row['final']:.2%} | "
-            f"{row['test']:.2%} | {spread} | {row['macs']:.1%}{missed} | {row['spent']:.2e} | "
+            f"{row['test']:.2%} | {spread} | {scratch} | "
+            f"{row['macs']:.1%}{missed} | {row['spent']:.2e} | "
             f"{above[0]} | {above[1]} |"
         )
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.results import REPORT, SCRATCH, Result, load
 from benchmarks.tasks import Task
 from prune_gym.cli import run_folder
 from prune_gym.errors import PruneGymError
@@ -25,11 +26,13 @@ class Cell:
         agent: Its name, or ``package.module:Class``.
         seed: Of agent and environment.
         folder: Of the run.
+        scratch: Whether the shape that it finds is trained from scratch too.
     """
 
     agent: str
     seed: int
     folder: Path
+    scratch: bool = False
 
     @property
     def log(self) -> Path:
@@ -37,21 +40,27 @@ class Cell:
         return self.folder.with_suffix(".log")
 
     @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return (self.folder / REPORT).is_file()
+
+    @property
     def done(self) -> bool:
-        """Whether its result is there."""
-        return (self.folder / run_folder.BEST / "report.json").is_file()
+        """Whether its result is there, and the control's."""
+        return self.finished and (not self.scratch or (self.folder / SCRATCH).is_file())
 
 
-def cells(out: Path, agents: Sequence[str], seeds: int) -> list[Cell]:
+def cells(out: Path, agents: Sequence[str], seeds: int, scratch: bool = False) -> list[Cell]:
     """All cells, all agents' first seeds first.
 
     Args:
         out: Folder of the benchmark.
         agents: Names.
         seeds: How many of each, from 0.
+        scratch: Whether the shapes that they find are trained from scratch too.
     """
     return [
-        Cell(agent, seed, out / f"{agent.replace(':', '-')}-{seed}")
+        Cell(agent, seed, out / f"{agent.replace(':', '-')}-{seed}", scratch)
         for seed in range(seeds)
         for agent in agents
     ]
@@ -85,26 +94,56 @@ def prepare(out: Path, task: Task, dataset: str | None) -> None:
     write_json(path, own)
 
 
+def finished(out: Path) -> list[Result]:
+    """The results of all finished cells of a benchmark's folder, by seed and agent.
+
+    Args:
+        out: Folder of the benchmark; cells of earlier calls count too.
+
+    Raises:
+        PruneGymError: A cell's files are damaged.
+    """
+    folders = [report.parents[1] for report in out.glob(f"*/{REPORT}")]
+    results = load(folders) if folders else []
+    return sorted(results, key=lambda each: (each.config["seed"], each.config["agent"]))
+
+
 def run_cell(task: Task, cell: Cell, dataset: str | None, device: str) -> str | None:
-    """Run a cell in a process of its own, from its last checkpoint where there is one.
+    """Run what is left of a cell, each part in a process of its own.
+
+    The run goes on from its last checkpoint where there is one; the from-scratch control follows.
 
     Returns:
         None, or the last lines that a failed process printed.
     """
-    command = [sys.executable, "-m", "prune_gym.cli"]
-    if (cell.folder / run_folder.CONFIG).is_file():
-        command += ["train", "--resume", str(cell.folder), "--quiet"]
-    else:
-        command += task.command(cell.agent, cell.seed, cell.folder, dataset, device)
+    if not cell.finished:
+        if (cell.folder / run_folder.CONFIG).is_file():
+            command = ["train", "--resume", str(cell.folder), "--quiet"]
+        else:
+            command = task.command(cell.agent, cell.seed, cell.folder, dataset, device)
+        code = _carry_out(command, cell.log)
+        if code or not cell.finished:
+            return _failure(code, cell.log)
+    if not cell.done:
+        code = _carry_out(task.scratch_command(cell.folder, cell.seed, dataset, device), cell.log)
+        if code or not cell.done:
+            return "from-scratch control " + _failure(code, cell.log)
+    return None
+
+
+def _carry_out(words: Sequence[str], log: Path) -> int:
+    """Run ``prune-gym`` with one thread; what it prints is added to the log."""
     # Several torch processes with all cores each would wait for one another.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    with cell.log.open("a", encoding="utf-8") as log:
-        code = subprocess.run(
-            command, stdout=log, stderr=subprocess.STDOUT, env=environment, check=False
+    command = [sys.executable, "-m", "prune_gym.cli", *words]
+    with log.open("a", encoding="utf-8") as file:
+        return subprocess.run(
+            command, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False
         ).returncode
-    if code == 0 and cell.done:
-        return None
-    last = cell.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
+
+
+def _failure(code: int, log: Path) -> str:
+    last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
     return f"ended with {code}: " + " / ".join(last)
 
 

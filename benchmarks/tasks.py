@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.results import SCRATCH
+from prune_gym.cli import run_folder
 from prune_gym.errors import PruneGymError, UnknownNameError
 
 FEW = 3.84
@@ -78,6 +80,25 @@ class Task:
         words += ["--final-epochs", f"{self.final_epochs:g}", "--quiet"]
         return [*words, "--device", device, "--threads", "1"]
 
+    def scratch_command(
+        self, run: Path, seed: int, dataset: str | None = None, device: str = "cpu"
+    ) -> list[str]:
+        """The words behind ``prune-gym`` that train a finished run's shape from scratch.
+
+        Args:
+            run: The run's folder; weights and recipe are written beside its files.
+            seed: Of weights and images.
+            dataset: As for :meth:`command`.
+            device: Where the network runs.
+        """
+        words = ["pretrain", "--shape", str(run / run_folder.BEST), "--test", "--quiet"]
+        words += ["--out", str((run / SCRATCH).with_suffix(".safetensors"))]
+        words += ["--epochs", f"{self.final_epochs:g}", "--seed", str(seed)]
+        words += ["--image-size", str(self.environment.get("image_size", 32))]
+        if dataset is not None:
+            words += ["--dataset", dataset]
+        return [*words, "--device", device, "--threads", "1"]
+
 
 _SHORT: dict[str, dict[str, Any]] = {
     "l2pf": {"candidates": 3, "updates": 1},
@@ -96,6 +117,22 @@ def _cifar10(name: str, target: Mapping[str, float]) -> Task:
     )
 
 
+def _cifar10_short(
+    name: str,
+    target: Mapping[str, float],
+    network: str = "ResNet20",
+    search_macs: float = 2e12,
+    final_epochs: float = 0.5,
+) -> Task:
+    """What two cores can carry of a task on CIFAR-10."""
+    environment = {
+        "target": target, "tolerance": 0.5, "eval_images": 500, "repair_images": 128,
+    }  # fmt: skip
+    env_id = f"Prune{network}-CIFAR10-v0"
+    return Task(name, 1, env_id, environment, search_macs, final_epochs, True, _SHORT)
+
+
+_BOTH = {"macs": round(1 / FEW, 4), "params": round(1 / FEW, 4)}
 _ALL = (
     Task(
         "smoke",
@@ -116,8 +153,10 @@ _ALL = (
         agent_options=_SHORT,
     ),
     _cifar10("cifar10-2x", {"macs": 0.5}),
-    _cifar10("cifar10-3.84x", {"macs": round(1 / FEW, 4), "params": round(1 / FEW, 4)}),
+    _cifar10("cifar10-3.84x", _BOTH),
     _cifar10("cifar10-latency", {"latency": 0.59}),
+    _cifar10_short("cifar10-3.84x-short", _BOTH),
+    _cifar10_short("cifar10-resnet56-2x-short", {"macs": 0.5}, "ResNet56", 6e12, 0.25),
 )
 TASKS = {task.name: task for task in _ALL}
 

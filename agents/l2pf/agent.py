@@ -59,7 +59,7 @@ class L2PF(EpisodicAgent):
         inputs = self.read(observation)
         keep, duration = self._of(inputs)
         if deterministic:
-            return action_of(keep.probs > 0.5, duration.mean)
+            return action_of(keep.probs > 0.5, self._fixed(duration.mean))
         return self._draw(inputs, keep, duration).action()
 
     @torch.no_grad()
@@ -71,7 +71,12 @@ class L2PF(EpisodicAgent):
         """Bits and log-duration from the agent's own generator."""
         bits = torch.rand(keep.probs.shape, generator=self.generator) < keep.probs
         noise = torch.randn((), generator=self.generator)
-        return Draw(inputs, bits, duration.mean + duration.stddev * noise)
+        return Draw(inputs, bits, self._fixed(duration.mean + duration.stddev * noise))
+
+    def _fixed(self, log_duration: Tensor) -> Tensor:
+        """A log-duration, or the one that the options fix."""
+        fixed = self.options.fixed_duration
+        return log_duration if fixed is None else torch.tensor(fixed).log()
 
     # Learning
 
@@ -143,9 +148,10 @@ class L2PF(EpisodicAgent):
         log_keep: Any = sum(part["keep"] for part in parts)
         log_duration: Any = sum(part["duration"] for part in parts)
         entropy = torch.stack([part["entropy"] for part in parts]).mean()
-        loss = -(
-            normalised(rewards["prune"]) * log_keep + normalised(rewards["duration"]) * log_duration
-        ).mean()
+        advantage = normalised(rewards["prune"]) * log_keep
+        if self.options.fixed_duration is None:
+            advantage = advantage + normalised(rewards["duration"]) * log_duration
+        loss = -advantage.mean()
         self.optimizer.zero_grad()
         (loss - self.options.entropy_bonus * entropy).backward()
         nn.utils.clip_grad_norm_(self.policy.parameters(), 1.0)

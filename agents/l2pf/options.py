@@ -20,6 +20,8 @@ class L2PFOptions:
         norm_prior: What one standard deviation of a filter's norm adds to its logit at first.
         initial_duration: Median duration of the untrained policy, above 0, at most 1.
         initial_spread: Standard deviation of its logarithm.
+        fixed_duration: Every step's duration, above 0, at most 1: nothing is learned about
+            durations then (what L2PF is compared with). None: the policy learns it.
         entropy_bonus: Weight of the Bernoullis' entropy in the loss.
         converged_entropy: A layer's policy has converged where the mean entropy of its Bernoullis
             is below this (nats, ln 2 at most), and no further update is made there; 0: never.
@@ -36,6 +38,7 @@ class L2PFOptions:
     norm_prior: float = 1.0
     initial_duration: float = 0.1
     initial_spread: float = 0.8
+    fixed_duration: float | None = None
     entropy_bonus: float = 1e-3
     converged_entropy: float = 0.0
     granularity: str | int = "layer"
@@ -48,6 +51,8 @@ class L2PFOptions:
             value = getattr(self, name)
             if not (0 < value < 1 if value is not None else name == "initial_keep"):
                 raise ValueError(f"{name}={value} must lie between 0 and 1")
+        if self.fixed_duration is not None and not 0 < self.fixed_duration <= 1:
+            raise ValueError(f"fixed_duration={self.fixed_duration} must be above 0, at most 1")
         for name in ("learning_rate", "initial_spread"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be above 0")

@@ -16,6 +16,9 @@ Every cell is a run folder OUT/AGENT-SEED with its log beside it. Called again, 
 that are done are not run again, cells that were broken off go on from their last checkpoint, and
 a cell that fails does not stop the others. OUT/records.jsonl holds what `prune-gym validate`
 replays; `prune-gym report OUT -o report/` makes a page of it.
+
+Behind each run the shape of its network is trained from scratch for as many epochs as the final
+fine-tune had, the control that says what the search and the trained weights were worth.
 """
 
 
@@ -37,6 +40,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "--against", type=Path, action="append", default=[], metavar="RECORDS",
         help="records of the same task to stand in the leaderboard, not run again",
     )  # fmt: skip
+    parser.add_argument(
+        "--no-scratch", action="store_true", help="leave the from-scratch controls out"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
 
@@ -69,7 +75,9 @@ def run(arguments: argparse.Namespace) -> int:
     # What the task asks for is found out before a folder is made.
     task.command(names[0], 0, arguments.out, arguments.dataset)
     runner.prepare(arguments.out, task, arguments.dataset)
-    todo = runner.cells(arguments.out, names, arguments.seeds)
+    # Zero epochs from scratch would be random weights.
+    scratch = task.final_epochs > 0 and not arguments.no_scratch
+    todo = runner.cells(arguments.out, names, arguments.seeds, scratch)
     done = sum(cell.done for cell in todo)
     with tqdm(total=len(todo), initial=done, unit="cell", disable=arguments.quiet) as bar:
 
@@ -83,8 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         failed = runner.run(
             task, todo, arguments.workers, arguments.dataset, arguments.device, progress
         )
-    finished = [cell for cell in todo if cell.done]
-    found = results.load([cell.folder for cell in finished]) if finished else []
+    found = runner.finished(arguments.out)
     path = records.write(arguments.out / "records.jsonl", records.of_results(found, task))
     print(leaderboard.markdown(leaderboard.rows([*found, *others])))
     print(f"wrote {path}; for a page of figures: prune-gym report {arguments.out} -o report/")

@@ -40,6 +40,30 @@ def test_learns_filters_and_duration(seed):
     assert abs(duration - BEST_DURATION) < 0.12
 
 
+def test_a_fixed_duration_is_taken_always_and_nothing_is_learned_about_it():
+    taken = []
+
+    class Watched(ToyPruning):
+        def try_actions(self, actions):
+            taken.extend(float(action["duration"][0]) for action in actions)
+            return super().try_actions(actions)
+
+    env = Watched()
+    agent = L2PF(env, seed=0, fixed_duration=0.25)
+    agent.learn(Budget(episodes=3))
+    observation, info = env.reset(seed=1)
+    taken += [
+        float(agent.act(observation, info, deterministic=each)["duration"][0])
+        for each in (True, False)
+    ]
+    assert len(taken) > 2
+    assert set(taken) == {0.25}
+    fresh, learned = tensors_of(L2PF(env, seed=0).policy), tensors_of(agent.policy)
+    changed = {name for name in learned if not torch.equal(learned[name], fresh[name])}
+    assert changed
+    assert not any(name.startswith("duration") for name in changed)
+
+
 def test_same_seed_same_policy_to_the_bit():
     def trained(seed):
         agent = L2PF(ToyPruning(), seed=seed)

@@ -21,6 +21,8 @@ VERSIONS = {
     "cifar10-2x": (1, "5c255aa4a600"),
     "cifar10-3.84x": (1, "0c806585a86b"),
     "cifar10-latency": (1, "34298c63eb0e"),
+    "cifar10-3.84x-short": (1, "b4bae4ae0f8d"),
+    "cifar10-resnet56-2x-short": (1, "fa3c9cbe97fb"),
 }
 
 
@@ -85,6 +87,8 @@ def test_the_matrix_and_its_records(benched, words, capsys):
     for line in lines:
         assert (line["task"], line["task_version"]) == ("tiny", 3)
         assert line["report"]["target"]["met"]
+        assert line["scratch"]["options"]["epochs"] == 0.5
+        assert 0 < line["scratch"]["test_accuracy"] < 1
         assert sum(bool(episode["steps"]) for episode in line["episodes"]) >= 1
         assert str(benched) not in json.dumps(line)
     # Nothing is left to be done, so nothing is run.
@@ -94,6 +98,25 @@ def test_the_matrix_and_its_records(benched, words, capsys):
     table = capsys.readouterr().out
     assert "| l1 (control) | 2 |" in table
     assert "| random (control) | 2 |" in table
+
+
+def test_a_missing_control_is_made_up_and_can_be_left_out(words, benched, tmp_path, capsys):
+    weights = benched / "l1-0" / "scratch.safetensors"
+    before = weights.read_bytes()
+    weights.with_suffix(".json").unlink()
+    report = benched / "l1-0" / "best" / "report.json"
+    searched = report.stat().st_mtime
+    assert main(words(benched, "l1")) == 0
+    assert weights.read_bytes() == before
+    assert report.stat().st_mtime == searched
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| l1 "))
+    recipes = [benched / f"l1-{seed}" / "scratch.json" for seed in (0, 1)]
+    told = [json.loads(recipe.read_text())["test_accuracy"] for recipe in recipes]
+    assert f"| {sum(told) / 2:.2%} |" in row
+    out = tmp_path / "out"
+    assert main(words(out, "uniform", "--no-scratch")) == 0
+    assert not (out / "uniform-0" / "scratch.json").exists()
+    assert json.loads((out / "records.jsonl").read_text())["scratch"] is None
 
 
 def test_fresh_records_replay(records, capsys):
