@@ -226,6 +226,13 @@ class ALFConv2d(nn.Module):
             # The mask has done its work, and small entries would only disturb the task's player.
             self.fold()
 
+    @torch.no_grad()
+    def clip(self) -> None:
+        """Clip at once all that may be clipped, the smallest mask entries first, and fold."""
+        order = self.mask.abs().argsort(descending=True, stable=True)
+        self.mask[order[self._least() :]] = 0
+        self.fold()
+
     def _least(self) -> int:
         """How many codes stay at least."""
         return max(1, self.out_channels - math.floor(self.options.pr_max * self.out_channels))

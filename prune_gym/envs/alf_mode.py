@@ -8,8 +8,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from prune_gym.alf import ALFOptions, convertible
+from prune_gym.alf import ALFOptions, convertible, pays
 from prune_gym.alf.convert import code_space_name
+from prune_gym.alf.ranks import output_energies, select_codes
 from prune_gym.costs import CostModel
 from prune_gym.envs.actions import Action, checked_alf_action
 from prune_gym.envs.alf_transition import ALFTransition
@@ -103,6 +104,40 @@ class ALFMode(Mode):
     def take_over(self, start: State, module: nn.Module, spent: Spent) -> list[Outcome]:
         """See :func:`prune_gym.envs.alf_whole.taken_over`."""
         return taken_over(self._take, start, module, spent)
+
+    def codes_for_target(self) -> dict[str, int] | None:
+        """Codes of each visited convolution, by its name, with which the target is met.
+
+        They are given to the convolutions whose outputs need them
+        (:func:`prune_gym.alf.ranks.select_codes`), by the repair images. None where no cost is
+        wanted, or none was found; :meth:`Target.uniform_ratio` serves then.
+        """
+        if not self.target.bounds_costs:
+            return None
+        names = [space.producers[0] for space in self.visited]
+        refit = self._take.refit()
+        counts: dict[str, list[int]] = {}
+        for name, legal in zip(names, self.target.legal(), strict=True):
+            layer = self._take.task.module.get_submodule(name)
+            assert isinstance(layer, nn.Conv2d)
+            counts[name] = [count for count in legal if pays(layer, count)] + legal[-1:]
+        return select_codes(
+            {name: output_energies(refit.targets[name].outputs) for name in names},
+            counts,
+            lambda chosen: self.target.excess(tuple(chosen[name] for name in names)),
+        )
+
+    def repair(self, module: nn.Module, layer: str) -> int:
+        """Repair a block of a network that is compressed as a whole, as a step would.
+
+        Args:
+            module: With blocks, in ``eval`` mode; changed in place.
+            layer: The block's name.
+
+        Returns:
+            Nominal MACs of it.
+        """
+        return self._take.repair(module, layer, self.running_macs(module), None)
 
     def running_macs(self, module: nn.Module) -> int:
         """MACs of a network with blocks for one image, clipped codes left out."""

@@ -147,7 +147,7 @@ class ALFTransition(Stepper):
         before = tuple(map(_count, state.history))
         changed = self.hold(block, before)
         block.fold()
-        spent = self._repair(module, layer, state, ground)
+        spent = self.repair(module, layer, state.costs.macs, ground)
         # A block runs the codes that are alive; two-player training can but lose more of them.
         running = state.costs.macs + self._more_macs(space, block.codes_alive)
         if batches:
@@ -160,7 +160,7 @@ class ALFTransition(Stepper):
             )
             if self.hold(block, before):
                 changed = True
-                spent += self._repair(module, layer, state, ground)
+                spent += self.repair(module, layer, state.costs.macs, ground)
         updates += options.updates * batches
         mask = block.alive().numpy()
         deployed = deploy(module, state.network(self.task.network))
@@ -206,25 +206,39 @@ class ALFTransition(Stepper):
             block.mask[torch.from_numpy(wanted & ~alive)] = 1
         return True
 
-    def _repair(self, module: nn.Module, layer: str, state: State, ground: Ground | None) -> int:
-        """Repair a network behind a block's loss of codes; returns the nominal MACs of it."""
+    def refit(self) -> LeastSquares:
+        """What refits expansions; its targets are the unpruned convolutions' outputs."""
+        if self._refit is None:
+            names = [space.producers[0] for space in self.visited]
+            self._refit = LeastSquares(self.task.module, names, self.task.repair_images)
+        return self._refit
+
+    def repair(self, module: nn.Module, layer: str, macs: int, ground: Ground | None) -> int:
+        """Repair a network behind a block's loss of codes.
+
+        Args:
+            module: With the block, in ``eval`` mode; changed in place.
+            layer: The block's name.
+            macs: Of the network, for one image.
+            ground: Shared work of the state, or None.
+
+        Returns:
+            Nominal MACs of it.
+        """
         task, images = self.task, len(self.task.repair_images)
         if task.options.recovery == "none":
             return 0
         if task.options.recovery == "bn":
             reestimate_batch_norm(module, task.repair_images)
-            return state.costs.macs * images
-        if self._refit is None:
-            names = [space.producers[0] for space in self.visited]
-            self._refit = LeastSquares(task.module, names, task.repair_images)
+            return macs * images
         block = module.get_submodule(layer)
         assert isinstance(block, ALFConv2d)
         codes = torch.from_numpy(np.flatnonzero(block.alive().numpy()))
         # The expansion of the codes that are left, as a layer of its own.
         expansion = copy.deepcopy(block.expansion)
         expansion.weight = nn.Parameter(block.expansion_filters().detach())
-        refit = copy.copy(self._refit)
-        refit.targets = {"": self._refit.targets[layer]}
+        refit = copy.copy(self.refit())
+        refit.targets = {"": refit.targets[layer]}
         with torch.no_grad():
             inputs = (block.codes(x)[:, codes] for x in self._inputs(module, layer, ground))
             moments = refit.moments(expansion, "", inputs)
@@ -232,7 +246,7 @@ class ALFTransition(Stepper):
             block.set_expansion(expansion.weight)
             if expansion.bias is not None and block.expansion.bias is not None:
                 block.expansion.bias.copy_(expansion.bias)
-        return spent + (task.costs.of().macs + state.costs.macs) * images
+        return spent + (task.costs.of().macs + macs) * images
 
     def _inputs(self, module: nn.Module, layer: str, ground: Ground | None) -> Iterator[Tensor]:
         """What the block reads of the repair images, batch by batch."""

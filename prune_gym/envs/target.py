@@ -180,6 +180,17 @@ class Target:
         """
         return None if self._completions is None else self._completions.uniform_ratio
 
+    def legal(self) -> list[list[int]]:
+        """The numbers of filters that the rules allow each visited space; none without costs."""
+        return [] if self._completions is None else self._completions.legal
+
+    def excess(self, counts: Counts) -> dict[str, float]:
+        """Costs of a whole episode's counts as shares of the wanted ones; above 1 is too much."""
+        if self._completions is None:
+            return {}
+        figures = self._completions.figures(counts)
+        return {name: figures[name] / share for name, share in self._completions.shares.items()}
+
     def report(self, costs: Costs, accuracy: float) -> dict[str, Any]:
         """For records: what is ``wanted``, what was ``reached``, and whether it is ``met``."""
         reached, met = self.reached(costs, accuracy), self.met(costs, accuracy)

@@ -1,7 +1,7 @@
 """ALF as the paper trains it: all convolutions at once, during the training of the task."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from agents import files
+from agents.alf.options import CLIPPED, WholeOptions
 from agents.base import Action, Agent, Budget, Callback, Observation
 from agents.start import ratio_for
 from prune_gym.alf import ALFOptions, blocks, to_alf, two_player_train
@@ -20,60 +21,6 @@ from prune_gym.training import TrainingOptions
 from prune_gym.weights import load_weights, read_weights, save_weights
 
 _HISTORY = "history/"
-CLIPPED = 0.3
-"""Share of the first episode's training at which the first codes are clipped."""
-
-
-@dataclass(frozen=True)
-class WholeOptions(ALFOptions):
-    """How the whole network is trained; the defaults are this project's choice.
-
-    The options of :class:`prune_gym.alf.ALFOptions` are the blocks'; here some may be left open.
-
-    Args:
-        pr_max: Share of codes that the autoencoders may clip, 0 to 1. None: what the
-            environment's target needs, or 0.85 without one.
-        mask_learning_rate: None: the first masks vanish when :data:`CLIPPED` of the first episode
-            has passed.
-        updates: Of each autoencoder at a mini-batch: fewer than in a step of the environment, as
-            there are many more mini-batches.
-        epochs: Of two-player training in an episode; the next episode goes on with its network.
-        learning_rate: Peak of the task player's, one cycle an episode.
-        distillation: Weight of the unpruned network's soft labels; 0 when training from scratch.
-        from_scratch: Start from fresh weights in place of the trained ones.
-    """
-
-    pr_max: float | None = None  # type: ignore[assignment]
-    mask_learning_rate: float | None = None  # type: ignore[assignment]
-    updates: int = 2
-    epochs: float = 1.0
-    learning_rate: float = 0.02
-    distillation: float = 0.7
-    from_scratch: bool = False
-
-    def __post_init__(self) -> None:
-        self.block()
-        if not 0 < self.epochs < float("inf"):
-            raise ValueError(f"epochs={self.epochs} must be above 0")
-        if not 0 < self.learning_rate < float("inf"):
-            raise ValueError(f"learning_rate={self.learning_rate} must be above 0")
-        if not 0 <= self.distillation <= 1:
-            raise ValueError(f"distillation={self.distillation} is not within [0, 1]")
-        if not isinstance(self.from_scratch, bool):
-            raise ValueError(f"from_scratch={self.from_scratch!r} must be true or false")
-
-    def block(self, **open_ones: float) -> ALFOptions:
-        """The blocks' own options.
-
-        Args:
-            open_ones: What was left open.
-
-        Raises:
-            ValueError: One is out of range.
-        """
-        own = {field.name: getattr(self, field.name) for field in fields(ALFOptions)}
-        given = {name: value for name, value in own.items() if value is not None}
-        return ALFOptions(**(open_ones | given))
 
 
 class ALF(Agent):
@@ -98,24 +45,30 @@ class ALF(Agent):
     def __init__(self, env: gym.Env, seed: int = 0, **options: Any) -> None:
         super().__init__(env, seed)
         self.options = chosen = WholeOptions(**options)
-        updates = CLIPPED * self._batches() * chosen.updates
-        self.constants = chosen.block(
-            pr_max=max(0.0, 1 - ratio_for(env, 1 - ALFOptions().pr_max)),
+        rate = ALFOptions().mask_learning_rate
+        if not chosen.clips_first:
             # An entry falls by this rate times the weight of sparsity at every update.
-            mask_learning_rate=min(ALFOptions().mask_learning_rate, 1 / (chosen.weight * updates)),
-        )
+            updates = CLIPPED * self._batches() * chosen.updates
+            rate = min(rate, 1 / (chosen.weight * updates))
+        pr_max = max(0.0, 1 - ratio_for(env, 1 - ALFOptions().pr_max))
+        self.constants = chosen.block(pr_max=pr_max, mask_learning_rate=rate)
         self.history = History()
         self.module = self._start()
         if chosen.pr_max is None:
             self._hold_to_target()
 
     def _hold_to_target(self) -> None:
-        """Let each block clip as many codes as the target needs at one ratio, rounded alike."""
-        ratio = ratio_for(self.env, 0.0)
-        for block in blocks(self.module).values() if ratio else ():
-            codes = max(1, round(ratio * block.out_channels))
+        """Let each block clip as many codes as the target needs."""
+        env: Any = self.env.unwrapped
+        if not env.target.bounds_costs:
+            return
+        ratio, found = ratio_for(self.env), blocks(self.module)
+        counts = env.mode.codes_for_target() or {
+            name: max(1, round(ratio * block.out_channels)) for name, block in found.items()
+        }
+        for name, block in found.items():
             # A little more, so that floor() of the product is not one code less.
-            share = min(1.0, 1 - codes / block.out_channels + 1e-9)
+            share = min(1.0, 1 - counts[name] / block.out_channels + 1e-9)
             block.options = replace(self.constants, pr_max=share)
 
     def _start(self) -> nn.Module:
@@ -144,8 +97,9 @@ class ALF(Agent):
         while not budget.spent(self.episodes, self.steps, env.search_macs_total):
             self.env.reset(seed=seed)
             seed = None
+            updates, before = self._clip(callback) if self.episodes == 0 else (0, 0)
             batches, macs = self._train(callback)
-            updates = batches * self.constants.updates
+            updates, macs = updates + batches * self.constants.updates, before + macs
             infos = env.adopt(self.module, batches, updates, macs)
             self.steps += len(infos)
             self.history.note(self.module)
@@ -154,6 +108,23 @@ class ALF(Agent):
             callback.on_episode(self.episodes, self.env, infos)
             self.episodes += 1
             callback.on_checkpoint(self)
+
+    def _clip(self, callback: Callback) -> tuple[int, int]:
+        """Clip codes before the training; updates of each autoencoder, and nominal MACs."""
+        if not self.options.clips_first:
+            return 0, 0
+        env: Any = self.env.unwrapped
+        updates, found = self.options.first_updates, blocks(self.module)
+        macs = updates * env.mode.update_macs()
+        self.module.eval()
+        for number, (name, block) in enumerate(found.items(), 1):
+            self.history.note(self.module)
+            for _ in range(updates):
+                block.autoencoder_step()
+            block.clip()
+            macs += env.mode.repair(self.module, name)
+            callback.on_status(number / len(found), f"clipped {name}, {block.codes_alive} codes")
+        return updates, macs
 
     def _batches(self) -> int:
         """Mini-batches of an episode."""
