@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.report.groups import CONTROLS, group
 from benchmarks.results import Result
 from benchmarks.statistics import bootstrap_interval, iqm
-
-CONTROLS = ("random", "uniform", "l1")
 
 
 def rows(results: Sequence[Result]) -> list[dict[str, Any]]:
@@ -18,16 +17,15 @@ def rows(results: Sequence[Result]) -> list[dict[str, Any]]:
         results: Finished runs of one task.
 
     Returns:
-        ``agent``, ``seeds``, interquartile means of the validation accuracy behind the search and
-        behind the final fine-tune and of the test accuracy with its 95 % ``interval`` (None for
-        one seed), ``scratch`` (that of the same shapes trained from scratch, None where they were
-        not), ``met`` (share of seeds that met the target), ``macs`` left, and ``spent`` MACs.
+        ``agent`` (with the options that tell it from its namesakes), ``seeds``, interquartile
+        means of the validation accuracy behind the search and behind the final fine-tune and of
+        the test accuracy with its 95 % ``interval`` (None for one seed), ``scratch`` (that of the
+        same shapes trained from scratch, None where they were not), ``met`` (share of seeds that
+        met the target), ``macs`` left, and ``spent`` MACs.
     """
-    by_agent: dict[str, list[Result]] = {}
-    for result in results:
-        by_agent.setdefault(str(result.config["agent"]), []).append(result)
     table = []
-    for agent, runs in by_agent.items():
+    for row in (row for found in group(results) for row in found.rows):
+        runs = row.runs
         reports: list[Any] = [run.report for run in runs]
         test = np.array([report["accuracy"]["test"]["final"] for report in reports])
         scratch = [run.scratch["test_accuracy"] for run in runs if run.scratch is not None]
@@ -35,7 +33,7 @@ def rows(results: Sequence[Result]) -> list[dict[str, Any]]:
         validation = [report["accuracy"]["validation"] for report in reports]
         table.append(
             {
-                "agent": agent,
+                "agent": row.label,
                 "seeds": len(runs),
                 "search": _iqm([each["after_search"] for each in validation]),
                 "final": _iqm([each["final"] for each in validation]),

@@ -1,14 +1,12 @@
 """Runs the cells of a benchmark, each an agent with a seed, in processes side by side."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.pieces import CLI, carry_out, last_lines
 from benchmarks.results import REPORT, SCRATCH, Result, load
 from benchmarks.tasks import Task
 from prune_gym.cli import run_folder
@@ -16,6 +14,7 @@ from prune_gym.errors import PruneGymError
 from prune_gym.files import write_json
 
 MARK = "task.json"
+OUT_OF_TIME = "the time is over"
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Cell:
     """One agent with one seed.
 
     Args:
-        agent: Its name, or ``package.module:Class``.
+        agent: As for :func:`benchmarks.tasks.variant`.
         seed: Of agent and environment.
         folder: Of the run.
         scratch: Whether the shape that it finds is trained from scratch too.
@@ -108,43 +107,35 @@ def finished(out: Path) -> list[Result]:
     return sorted(results, key=lambda each: (each.config["seed"], each.config["agent"]))
 
 
-def run_cell(task: Task, cell: Cell, dataset: str | None, device: str) -> str | None:
+def run_cell(
+    task: Task, cell: Cell, dataset: str | None, device: str, until: float | None = None
+) -> str | None:
     """Run what is left of a cell, each part in a process of its own.
 
     The run goes on from its last checkpoint where there is one; the from-scratch control follows.
 
     Returns:
-        None, or the last lines that a failed process printed.
+        None, or what went wrong: the last lines that a failed process printed, or
+        :data:`OUT_OF_TIME`.
     """
     if not cell.finished:
         if (cell.folder / run_folder.CONFIG).is_file():
-            command = ["train", "--resume", str(cell.folder), "--quiet"]
+            words = ["train", "--resume", str(cell.folder), "--quiet"]
         else:
-            command = task.command(cell.agent, cell.seed, cell.folder, dataset, device)
-        code = _carry_out(command, cell.log)
-        if code or not cell.finished:
+            words = task.command(cell.agent, cell.seed, cell.folder, dataset, device)
+        code = carry_out([*CLI, *words], cell.log, until)
+        if code != 0 or not cell.finished:
             return _failure(code, cell.log)
     if not cell.done:
-        code = _carry_out(task.scratch_command(cell.folder, cell.seed, dataset, device), cell.log)
-        if code or not cell.done:
-            return "from-scratch control " + _failure(code, cell.log)
+        words = task.scratch_command(cell.folder, cell.seed, dataset, device)
+        code = carry_out([*CLI, *words], cell.log, until)
+        if code != 0 or not cell.done:
+            return _failure(code, cell.log)
     return None
 
 
-def _carry_out(words: Sequence[str], log: Path) -> int:
-    """Run ``prune-gym`` with one thread; what it prints is added to the log."""
-    # Several torch processes with all cores each would wait for one another.
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "prune_gym.cli", *words]
-    with log.open("a", encoding="utf-8") as file:
-        return subprocess.run(
-            command, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False
-        ).returncode
-
-
-def _failure(code: int, log: Path) -> str:
-    last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
-    return f"ended with {code}: " + " / ".join(last)
+def _failure(code: int | None, log: Path) -> str:
+    return OUT_OF_TIME if code is None else f"ended with {code}: {last_lines(log)}"
 
 
 def run(
@@ -154,6 +145,7 @@ def run(
     dataset: str | None = None,
     device: str = "cpu",
     progress: Callable[[Cell, str | None], None] | None = None,
+    until: float | None = None,
 ) -> dict[str, str]:
     """Run cells; one that fails does not keep the others from running.
 
@@ -164,6 +156,7 @@ def run(
         dataset: The images, where the task asks for them.
         device: Where networks run.
         progress: Called behind each cell with what went wrong, or None.
+        until: From :func:`benchmarks.pieces.deadline`; cells under way are broken off then.
 
     Returns:
         For each failed cell, by its folder's name, what went wrong.
@@ -176,7 +169,7 @@ def run(
     failed: dict[str, str] = {}
     with ThreadPoolExecutor(workers) as pool:
         running = {
-            pool.submit(run_cell, task, cell, dataset, device): cell
+            pool.submit(run_cell, task, cell, dataset, device, until): cell
             for cell in todo
             if not cell.done
         }

@@ -54,15 +54,17 @@ class Task:
         """The words behind ``prune-gym`` that run one cell.
 
         Args:
-            agent: Its name, or ``package.module:Class``.
+            agent: As for :func:`variant`; its options go before the task's.
             seed: Of agent and environment.
             out: The run's folder.
             dataset: The images, where the task asks for them.
             device: Where the network runs.
 
         Raises:
-            PruneGymError: The task needs images and none are named, or the reverse.
+            PruneGymError: The task needs images and none are named, or the reverse; or the agent's
+                options cannot be read.
         """
+        agent, own = variant(agent)
         if self.needs_data != (dataset is not None):
             remedy = "add --dataset cifar10 or imagefolder:PATH" if self.needs_data else "leave it"
             raise PruneGymError(f"task {self.name!r}: --dataset {dataset}: {remedy}")
@@ -72,7 +74,7 @@ class Task:
             words += ["--target", f"{name}={share}"]
         for name, value in given.items():
             words += ["--env", f"{name}={value}"]
-        for name, value in self.agent_options.get(agent, {}).items():
+        for name, value in {**self.agent_options.get(agent, {}), **own}.items():
             words += ["--set", f"{name}={value}"]
         if dataset is not None:
             words += ["--dataset", dataset]
@@ -100,6 +102,26 @@ class Task:
         return [*words, "--device", device, "--threads", "1"]
 
 
+def variant(agent: str) -> tuple[str, dict[str, str]]:
+    """An agent's name and the options that a benchmark is to give it.
+
+    Args:
+        agent: A name or ``package.module:Class``, and any number of ``@option=value`` behind it,
+            for example ``l2pf@fixed_duration=0.25``.
+
+    Raises:
+        PruneGymError: An option without a name or a value.
+    """
+    name, *given = agent.split("@")
+    options = dict[str, str]()
+    for text in given:
+        option, _, value = text.partition("=")
+        if not option or not value:
+            raise PruneGymError(f"agent {agent!r}: {text!r} is not of the form option=value")
+        options[option] = value
+    return name, options
+
+
 _SHORT: dict[str, dict[str, Any]] = {
     "l2pf": {"candidates": 3, "updates": 1},
     "try_and_learn": {"samples": 3, "updates": 1},
@@ -110,26 +132,46 @@ _SHORT: dict[str, dict[str, Any]] = {
 """With a budget of about ten episodes an agent has to begin to learn early."""
 
 
-def _cifar10(name: str, target: Mapping[str, float]) -> Task:
-    environment = {"target": target, "tolerance": 0.5, "eval_images": 1000}
-    return Task(
-        name, 1, "PruneResNet20-CIFAR10-v0", environment, 2e14, 30, True, {"l2pf": _SHORT["l2pf"]}
-    )
+def _cifar10(
+    name: str, target: Mapping[str, float], network: str = "ResNet20", **more: Any
+) -> Task:
+    """A task with the budget to learn, for a GPU."""
+    environment = {"target": target, "tolerance": 0.5, "eval_images": 1000, **more}
+    options = {"l2pf": _SHORT["l2pf"]}
+    return Task(name, 1, f"Prune{network}-CIFAR10-v0", environment, 2e14, 30, True, options)
 
 
-def _cifar10_short(
+def _short(
     name: str,
     target: Mapping[str, float],
-    network: str = "ResNet20",
     search_macs: float = 2e12,
     final_epochs: float = 0.5,
+    network: str = "ResNet20",
+    **more: Any,
 ) -> Task:
     """What two cores can carry of a task on CIFAR-10."""
-    environment = {
-        "target": target, "tolerance": 0.5, "eval_images": 500, "repair_images": 128,
-    }  # fmt: skip
+    environment = {"target": target, "tolerance": 0.5, "eval_images": 500, "repair_images": 128}
     env_id = f"Prune{network}-CIFAR10-v0"
-    return Task(name, 1, env_id, environment, search_macs, final_epochs, True, _SHORT)
+    return Task(name, 1, env_id, {**environment, **more}, search_macs, final_epochs, True, _SHORT)
+
+
+EPOCH = 5000 / 45_000
+"""L2PF's epoch of 5,000 images, as a share of CIFAR-10's training split here."""
+HARDWARE = {"macs": (0.6, 0.45, 0.3), "latency": (0.7, 0.6, 0.52)}
+"""Targets of the tasks that set one objective against the other on the default accelerator."""
+
+
+def hardware_task(objective: str, share: float, short: bool = True) -> str:
+    """The name of the task that wants so much of one objective, a share of the unpruned's."""
+    return f"cifar10-{objective}-{share:g}{'-short' if short else ''}"
+
+
+def _hardware(objective: str, share: float) -> list[Task]:
+    """The task for two cores, and the one for a GPU."""
+    target = {objective: share}
+    few = _short(hardware_task(objective, share), target, 1e12, 0.25, objective=objective)
+    many = _cifar10(hardware_task(objective, share, short=False), target, objective=objective)
+    return [few, many]
 
 
 _BOTH = {"macs": round(1 / FEW, 4), "params": round(1 / FEW, 4)}
@@ -155,8 +197,17 @@ _ALL = (
     _cifar10("cifar10-2x", {"macs": 0.5}),
     _cifar10("cifar10-3.84x", _BOTH),
     _cifar10("cifar10-latency", {"latency": 0.59}),
-    _cifar10_short("cifar10-3.84x-short", _BOTH),
-    _cifar10_short("cifar10-resnet56-2x-short", {"macs": 0.5}, "ResNet56", 6e12, 0.25),
+    _short("cifar10-3.84x-short", _BOTH),
+    _short("cifar10-resnet56-2x-short", {"macs": 0.5}, 6e12, 0.25, "ResNet56"),
+    _cifar10("cifar10-resnet56-2x", {"macs": 0.5}, "ResNet56"),
+    _cifar10("cifar10-durations", {"macs": 0.5}, max_epochs=EPOCH),
+    _short("cifar10-durations-short", {"macs": 0.5}, 5e12, 0, max_epochs=EPOCH),
+    *(
+        task
+        for name, shares in HARDWARE.items()
+        for share in shares
+        for task in _hardware(name, share)
+    ),
 )
 TASKS = {task.name: task for task in _ALL}
 

@@ -4,8 +4,9 @@ import argparse
 import time
 from pathlib import Path
 
-from benchmarks.alf.stages import LABELS, Plan, carry_out, stages
+from benchmarks.alf.stages import LABELS, Plan, stages
 from benchmarks.alf.table import markdown, record
+from benchmarks.pieces import UNFINISHED, carry_out, deadline, last_lines
 from prune_gym.files import write_json
 
 DESCRIPTION = """\
@@ -40,17 +41,19 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="stop then, to be called again")
     given = vars(parser.parse_args())
     minutes = given.pop("minutes")
-    until = None if minutes is None else time.monotonic() + 60 * minutes
+    until = deadline(minutes)
     plan = Plan(**given)
     for stage in stages(plan):
         if stage.done():
             continue
         print(f"{plan.network}: {stage.name} ...", flush=True)
-        started, left = time.monotonic(), None if until is None else until - time.monotonic()
-        log = plan.out / f"{plan.network}-{stage.name}.log"
-        if (left is not None and left <= 0) or not carry_out(stage, log, left):
+        started, log = time.monotonic(), plan.out / f"{plan.network}-{stage.name}.log"
+        code = carry_out(stage.command(), log, until)
+        if code is None:
             print(f"{minutes:g} minutes are over; call it again to go on.")
-            return 75
+            return UNFINISHED
+        if code:
+            raise RuntimeError(f"{stage.name} failed ({code}), see {log}: {last_lines(log, 5)}")
         print(f"{plan.network}: {stage.name} took {time.monotonic() - started:.0f} s", flush=True)
     facts = record(plan)
     path = plan.out / f"{plan.network}-alf.json"

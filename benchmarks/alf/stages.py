@@ -1,11 +1,10 @@
 """The runs behind ALF's table, each a command that is taken up where it was broken off."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.pieces import CLI
 from prune_gym import baselines
 from prune_gym.data import load_dataset
 from prune_gym.errors import WeightsError
@@ -13,7 +12,6 @@ from prune_gym.errors import WeightsError
 LABELS = {"resnet20": "PruneResNet20-v0", "plain20": "PrunePlain20-v0"}
 PARAMS, MACS = 0.30, 0.39
 """What the abstract leaves: -70 % of the parameters, -61 % of the operations."""
-CLI = [sys.executable, "-m", "prune_gym.cli"]
 
 
 @dataclass(frozen=True)
@@ -131,32 +129,4 @@ def _has_baseline(plan: Plan) -> bool:
         baselines.find(plan.network, load_dataset(plan.dataset))
     except WeightsError:
         return False
-    return True
-
-
-def carry_out(stage: Stage, log: Path, seconds: float | None) -> bool:
-    """Run a stage.
-
-    Args:
-        stage: Not done yet.
-        log: What the command prints is added to it.
-        seconds: It is stopped then, to be taken up again; None: never.
-
-    Returns:
-        Whether it came to its end in time.
-
-    Raises:
-        RuntimeError: The command failed; the message holds the last lines that it printed.
-    """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as file:
-        try:
-            result = subprocess.run(
-                stage.command(), stdout=file, stderr=subprocess.STDOUT, timeout=seconds
-            )
-        except subprocess.TimeoutExpired:
-            return False
-    if result.returncode:
-        last = "\n".join(log.read_text(encoding="utf-8").splitlines()[-5:])
-        raise RuntimeError(f"{stage.name} failed ({result.returncode}), see {log}:\n{last}")
     return True

@@ -29,7 +29,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--agents",
         default="random,uniform,l1,l2pf",
-        help="names with commas, package.module:Class too (default: %(default)s)",
+        help="names with commas, package.module:Class too, each with options of its own as in "
+        "l2pf@fixed_duration=0.25 (default: %(default)s)",
     )
     parser.add_argument("--seeds", type=int, default=1, help="of each agent, from 0 (default 1)")
     parser.add_argument("--workers", type=int, default=1, help="processes side by side (default 1)")
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise PruneGymError(f"--seeds {arguments.seeds} must be at least 1")
     names = [name.strip() for name in arguments.agents.split(",") if name.strip()]
     for name in names:
-        agents.lookup(name)
+        agents.lookup(tasks.variant(name)[0])
     others = [
         result
         for result in (results.load(arguments.against) if arguments.against else [])

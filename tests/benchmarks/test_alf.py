@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import alf
-from benchmarks.alf.stages import Plan, Stage, carry_out, stages
+from benchmarks.alf import __main__
+from benchmarks.alf.stages import Plan, Stage, stages
 from benchmarks.alf.table import markdown
 
 ROOT = Path(alf.__file__).parents[2]
@@ -44,15 +45,27 @@ def test_a_broken_run_is_taken_up(plan):
     assert l1.done()
 
 
-def test_failures_show_what_was_printed(tmp_path):
-    def stage(code):
-        return Stage("part", lambda: False, lambda: [sys.executable, "-c", code])
+@pytest.fixture
+def script(plan, monkeypatch, tmp_path):
+    """The script with one stage that runs some code."""
 
-    log = tmp_path / "log"
-    assert carry_out(stage("print(1)"), log, None)
+    def run(code, *words):
+        own = [Stage("part", lambda: False, lambda: [sys.executable, "-c", code])]
+        monkeypatch.setattr(__main__, "stages", lambda plan: own)
+        monkeypatch.setattr("sys.argv", ["alf", "--out", str(tmp_path), *words])
+        return __main__.main()
+
+    return run
+
+
+def test_failures_show_what_was_printed(script):
     with pytest.raises(RuntimeError, match=r"part failed \(3\)[\s\S]*the cause"):
-        carry_out(stage("print('the cause'); raise SystemExit(3)"), log, None)
-    assert not carry_out(stage("import time; time.sleep(60)"), log, 0.2)
+        script("print('the cause'); raise SystemExit(3)")
+
+
+def test_the_time_over(script, capsys):
+    assert script("import time; time.sleep(60)", "--minutes", "0.005") == 75
+    assert "call it again" in capsys.readouterr().out
 
 
 def test_the_committed_table_is_the_documented_one():

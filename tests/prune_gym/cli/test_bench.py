@@ -13,6 +13,7 @@ from agents.controls import L1
 from benchmarks import runner, tasks
 from benchmarks.tasks import TASKS, Task
 from prune_gym.cli import main
+from prune_gym.errors import PruneGymError
 from tests.prune_gym.cli.conftest import NETWORK
 
 VERSIONS = {
@@ -23,6 +24,21 @@ VERSIONS = {
     "cifar10-latency": (1, "34298c63eb0e"),
     "cifar10-3.84x-short": (1, "b4bae4ae0f8d"),
     "cifar10-resnet56-2x-short": (1, "fa3c9cbe97fb"),
+    "cifar10-resnet56-2x": (1, "79c5b858361e"),
+    "cifar10-durations": (1, "e61ead4ac056"),
+    "cifar10-durations-short": (1, "49964eb15cda"),
+    "cifar10-macs-0.6-short": (1, "7bd9206208ea"),
+    "cifar10-macs-0.6": (1, "5cfe0d7a9ee4"),
+    "cifar10-macs-0.45-short": (1, "f8d4094c6ee7"),
+    "cifar10-macs-0.45": (1, "ac22fd6c8f60"),
+    "cifar10-macs-0.3-short": (1, "729b60bdf1c2"),
+    "cifar10-macs-0.3": (1, "795af6606ede"),
+    "cifar10-latency-0.7-short": (1, "d6beeeae1509"),
+    "cifar10-latency-0.7": (1, "3a4c735e91cf"),
+    "cifar10-latency-0.6-short": (1, "7cce16009c82"),
+    "cifar10-latency-0.6": (1, "94a57307adb4"),
+    "cifar10-latency-0.52-short": (1, "0aefcb4cc713"),
+    "cifar10-latency-0.52": (1, "1769105b7f61"),
 }
 
 
@@ -242,6 +258,22 @@ def test_bad_input(words, benched, tmp_path, capsys):
     assert "--seeds 0" in fails(*words(tmp_path / "a", "l1"), "--seeds", "0")
     assert main(["bench"]) == 0
     assert "shapes (version 1)" in capsys.readouterr().out
+
+
+def test_variants_of_an_agent(words, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(words(out, "l1,l1@duration=0", "--no-scratch")) == 0
+    assert {path.name for path in out.iterdir() if path.is_dir()} == {"l1-0", "l1@duration=0-0"}
+    table = capsys.readouterr().out
+    assert "| l1 (duration 0) |" in table
+    assert "| l1 (duration default) |" in table
+    with pytest.raises(PruneGymError, match=r"'l1@duration': 'duration' is not of the form"):
+        tasks.variant("l1@duration")
+    assert tasks.variant("a.b:C@x=1@y=z") == ("a.b:C", {"x": "1", "y": "z"})
+
+
+def test_every_task_has_a_version():
+    assert set(VERSIONS) == set(TASKS) - {"tiny"}
 
 
 @pytest.mark.parametrize("name", list(VERSIONS))

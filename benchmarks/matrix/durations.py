@@ -1,0 +1,86 @@
+"""Learned against fixed durations: what a search costs until its first good network."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.report.groups import Row, group
+from benchmarks.results import Result
+
+LEARNED = "fixed_duration default"
+
+
+def first_of(run: Result, accuracy: float) -> Mapping[str, Any] | None:
+    """The first episode of a run that meets the target with so much validation accuracy."""
+    for episode in run.episodes:
+        if episode["complete"] and episode["target_met"] and episode["accuracy"] >= accuracy:
+            return episode
+    return None
+
+
+def cost_to(row: Row, accuracy: float) -> float | None:
+    """Mean ``search_macs_total`` until :func:`first_of`; None where a seed never got there."""
+    found = [first_of(run, accuracy) for run in row.runs]
+    if any(episode is None for episode in found):
+        return None
+    return float(np.mean([episode["search_macs_total"] for episode in found if episode]))
+
+
+def markdown(results: Sequence[Result], bars: Sequence[float]) -> str:
+    """A table: arms as rows, accuracies to be reached as columns.
+
+    Args:
+        results: Of one task, one agent with and without ``fixed_duration``.
+        bars: Validation accuracies, 0 to 1.
+
+    Returns:
+        Search MACs until each bar, the best accuracy that was reached, and a last row with the
+        best fixed arm's cost over the learned one's: above 1, learning was cheaper.
+
+    Raises:
+        ValueError: Runs that cannot stand in one table.
+    """
+    groups = group(results)
+    if len(groups) != 1:
+        raise ValueError(f"the runs are of {len(groups)} settings that cannot be compared")
+    rows = sorted(groups[0].rows, key=lambda row: (_fixed(row) is not None, _fixed(row) or 0))
+    head = " | ".join(f"to {bar:.0%}" for bar in bars)
+    lines = [
+        f"| duration of a step | seeds | episodes | {head} | best accuracy | whole search |",
+        "|---|---|---|" + "---|" * (len(bars) + 2),
+    ]
+    for row in rows:
+        met = [e["accuracy"] for run in row.runs for e in run.episodes if e["target_met"]]
+        episodes = "/".join(str(len(run.episodes)) for run in row.runs)
+        whole = np.mean([run.episodes[-1]["search_macs_total"] for run in row.runs])
+        costs = " | ".join(_text(cost_to(row, bar)) for bar in bars)
+        fixed = _fixed(row)
+        name = "**learned**" if fixed is None else f"{fixed:g}"
+        best = f"{max(met):.1%}" if met else "target never met"
+        lines.append(f"| {name} | {len(row.runs)} | {episodes} | {costs} | {best} | {whole:.2e} |")
+    lines.append(f"| best fixed / learned | | | {' | '.join(_ratios(rows, bars))} | | |")
+    return "\n".join(lines)
+
+
+def _fixed(row: Row) -> float | None:
+    value = row.runs[0].config["agent_options"].get("fixed_duration")
+    return None if value is None else float(value)
+
+
+def _text(cost: float | None) -> str:
+    return "–" if cost is None else f"{cost:.2e}"
+
+
+def _ratios(rows: Sequence[Row], bars: Sequence[float]) -> list[str]:
+    texts = []
+    for bar in bars:
+        learned = [cost_to(row, bar) for row in rows if _fixed(row) is None]
+        fixed = [cost for row in rows if _fixed(row) is not None and (cost := cost_to(row, bar))]
+        if not learned or learned[0] is None:
+            texts.append("learned: not reached" if fixed else "–")
+        elif not fixed:
+            texts.append("fixed: not reached")
+        else:
+            texts.append(f"{min(fixed) / learned[0]:.2f}x")
+    return texts

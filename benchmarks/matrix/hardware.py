@@ -1,0 +1,75 @@
+"""Objective MACs against objective latency: what hardware-aware pruning buys."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.results import Result
+
+
+def points(results: Sequence[Result], objective: str) -> list[dict[str, float]]:
+    """The networks found with one objective, smallest latency first; seeds are averaged.
+
+    Args:
+        results: Finished runs.
+        objective: ``"macs"`` or ``"latency"``.
+
+    Returns:
+        ``wanted``, ``macs``, ``latency`` and ``energy`` as shares of the unpruned network's, the
+        ``test`` accuracy and ``seeds``.
+    """
+    found: dict[float, list[Any]] = {}
+    for result in results:
+        report = result.report
+        if report is not None and set(report["target"]["wanted"]) == {objective}:
+            found.setdefault(report["target"]["wanted"][objective], []).append(report)
+    rows = [
+        {
+            "wanted": wanted,
+            "macs": float(np.mean([1 / report["ratios"]["macs"] for report in reports])),
+            "latency": float(np.mean([1 / report["ratios"]["latency_ms"] for report in reports])),
+            "energy": float(np.mean([1 / report["ratios"]["energy_uj"] for report in reports])),
+            "test": float(np.mean([report["accuracy"]["test"]["final"] for report in reports])),
+            "seeds": float(len(reports)),
+        }
+        for wanted, reports in found.items()
+    ]
+    return sorted(rows, key=lambda row: row["latency"])
+
+
+def latency_at(rows: Sequence[dict[str, float]], accuracy: float) -> float | None:
+    """Latency at an accuracy, between neighbours on a straight line; None outside of them.
+
+    Args:
+        rows: From :func:`points`.
+        accuracy: Test accuracy, 0 to 1.
+    """
+    for small, large in itertools.pairwise(rows):
+        low, high = sorted((small["test"], large["test"]))
+        if low <= accuracy <= high and high > low:
+            share = (accuracy - small["test"]) / (large["test"] - small["test"])
+            return small["latency"] + share * (large["latency"] - small["latency"])
+    return None
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """A table of both objectives' networks, and the latencies at equal accuracy."""
+    by = {objective: points(results, objective) for objective in ("macs", "latency")}
+    lines = [
+        "| objective and target | seeds | MACs left | latency left | energy left | test, final | "
+        "latency of the other objective at this accuracy |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for objective, other in (("macs", "latency"), ("latency", "macs")):
+        for row in by[objective]:
+            there = latency_at(by[other], row["test"])
+            beside = "outside of its range"
+            if there is not None:
+                beside = f"{there:.1%} ({there / row['latency']:.2f}x)"
+            lines.append(
+                f"| {objective} {row['wanted']:g} | {row['seeds']:.0f} | {row['macs']:.1%} | "
+                f"{row['latency']:.1%} | {row['energy']:.1%} | {row['test']:.2%} | {beside} |"
+            )
+    return "\n".join(lines)
