@@ -66,6 +66,57 @@ def test_meets_a_target(make_env):
     assert follower.infos[0][-1]["target_met"]
 
 
+def test_codes_are_clipped_and_repaired_before_the_first_image(make_env):
+    env = make_env(target={"macs": 0.5})
+    agent, texts = agents.make("alf", env, epochs=0.01), []
+    assert agent.options.clips_first
+    env.reset(seed=0)
+
+    class Told(Callback):
+        def on_status(self, done, text):
+            texts.append(text)
+
+    updates, macs = agent._clip(Told())
+    found = blocks(agent.module)
+    assert updates == agent.options.first_updates
+    assert macs > updates * env.mode.update_macs()
+    assert [text.split()[1].rstrip(",") for text in texts] == list(found)
+    wanted = env.mode.codes_for_target()
+    assert {name: block.codes_alive for name, block in found.items()} == wanted
+    deployed = env.adopt(agent.module, 0, updates, macs)[-1]
+    assert deployed["target_met"]
+    # Without the repair the same codes compute something else.
+    repaired = _distance(env)
+    unrepaired = agents.make("alf", env, epochs=0.01)
+    for block in blocks(unrepaired.module).values():
+        for _ in range(updates):
+            block.autoencoder_step()
+        block.clip()
+    env.reset(seed=0)
+    env.adopt(unrepaired.module, 0, updates, 0)
+    assert repaired < 0.7 * _distance(env)
+
+
+@torch.no_grad()
+def _distance(env):
+    """From the unpruned network's logits."""
+    images = env.task.eval_images
+    return float((env.network.module(images) - env.task.module(images)).norm())
+
+
+def test_codes_fall_during_the_training_where_asked_for(make_env):
+    env = make_env()
+    for options in ({"first_updates": 0}, {"from_scratch": True}):
+        agent = agents.make("alf", env, **OPTIONS, **options)
+        assert not agent.options.clips_first
+        assert agent._clip(Callback()) == (0, 0)
+        assert all(
+            block.codes_alive == block.out_channels for block in blocks(agent.module).values()
+        )
+    agent, _ = learned(env, first_updates=0, pr_max=0.7)
+    assert any(block.codes_alive < block.out_channels for block in blocks(agent.module).values())
+
+
 def test_another_piece_of_training_goes_on(make_env):
     env = make_env()
     agent, follower = learned(env, episodes=3, pr_max=0.7)
@@ -131,6 +182,7 @@ def test_bad_values(make_env, make_tiny_env):
         ({"distillation": 1.5}, "distillation=1.5"),
         ({"from_scratch": "yes"}, "from_scratch='yes'"),
         ({"updates": 0}, "updates=0"),
+        ({"first_updates": -1}, "first_updates=-1"),
         ({"nothing": 1}, "nothing"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -146,6 +146,18 @@ def test_the_reconstruction_recovers_behind_the_clipping():
     assert block.reconstruction_error() >= floor - 1e-6
 
 
+def test_clipping_at_once_leaves_the_largest_entries_and_folds():
+    block = ALFConv2d(conv(), ALFOptions(pr_max=0.5))
+    with torch.no_grad():
+        block.mask.copy_(torch.linspace(-1, 0.9, block.out_channels))
+    largest = block.mask.detach().abs().argsort(descending=True)[: block.out_channels // 2]
+    block.clip()
+    assert set(block.alive().nonzero().flatten().tolist()) == set(largest.tolist())
+    assert (block.mask[largest] == 1).all()
+    block.clip()
+    assert block.codes_alive == block.out_channels // 2
+
+
 def test_clipped_codes_are_not_computed():
     block = squeezed(pr_max=0.6)
     maps = block.codes(images())
