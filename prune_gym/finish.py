@@ -34,6 +34,7 @@ def finish(
     facts: Mapping[str, Any],
     target: Target | None = None,
     progress: Callable[[int, float], None] | None = None,
+    draw: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Fine-tune the best network, read the test split once, export.
 
@@ -46,6 +47,7 @@ def finish(
         facts: More for the report.
         target: What was wanted of the network; the report says what is reached.
         progress: Called after each mini-batch with its number and loss.
+        draw: Called with the report before it is written: who finds ``report.json`` finds all.
 
     Returns:
         The report, as written to ``report.json``.
@@ -91,6 +93,9 @@ def finish(
         **({"codes": codes} if codes else {}),
         **facts,
     }
+    if draw is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        draw(report)
     network = replace(state.network(task.network), module=module)
     return export_network(folder, network, state.kept, report, task.dataset.test)
 

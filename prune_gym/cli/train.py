@@ -3,6 +3,7 @@
 import argparse
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,12 @@ def finish_run(
             bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
 
         target = folder / run_folder.BEST
+
+        def draw(report: Mapping[str, Any]) -> None:
+            test = report["accuracy"]["test"]
+            title = f"test accuracy {test['final']:.3f} (unpruned {test['unpruned']:.3f})"
+            render.picture(best, env.task, env.visited, target / "network.png", title)
+
         report = finish(
             env.task,
             best,
@@ -135,10 +142,8 @@ def finish_run(
             facts,
             env.target,
             progress,
+            draw,
         )
-    test = report["accuracy"]["test"]
-    title = f"test accuracy {test['final']:.3f} (unpruned {test['unpruned']:.3f})"
-    render.picture(best, env.task, env.visited, target / "network.png", title)
     print(summary(report))
     search = facts.get("search", {}).get("wall_seconds")
     took = f"search {search:.0f} s, " if search else ""

@@ -64,6 +64,25 @@ def test_the_run_folder_holds_what_the_readme_says(finished):
     assert "latency" in printed
 
 
+def test_the_report_is_written_last(train_arguments, tmp_path, monkeypatch):
+    from prune_gym.envs import render
+
+    class Killed(BaseException):
+        """As a kill would, it passes all handlers."""
+
+    def killed(*_, **__):
+        raise Killed
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(render, "picture", killed)
+        with pytest.raises(Killed):
+            main(train_arguments(out))
+    assert not (out / "best" / "report.json").exists()
+    assert main(["train", "--resume", str(out), "--quiet"]) == 0
+    assert {path.name for path in (out / "best").iterdir()} == FILES
+
+
 def test_records_hold_executed_actions_and_costs(finished):
     out, _ = finished
     lines = [json.loads(line) for line in (out / "episodes.jsonl").read_text().splitlines()]
