@@ -144,6 +144,8 @@ def replay(result: Result, env: gym.Env) -> list[str]:
 
 def _replay_episode(episode: Mapping[str, Any], env: Any, allowed: float) -> list[str]:
     where = f"episode {episode['episode']}"
+    if all("seed" not in step and "codes" in step for step in episode["steps"]):
+        return _hold_costs(where, episode, env)
     if any("seed" not in step for step in episode["steps"]):
         return [f"{where}: its steps name no seed, so it cannot be replayed"]
     env.reset(seed=episode["seed"])
@@ -161,6 +163,20 @@ def _replay_episode(episode: Mapping[str, Any], env: Any, allowed: float) -> lis
             f"{where}: search_macs is {episode['search_macs']}, here {info.get('search_macs')}"
         )
     return wrong
+
+
+def _hold_costs(where: str, episode: Mapping[str, Any], env: Any) -> list[str]:
+    """Costs of a network that was compressed as a whole: it has no steps to be played again."""
+    codes: dict[str, int] = {}
+    wrong: list[str] = []
+    for number, step in enumerate(episode["steps"]):
+        codes[step["space"]] = step["codes"]
+        # What is not replayed cannot differ.
+        found = {**env.mode.costs_of(codes).as_dict(), "accuracy": step["accuracy"]}
+        wrong += _differences(f"{where}, step {number} ({step['space']})", step, found, 0.0)
+    return wrong + _differences(
+        f"{where}, end", episode, found | {"accuracy": episode["accuracy"]}, 0.0
+    )
 
 
 def _action(step: Mapping[str, Any], env: Any) -> dict[str, np.ndarray]:

@@ -11,7 +11,9 @@ Replay records in the environment: actions in, metrics out. Parameters, MACs, cy
 must be equal, latency and energy to the last digits, accuracies within 1e-5 on the same kind of
 processor and the same versions, and within a stated tolerance elsewhere; which one was applied is
 printed. The steps of the best episode are replayed (the others are recorded without steps); the
-final fine-tune is not. The exit status is 1 where a figure differs, with one line for each.
+final fine-tune is not. Of networks that were compressed as a whole (agent alf) the costs are held,
+their training is not done again. The exit status is 1 where a figure differs, with one line for
+each.
 """
 
 

@@ -1,5 +1,6 @@
 """The ALF mode: an action compresses one convolution into code filters and an expansion."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from prune_gym.alf import ALFOptions, convertible, pays
 from prune_gym.alf.convert import code_space_name
 from prune_gym.alf.ranks import output_energies, select_codes
-from prune_gym.costs import CostModel
+from prune_gym.costs import CostModel, Costs
 from prune_gym.envs.actions import Action, checked_alf_action
 from prune_gym.envs.alf_transition import ALFTransition
 from prune_gym.envs.alf_whole import Spent, running_macs, taken_over
@@ -126,6 +127,14 @@ class ALFMode(Mode):
             counts,
             lambda chosen: self.target.excess(tuple(chosen[name] for name in names)),
         )
+
+    def costs_of(self, codes: Mapping[str, int]) -> Costs:
+        """Costs of a network by the counts of codes, those of spaces not named being whole.
+
+        Args:
+            codes: By code space.
+        """
+        return self._take.costs.of(codes)
 
     def repair(self, module: nn.Module, layer: str) -> int:
         """Repair a block of a network that is compressed as a whole, as a step would.

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -57,6 +58,8 @@ def home(workplace):
         environment |= {"repair_images": 32, "max_epochs": 0.5, "target": {"macs": 0.6}}
         tiny = Task("tiny", 3, "PruneResNet20-v0", environment, 1e6, 0.5, needs_data=True)
         patch.setitem(TASKS, "tiny", tiny)
+        every = replace(tiny, name="tiny-all", environment={**environment, "scope": "all"})
+        patch.setitem(TASKS, "tiny-all", every)
         yield
 
 
@@ -272,8 +275,23 @@ def test_variants_of_an_agent(words, tmp_path, capsys):
     assert tasks.variant("a.b:C@x=1@y=z") == ("a.b:C", {"x": "1", "y": "z"})
 
 
+def test_networks_compressed_as_a_whole_are_held_by_their_costs(words, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = words(out, "alf@epochs=1@first_updates=60", "--no-scratch")
+    command[1] = "tiny-all"
+    assert main(command) == 0
+    path = out / "records.jsonl"
+    assert validate(path) == 0
+    assert "1 records, 0 differences" in capsys.readouterr().out
+    record = json.loads(path.read_text())
+    _best(record)["steps"][-1]["codes"] += 1
+    path.write_text(json.dumps(record) + "\n")
+    assert validate(path) == 1
+    assert "macs is" in capsys.readouterr().out
+
+
 def test_every_task_has_a_version():
-    assert set(VERSIONS) == set(TASKS) - {"tiny"}
+    assert set(VERSIONS) == set(TASKS) - {"tiny", "tiny-all"}
 
 
 @pytest.mark.parametrize("name", list(VERSIONS))
