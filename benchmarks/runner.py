@@ -36,7 +36,7 @@ class Cell:
     @property
     def log(self) -> Path:
         """What the run printed."""
-        return self.folder.with_suffix(".log")
+        return self.folder.with_name(self.folder.name + ".log")
 
     @property
     def finished(self) -> bool:

@@ -157,6 +157,9 @@ def _short(
 
 EPOCH = 5000 / 45_000
 """L2PF's epoch of 5,000 images, as a share of CIFAR-10's training split here."""
+LITTLE = 0.3
+"""Tolerance where durations are compared: with 0.5 so much loss of accuracy still pays that L2PF
+learns to prune far beyond the target and not to train at all."""
 HARDWARE = {"macs": (0.6, 0.45, 0.3), "latency": (0.7, 0.6, 0.52)}
 """Targets of the tasks that set one objective against the other on the default accelerator."""
 
@@ -200,8 +203,8 @@ _ALL = (
     _short("cifar10-3.84x-short", _BOTH),
     _short("cifar10-resnet56-2x-short", {"macs": 0.5}, 6e12, 0.25, "ResNet56"),
     _cifar10("cifar10-resnet56-2x", {"macs": 0.5}, "ResNet56"),
-    _cifar10("cifar10-durations", {"macs": 0.5}, max_epochs=EPOCH),
-    _short("cifar10-durations-short", {"macs": 0.5}, 5e12, 0, max_epochs=EPOCH),
+    _cifar10("cifar10-durations", {"macs": 0.5}, tolerance=LITTLE, max_epochs=EPOCH),
+    _short("cifar10-durations-short", {"macs": 0.5}, 5e12, 0, tolerance=LITTLE, max_epochs=EPOCH),
     *(
         task
         for name, shares in HARDWARE.items()

@@ -26,8 +26,8 @@ VERSIONS = {
     "cifar10-3.84x-short": (1, "b4bae4ae0f8d"),
     "cifar10-resnet56-2x-short": (1, "fa3c9cbe97fb"),
     "cifar10-resnet56-2x": (1, "79c5b858361e"),
-    "cifar10-durations": (1, "e61ead4ac056"),
-    "cifar10-durations-short": (1, "49964eb15cda"),
+    "cifar10-durations": (1, "f2ce6b6c63a9"),
+    "cifar10-durations-short": (1, "ca1ce65b72ad"),
     "cifar10-macs-0.6-short": (1, "7bd9206208ea"),
     "cifar10-macs-0.6": (1, "5cfe0d7a9ee4"),
     "cifar10-macs-0.45-short": (1, "f8d4094c6ee7"),
@@ -265,11 +265,14 @@ def test_bad_input(words, benched, tmp_path, capsys):
 
 def test_variants_of_an_agent(words, tmp_path, capsys):
     out = tmp_path / "out"
-    assert main(words(out, "l1,l1@duration=0", "--no-scratch")) == 0
-    assert {path.name for path in out.iterdir() if path.is_dir()} == {"l1-0", "l1@duration=0-0"}
+    variants = ["l1@duration=0.25", "l1@duration=0.5"]
+    assert main(words(out, ",".join(variants), "--no-scratch")) == 0
+    folders = {f"{name}-0" for name in variants}
+    assert {path.name for path in out.iterdir() if path.is_dir()} == folders
+    assert {path.name for path in out.glob("*.log")} == {f"{name}.log" for name in folders}
     table = capsys.readouterr().out
-    assert "| l1 (duration 0) |" in table
-    assert "| l1 (duration default) |" in table
+    assert "| l1 (duration 0.25) |" in table
+    assert "| l1 (duration 0.5) |" in table
     with pytest.raises(PruneGymError, match=r"'l1@duration': 'duration' is not of the form"):
         tasks.variant("l1@duration")
     assert tasks.variant("a.b:C@x=1@y=z") == ("a.b:C", {"x": "1", "y": "z"})
