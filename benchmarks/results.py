@@ -153,6 +153,10 @@ def _read_records(path: Path) -> Iterator[Result]:
         text = path.read_text(encoding="utf-8")
     except ValueError as error:
         raise PruneGymError(f"{str(path)!r} is no text ({error}). Name *.jsonl files.") from error
+    if path.suffix == ".json":
+        raise PruneGymError(
+            f"{str(path)!r} is a record of its own kind, not benchmark records. Name *.jsonl files."
+        )
     lines = text.splitlines()
     if not any(line.strip() for line in lines):
         raise PruneGymError(f"{str(path)!r} holds no record. Leave it out.")

@@ -85,6 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         check_agents_package()
+        # For agents and networks of the user's own; last, so that nothing there hides a package.
+        if not {"", os.getcwd()} & set(sys.path):
+            sys.path.append(os.getcwd())
         arguments = make_parser().parse_args(argv)
         code: int = arguments.run(arguments)
     except (PruneGymError, ValueError) as error:

@@ -115,8 +115,10 @@ class PruningEnv(gym.Env[Observation, Action]):
         max_epochs: Fine-tuning of duration 1, in epochs of the training split.
         batch_size: Images a mini-batch.
         learning_rate: Of the fine-tuning (SGD).
-        eval_images: Size of the fixed validation subset.
-        repair_images: Size of the fixed unlabelled training subset of the repair.
+        eval_images: Size of the fixed validation subset. None: 1,000, or all there are where the
+            split is smaller.
+        repair_images: Size of the fixed unlabelled training subset of the repair. None: 256, or
+            all there are.
         min_keep: Least number of filters (or codes) kept.
         round_to: Kept filters are rounded up to a multiple of this.
         search_budget: Most MACs that may be spent in the environment's lifetime, or None.
@@ -164,8 +166,8 @@ class PruningEnv(gym.Env[Observation, Action]):
         max_epochs: float = 0.08,
         batch_size: int = 128,
         learning_rate: float = 0.02,
-        eval_images: int = 1000,
-        repair_images: int = 256,
+        eval_images: int | None = None,
+        repair_images: int | None = None,
         min_keep: int = 1,
         round_to: int = 1,
         search_budget: int | None = None,

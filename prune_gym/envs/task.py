@@ -27,6 +27,8 @@ from prune_gym.weights import tensors_of
 
 ORDERS = ("forward", "backward")
 SCOPES = ("inner", "all")
+EVAL_IMAGES, REPAIR_IMAGES = 1000, 256
+"""Sizes of the fixed subsets where nothing is asked for; of smaller splits all is taken."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class TaskOptions:
     accelerator_batch: int
     objective: str
     recovery: str
-    eval_images: int
-    repair_images: int
+    eval_images: int | None
+    repair_images: int | None
     device: str
 
 
@@ -90,10 +92,10 @@ class Task:
             self.geometry, options.accelerator, options.objective, options.accelerator_batch
         )
         self.train_split = dataset.train
-        subset = _first(dataset.validation, options.eval_images, "eval_images")
+        subset = _first(dataset.validation, options.eval_images, EVAL_IMAGES, "eval_images")
         self.eval_images = normalize(subset.images, self.device)
         self.eval_labels = subset.labels.to(self.device)
-        subset = _first(dataset.train, options.repair_images, "repair_images")
+        subset = _first(dataset.train, options.repair_images, REPAIR_IMAGES, "repair_images")
         self.repair_images = normalize(subset.images, self.device)
         self.baseline_accuracy, activations = self.evaluate(self.module, self.network.spaces)
         self.baseline_activations = activations
@@ -215,8 +217,9 @@ def channel_sums(output: Tensor) -> Tensor:
     return positive.mean(dim=(2, 3)).sum(0) if positive.dim() == 4 else positive.sum(0)
 
 
-def _first(split: Split, count: int, name: str) -> Split:
+def _first(split: Split, asked: int | None, most: int, name: str) -> Split:
     """The first images of a split, which hold each class in its share of the whole."""
+    count = min(most, len(split)) if asked is None else asked
     if not 1 <= count <= len(split):
         raise ValueError(f"{name}={count} must be 1 to {len(split)}, the images of the split")
     return Split(split.images[:count], split.labels[:count])

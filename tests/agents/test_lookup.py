@@ -1,6 +1,7 @@
 """Agents are found by name, by path and in other packages; what they take stands in the docs."""
 
 import re
+import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -79,6 +80,19 @@ def test_other_packages_add_agents_by_name(example):
     found = {row["agent"]: row for row in agents.capabilities()}
     assert found["`bandit`"]["learns on"] == "`hybrid`"
     assert found["`broken`"]["learns on"] == "?"
+
+
+def test_the_command_finds_agents_in_the_present_folder(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from agents.controls import L1\n\nclass Own(L1):\n    pass\n"
+    )
+    command = [Path(sys.executable).with_name("prune-gym"), "bench", "smoke", "--out", "out"]
+    command += ["--agents", "mine:Own,mine:Other"]
+    failed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert failed.returncode == 2
+    # The first one was found.
+    assert "'mine:Other' cannot be loaded: module 'mine' has no attribute" in failed.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_no_agent_is_refused():

@@ -341,3 +341,10 @@ def test_a_snapshot_of_another_network_is_refused(make_tiny_env):
     state = env.snapshot()
     with pytest.raises(ValueError, match="another network"):
         env.restore(replace(state, spaces=state.spaces[:1]))
+
+
+def test_small_splits_are_taken_whole_where_nothing_is_asked_for(make_tiny_env):
+    env = make_tiny_env(eval_images=None, repair_images=None)
+    splits = env.task.dataset
+    assert len(env.task.eval_labels) == min(1000, len(splits.validation)) == 64
+    assert len(env.task.repair_images) == min(256, len(splits.train))
