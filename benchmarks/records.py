@@ -17,6 +17,9 @@ from prune_gym.files import write_atomically
 
 EXACT = ("params", "macs", "cycles")
 FLOATS = ("latency_ms", "energy_uj")
+FOLDER = "imagefolder:"
+SOMEWHERE = f"{FOLDER}PATH"
+"""What stands in a record for an image folder of the machine that wrote it."""
 SAME, ELSEWHERE = 1e-5, 0.03
 """Largest difference of an accuracy where processor kind, versions and threads are those of the
 record, and where they are not (docs/benchmark.md says how it was measured)."""
@@ -34,13 +37,12 @@ def of_results(results: Iterable[Result], task: tasks.Task) -> list[dict[str, An
             "schema": SCHEMA,
             "task": task.name,
             "task_version": task.version,
-            "config": {k: v for k, v in result.config.items() if k != "command"}
-            | {"command": _portable(result.config["command"])},
+            "config": _portable(result.config),
             "episodes": [
                 dict(episode) if episode["best"] else {**episode, "steps": []}
                 for episode in result.episodes
             ],
-            "report": result.report,
+            "report": _portable(result.report or {}),
             "scratch": result.scratch,
         }
         for result in results
@@ -48,12 +50,18 @@ def of_results(results: Iterable[Result], task: tasks.Task) -> list[dict[str, An
     ]
 
 
-def _portable(command: Sequence[str]) -> list[str]:
-    """A command without the folder that it wrote to."""
-    words = list(command)
-    if "--out" in words:
-        words[words.index("--out") + 1] = "RUN"
-    return words
+def _portable(value: Any) -> Any:
+    """Facts of a run without the folders of the machine that it ran on."""
+    if isinstance(value, Mapping):
+        return {name: _portable(own) for name, own in value.items()}
+    if isinstance(value, list | tuple):
+        words = [_portable(own) for own in value]
+        if "--out" in words[:-1]:
+            words[words.index("--out") + 1] = "RUN"
+        return words
+    if isinstance(value, str) and value.startswith(FOLDER):
+        return SOMEWHERE
+    return value
 
 
 def write(path: Path, records: Sequence[Mapping[str, Any]]) -> Path:
@@ -99,6 +107,11 @@ def make_environment(result: Result, dataset: str | None = None) -> gym.Env:
     given = dict(result.config["env_arguments"])
     if dataset is not None:
         given["dataset"] = dataset
+    elif given.get("dataset") == SOMEWHERE:
+        raise PruneGymError(
+            f"{result.source} was made with images of a folder (SHA-256 of the data "
+            f"{result.config['hashes']['dataset'][:12]}): say where they are, --dataset {SOMEWHERE}"
+        )
     env = gym.make(result.config["id"], disable_env_checker=True, **given)
     for name, value in run_folder.hashes(env.unwrapped).items():
         if result.config["hashes"][name] != value:

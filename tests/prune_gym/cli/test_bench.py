@@ -94,11 +94,21 @@ def records(benched, tmp_path):
     return make
 
 
-def validate(path, *more):
-    return main(["validate", str(path), "--quiet", *more])
+@pytest.fixture
+def validate(workplace):
+    def run(path, *more):
+        images = f"imagefolder:{workplace}/images"
+        return main(["validate", str(path), "--quiet", "--dataset", images, *more])
+
+    return run
 
 
-def test_the_matrix_and_its_records(benched, words, capsys):
+def test_images_of_a_folder_have_to_be_named(records, capsys):
+    assert main(["validate", str(records()), "--quiet"]) == 2
+    assert "say where they are, --dataset imagefolder:PATH" in capsys.readouterr().err
+
+
+def test_the_matrix_and_its_records(benched, words, workplace, capsys):
     folders = {path.name for path in benched.iterdir() if path.is_dir()}
     assert folders == {"l1-0", "l1-1", "random-0", "random-1"}
     lines = [json.loads(line) for line in (benched / "records.jsonl").read_text().splitlines()]
@@ -110,6 +120,7 @@ def test_the_matrix_and_its_records(benched, words, capsys):
         assert 0 < line["scratch"]["test_accuracy"] < 1
         assert sum(bool(episode["steps"]) for episode in line["episodes"]) >= 1
         assert str(benched) not in json.dumps(line)
+        assert f"{workplace}/images" not in json.dumps(line)
     # Nothing is left to be done, so nothing is run.
     times = {path: path.stat().st_mtime for path in benched.rglob("report.json")}
     assert main(words(benched, "l1,random", "--seeds", "2")) == 0
@@ -138,7 +149,7 @@ def test_a_missing_control_is_made_up_and_can_be_left_out(words, benched, tmp_pa
     assert json.loads((out / "records.jsonl").read_text())["scratch"] is None
 
 
-def test_fresh_records_replay(records, capsys):
+def test_fresh_records_replay(records, capsys, validate):
     assert validate(records()) == 0
     told = capsys.readouterr().out
     assert "4 records, 0 differences" in told
@@ -160,14 +171,14 @@ def _best(record):
         (lambda r: _best(r)["steps"][0].pop("seed"), "name no seed"),
     ],
 )
-def test_edited_figures_are_found(records, capsys, change, message):
+def test_edited_figures_are_found(records, capsys, change, message, validate):
     assert validate(records(change)) == 1
     told = capsys.readouterr().out
     assert message in told
     assert "line 1" in told
 
 
-def test_another_machine_gets_another_tolerance(records, capsys):
+def test_another_machine_gets_another_tolerance(records, capsys, validate):
     def change(record):
         record["config"]["versions"]["torch"] = "1.0"
         _best(record)["steps"][-1]["accuracy"] += 0.02
@@ -188,12 +199,12 @@ def test_another_machine_gets_another_tolerance(records, capsys):
         (lambda r: r["config"]["hashes"].update(accelerator="f" * 64), "its accelerator"),
     ],
 )
-def test_records_of_something_else_are_refused(records, capsys, change, message):
+def test_records_of_something_else_are_refused(records, capsys, change, message, validate):
     assert validate(records(change)) == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_cut_line_is_refused(records, capsys):
+def test_a_cut_line_is_refused(records, capsys, validate):
     path = records()
     path.write_text(path.read_text()[:-200])
     assert validate(path) == 2
@@ -278,7 +289,7 @@ def test_variants_of_an_agent(words, tmp_path, capsys):
     assert tasks.variant("a.b:C@x=1@y=z") == ("a.b:C", {"x": "1", "y": "z"})
 
 
-def test_networks_compressed_as_a_whole_are_held_by_their_costs(words, tmp_path, capsys):
+def test_networks_compressed_as_a_whole_are_held_by_their_costs(words, tmp_path, capsys, validate):
     out = tmp_path / "out"
     command = words(out, "alf@epochs=1@first_updates=60", "--no-scratch")
     command[1] = "tiny-all"
