@@ -66,7 +66,7 @@ def lookup(name: str) -> "type[Agent]":
     module_name, _, class_name = _AGENTS.get(name, others.get(name, name)).partition(":")
     try:
         kind = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         if name in others:
             raise PruneGymError(
                 f"The installed agent {name!r} ({others[name]}) cannot be loaded: {error}"

@@ -43,7 +43,7 @@ SCALES = {
         Part("agents", "cifar10-3.84x-short", LEARNING, 1),
         Part("resnet56", "cifar10-resnet56-2x-short", ("l1", "l2pf"), 1),
         # An episode at duration 1 alone would spend three times the budget.
-    Part("durations", "cifar10-durations-short", ARMS[:-1], 1),
+        Part("durations", "cifar10-durations-short", ARMS[:-1], 1),
         *_hardware(1, short=True),
     ),
     "full": (

@@ -13,7 +13,7 @@ import agents
 import agents.table
 from agents.base import Agent, Budget
 from agents.toy import ToyPruning
-from prune_gym.errors import PruneGymError
+from prune_gym.errors import PruneGymError, UnknownNameError
 from prune_gym.wrappers import FORMS
 
 DOCS = Path(__file__).parents[2] / "docs" / "agents.md"
@@ -98,6 +98,9 @@ def test_the_command_finds_agents_in_the_present_folder(tmp_path):
 def test_what_is_no_agent_is_refused():
     with pytest.raises(ValueError, match="not a subclass"):
         agents.lookup("agents.base:Budget")
+    for name in ("nobody", "../l1", ""):
+        with pytest.raises(UnknownNameError, match="package.module:Class"):
+            agents.lookup(name)
 
 
 @pytest.mark.parametrize("name", agents.names(own=True))
