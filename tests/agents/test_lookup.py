@@ -99,7 +99,7 @@ def test_what_is_no_agent_is_refused():
     with pytest.raises(ValueError, match="not a subclass"):
         agents.lookup("agents.base:Budget")
     for name in ("nobody", "../l1", ""):
-        with pytest.raises(UnknownNameError, match="package.module:Class"):
+        with pytest.raises(UnknownNameError, match=r"package\.module:Class"):
             agents.lookup(name)
 
 
