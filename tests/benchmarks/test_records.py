@@ -15,15 +15,23 @@ def test_the_smoke_records_replay(capsys):
     assert "2 records, 0 differences" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("shapes*.jsonl")), ids=lambda path: path.name)
+OF_TASKS = [path for path in sorted(FOLDER.glob("*.jsonl")) if path.stem in tasks.TASKS]
+
+
+def test_the_committed_tables_are_of_tasks():
+    assert {"smoke", "shapes", "cifar10-3.84x-short"} <= {path.stem for path in OF_TASKS}
+
+
+@pytest.mark.parametrize("path", OF_TASKS, ids=lambda path: path.stem)
 def test_committed_records_are_of_present_tasks(path):
     found = results.load([path])
-    assert {result.task for result in found} == {("shapes", tasks.find("shapes").version)}
+    assert {result.task for result in found} == {(path.stem, tasks.find(path.stem).version)}
     for result in found:
         records.check_replayable(result)
         assert result.report is not None
         assert result.report["target"]["met"]
         assert any(episode["steps"] for episode in result.episodes)
+        assert result.config["env_arguments"].get("dataset") in (None, records.SOMEWHERE)
 
 
 @pytest.mark.slow
