@@ -145,6 +145,8 @@ class L2PF(EpisodicAgent):
         """
         parts = [self._likelihood(layer) for layer in zip(*(t.draws for t in trials), strict=True)]
         rewards = {task: torch.tensor([trial.rewards[task] for trial in trials]) for task in TASKS}
+        if self.options.duration_learns == "total":
+            rewards["duration"] = torch.tensor([trial.total for trial in trials])
         log_keep: Any = sum(part["keep"] for part in parts)
         log_duration: Any = sum(part["duration"] for part in parts)
         entropy = torch.stack([part["entropy"] for part in parts]).mean()

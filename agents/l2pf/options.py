@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 GRANULARITIES = ("layer", "stage")
+DURATION_LEARNS = ("duration", "total")
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class L2PFOptions:
         initial_spread: Standard deviation of its logarithm.
         fixed_duration: Every step's duration, above 0, at most 1: nothing is learned about
             durations then (what L2PF is compared with). None: the policy learns it.
+        duration_learns: The reward that the durations' part of the policy learns from: the
+            ``"duration"`` task's own, as in the paper, or the ``"total"``, in which the accuracy
+            that fine-tuning regains counts with ``reward="target"``.
         entropy_bonus: Weight of the Bernoullis' entropy in the loss.
         converged_entropy: A layer's policy has converged where the mean entropy of its Bernoullis
             is below this (nats, ln 2 at most), and no further update is made there; 0: never.
@@ -39,6 +43,7 @@ class L2PFOptions:
     initial_duration: float = 0.1
     initial_spread: float = 0.8
     fixed_duration: float | None = None
+    duration_learns: str = "duration"
     entropy_bonus: float = 1e-3
     converged_entropy: float = 0.0
     granularity: str | int = "layer"
@@ -56,6 +61,10 @@ class L2PFOptions:
         for name in ("learning_rate", "initial_spread"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be above 0")
+        if self.duration_learns not in DURATION_LEARNS:
+            raise ValueError(
+                f"duration_learns={self.duration_learns!r} must be one of {DURATION_LEARNS}"
+            )
         if not self.converged_entropy >= 0:
             raise ValueError(f"converged_entropy={self.converged_entropy} must not be negative")
         layers = self.granularity

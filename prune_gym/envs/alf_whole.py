@@ -7,6 +7,7 @@ from torch import nn
 
 from prune_gym.alf import ALFConv2d, blocks, deploy, pays
 from prune_gym.envs.alf_transition import ALFTransition
+from prune_gym.envs.reward import Standing
 from prune_gym.envs.state import BlockRecord, State, StepRecord
 from prune_gym.envs.stepping import Outcome
 
@@ -56,7 +57,6 @@ def taken_over(
     accuracy, _ = transition.task.evaluate(deployed.module.eval())
     counts, kept, state = dict[str, int](), dict(start.kept), start
     outcomes: list[Outcome] = []
-    objective = transition.task.costs.objective
     for place, (space, (mask, record)) in enumerate(zip(transition.visited, records, strict=True)):
         first = place == 0
         counts[space.name] = int(mask.sum())
@@ -67,9 +67,8 @@ def taken_over(
         macs = costs.macs * len(transition.task.eval_labels) if place + 1 == len(records) else 0
         macs += spent.macs if first else 0
         reward = transition.reward(
-            accuracy,
-            state.costs.of(objective),
-            costs.of(objective),
+            Standing(state.accuracy, state.costs),
+            Standing(accuracy, costs),
             min(batches, transition.max_batches),
             transition.max_batches,
         )

@@ -18,9 +18,10 @@ from prune_gym.envs.actions import Action
 from prune_gym.envs.arguments import check_arguments
 from prune_gym.envs.fast import checked_fast
 from prune_gym.envs.mode import ModeSettings, check_mode, make_mode
-from prune_gym.envs.reward import RewardFunction
+from prune_gym.envs.reward import make_reward
 from prune_gym.envs.state import State
 from prune_gym.envs.stepping import StepSettings
+from prune_gym.envs.target import ACCURACY, checked_target
 from prune_gym.envs.task import TaskOptions, default_threads, shared_task
 from prune_gym.networks import Network
 from prune_gym.training import TrainingOptions
@@ -57,8 +58,9 @@ class PruningEnv(gym.Env[Observation, Action]):
     the filters in the unpruned network's layout, zero where a channel is gone).
 
     ## Rewards
-    ``prune + duration_weight * duration``, see :class:`prune_gym.envs.reward.RewardFunction`;
-    the components stand in ``info["rewards"]``.
+    ``prune + duration_weight * duration``, see :class:`prune_gym.envs.reward.RewardFunction` and
+    for ``reward="target"`` :class:`prune_gym.envs.reward.TargetReward`; the components stand in
+    ``info["rewards"]``.
 
     ## Starting State
     The unpruned network. The seed decides the order and augmentation of the fine-tuning images.
@@ -106,6 +108,8 @@ class PruningEnv(gym.Env[Observation, Action]):
         objective: ``"latency"``, ``"energy"``, ``"edp"``, ``"macs"`` or ``"params"``.
         accelerator: A preset of :mod:`hw_sim` or a YAML file.
         accelerator_batch: Images that the accelerator works on at a time.
+        reward: ``"step"`` (what the step saves, weighed by the accuracy behind it), or with a
+            target ``"target"`` (what the network gains on its way there; nothing beyond it).
         tolerance: b of the reward: the drop in accuracy at which nothing is earned.
         duration_weight: w of the reward.
         target: What the final network must meet, for example ``{"macs": 0.26, "latency": 0.6}``:
@@ -160,6 +164,7 @@ class PruningEnv(gym.Env[Observation, Action]):
         objective: str = "latency",
         accelerator: str = "eyeriss",
         accelerator_batch: int = 1,
+        reward: str = "step",
         tolerance: float = 0.2,
         duration_weight: float = 0.02,
         target: Mapping[str, float] | None = None,
@@ -205,8 +210,14 @@ class PruningEnv(gym.Env[Observation, Action]):
         )
         self.search_budget = search_budget
         self.render_mode = render_mode
-        self.reward_function = RewardFunction(
-            self.task.baseline_accuracy, tolerance, duration_weight
+        self.reward_function = make_reward(
+            reward,
+            self.task.baseline_accuracy,
+            tolerance,
+            duration_weight,
+            objective,
+            self.task.costs.of(),
+            {name: most for name, most in checked_target(target).items() if name != ACCURACY},
         )
         images = len(self.task.train_split.labels)
         self.max_batches = max(1, round(max_epochs * images / batch_size))

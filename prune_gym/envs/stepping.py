@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from prune_gym.costs import Costs
 from prune_gym.envs.fast import Evaluation, Ground, Grounds
-from prune_gym.envs.reward import Reward, RewardFunction
+from prune_gym.envs.reward import Reward, RewardFunction, Standing
 from prune_gym.envs.state import BlockRecord, Kept, State, StepRecord
 from prune_gym.envs.target import Target
 from prune_gym.envs.task import Task
@@ -213,11 +213,9 @@ class Stepper:
         found = self._evaluate(made.module, upcoming, made.elsewhere, ground)
         if self._grounds is not None and not made.elsewhere:
             self._grounds.derived(made.module, state.module)
-        objective = self.task.costs.objective
         reward = self.reward(
-            found.accuracy,
-            state.costs.of(objective),
-            made.costs.of(objective),
+            Standing(state.accuracy, state.costs),
+            Standing(found.accuracy, made.costs),
             made.batches,
             self.max_batches,
         )

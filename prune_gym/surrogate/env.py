@@ -16,7 +16,7 @@ from prune_gym.envs import PruningEnv
 from prune_gym.envs.actions import checked_action
 from prune_gym.envs.observation import LAYER_FEATURES, filter_rows
 from prune_gym.envs.pruning import Action, Observation
-from prune_gym.envs.reward import Reward
+from prune_gym.envs.reward import Reward, Standing
 from prune_gym.errors import PruneGymError
 from prune_gym.networks import Network
 from prune_gym.surgery import legal_mask
@@ -291,9 +291,8 @@ class SurrogateEnv(gym.Env[Observation, Action]):
         return following, reward.total, info
 
     def _reward(self, before: SurrogateState, after: SurrogateState, batches: int) -> Reward:
-        objective = self.task.costs.objective
-        costs = before.costs.of(objective), after.costs.of(objective)
-        return self.reward_function(after.accuracy, *costs, batches, self.max_batches)
+        was, now = (Standing(state.accuracy, state.costs) for state in (before, after))
+        return self.reward_function(was, now, batches, self.max_batches)
 
     def _cost_ratio(self, state: SurrogateState) -> float:
         objective = self.task.costs.objective

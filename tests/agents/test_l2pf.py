@@ -64,6 +64,29 @@ def test_a_fixed_duration_is_taken_always_and_nothing_is_learned_about_it():
     assert not any(name.startswith("duration") for name in changed)
 
 
+def test_durations_learn_from_their_own_reward_or_the_total():
+    env = ToyPruning()
+    observation, _ = env.reset(seed=0)
+
+    def duration_head(total, own, **options):
+        agent = L2PF(env, seed=0, **options)
+        inputs = agent.read(observation)
+        draws = [agent._draw(inputs, *agent._of(inputs)) for _ in range(2)]
+        rewards = [{"prune": 0.0, "duration": each} for each in own]
+        agent.update([Trial([d], r, t) for d, r, t in zip(draws, rewards, total, strict=True)])
+        return [t for name, t in tensors_of(agent.policy).items() if name.startswith("duration")]
+
+    def same(one, two):
+        return all(torch.equal(first, second) for first, second in zip(one, two, strict=True))
+
+    own = duration_head((0.0, 0.0), (0.0, 1.0))
+    assert same(own, duration_head((1.0, 0.0), (0.0, 1.0)))
+    assert same(own, duration_head((0.0, 1.0), (1.0, 0.0), duration_learns="total"))
+    assert not same(own, duration_head((1.0, 0.0), (0.0, 1.0), duration_learns="total"))
+    with pytest.raises(ValueError, match="duration_learns='both'"):
+        L2PF(env, duration_learns="both")
+
+
 def test_same_seed_same_policy_to_the_bit():
     def trained(seed):
         agent = L2PF(ToyPruning(), seed=seed)

@@ -1,18 +1,32 @@
 """The reward's formula, number by number."""
 
+import itertools
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prune_gym.envs.reward import RewardFunction
+from prune_gym.costs import Costs
+from prune_gym.envs.reward import RewardFunction, Standing, TargetReward, make_reward
+from prune_gym.errors import UnknownNameError
 
-function = RewardFunction(baseline_accuracy=0.9, tolerance=0.1, duration_weight=0.5)
+function = RewardFunction(0.9, tolerance=0.1, duration_weight=0.5, objective="latency")
+FULL = Costs(1000, 1000, 100, 1.0, 1.0, 2000, 10)
+
+
+def standing(accuracy, latency=1.0, **costs):
+    """A network's accuracy and costs; those not named are the unpruned network's."""
+    return Standing(accuracy, Costs(**{**vars(FULL), "latency_ms": latency, **costs}))
+
+
+def paid(accuracy, before, after, batches, max_batches):
+    """The reward of a step from one latency to another."""
+    return function(standing(0.9, before), standing(accuracy, after), batches, max_batches)
 
 
 def test_numbers():
-    reward = function(0.85, cost_before=8, cost_after=4, batches=3, max_batches=15)
+    reward = paid(0.85, 8, 4, batches=3, max_batches=15)
     assert reward.psi == pytest.approx(0.5)
     assert reward.phi_prune == pytest.approx(math.log(2))
     assert reward.phi_duration == pytest.approx(math.log(16 / 4))
@@ -37,8 +51,8 @@ def test_no_accuracy_is_worth_more_than_the_baselines():
 @given(st.floats(0, 0.799), st.floats(1, 100), st.floats(1, 100))
 def test_collapse_never_scores_and_saving_more_makes_it_worse(accuracy, less, more):
     low, high = sorted((less, more))
-    first = function(accuracy, high, high / low, 0, 10)
-    second = function(accuracy, high, high / high, 0, 10)
+    first = paid(accuracy, high, high / low, 0, 10)
+    second = paid(accuracy, high, high / high, 0, 10)
     assert first.prune < 0
     assert first.duration < 0
     assert second.prune <= first.prune
@@ -48,4 +62,49 @@ def test_collapse_never_scores_and_saving_more_makes_it_worse(accuracy, less, mo
 @pytest.mark.parametrize("arguments", [(0.9, 0, 0.1), (0.9, 1.1, 0.1), (0.9, 0.1, -1)])
 def test_bad_constants_are_refused(arguments):
     with pytest.raises(ValueError, match=r"tolerance|duration_weight"):
-        RewardFunction(*arguments)
+        RewardFunction(*arguments, "latency")
+
+
+def target_reward(weight=0.0, **shares):
+    return TargetReward(0.9, 0.1, weight, "latency", FULL, shares)
+
+
+def test_the_way_to_the_target_is_paid_by_what_the_network_gained():
+    reward = target_reward(macs=0.5)
+    first = reward(standing(0.9), standing(0.88, macs=700), 0, 10)
+    assert first.prune == pytest.approx(0.8 * math.log(1 / 0.7))
+    # Beyond the target nothing is earned, and the accuracy that was lost is paid back.
+    second = reward(standing(0.88, macs=700), standing(0.86, macs=300), 0, 10)
+    assert second.phi_prune == pytest.approx(math.log(0.7 / 0.5))
+    assert second.prune == pytest.approx(0.6 * math.log(2) - first.prune)
+    third = reward(standing(0.86, macs=300), standing(0.88, macs=200), 5, 10)
+    assert third.phi_prune == 0
+    assert third.prune == pytest.approx(0.2 * math.log(2))
+
+
+def test_of_several_costs_the_one_that_is_furthest_off_counts():
+    reward = target_reward(macs=0.5, latency=0.25)
+    assert reward(standing(0.9), standing(0.9, macs=500), 0, 1).prune == 0
+    found = reward(standing(0.9), standing(0.9, latency=0.5), 0, 1).prune
+    assert found == pytest.approx(math.log(2))
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.integers(1, 1000)), min_size=1, max_size=6),
+    st.floats(0.01, 1),
+)
+def test_rewards_of_an_episode_add_up_to_what_its_network_is_worth(steps, share):
+    reward = target_reward(macs=share)
+    way = [standing(0.9), *(standing(accuracy, macs=macs) for accuracy, macs in steps)]
+    total = sum(reward(*pair, 0, 1).prune for pair in itertools.pairwise(way))
+    assert total == pytest.approx(reward(way[0], way[-1], 0, 1).prune, abs=1e-9)
+
+
+def test_forms_by_name():
+    constants = 0.9, 0.1, 0.0, "macs", FULL
+    assert type(make_reward("step", *constants, {})) is RewardFunction
+    assert type(make_reward("target", *constants, {"macs": 0.5})) is TargetReward
+    with pytest.raises(ValueError, match="needs a target with a cost"):
+        make_reward("target", *constants, {})
+    with pytest.raises(UnknownNameError, match="reward 'goal'"):
+        make_reward("goal", *constants, {})

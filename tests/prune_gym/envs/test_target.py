@@ -230,3 +230,26 @@ def test_reports_show_what_is_reached_beside_what_was_wanted():
     assert Target({"accuracy": 0.02}, model, visited, 0.92).met(model.of(), 0.9)
     assert not Target({"accuracy": 0.02}, model, visited, 0.92).met(model.of(), 0.899)
     assert report_lines(Target(None, model, visited, 0.9).report(model.of(), 0.9)) == []
+
+
+@pytest.mark.parametrize("mode", ["filters", "alf"])
+def test_rewards_for_the_way_add_up_to_the_final_accuracy_term(make_tiny_env, mode):
+    reward = {"reward": "target", "tolerance": 1.0, "duration_weight": 0}
+    env = make_tiny_env(action_mode=mode, scope="all", target={"macs": 0.6}, **reward)
+    check_env(env, skip_render_check=True)
+    env.reset(seed=5)
+    total = 0.0
+    for action in actions(env, 5):
+        _, reward, _, _, info = env.step(action)
+        total += reward
+    psi = env.reward_function.psi(info["accuracy"])
+    # However far below the target the costs are.
+    assert info["target_met"]
+    assert total == pytest.approx(psi * np.log(1 / 0.6))
+
+
+def test_a_reward_for_the_way_needs_a_way(make_tiny_env):
+    with pytest.raises(ValueError, match="reward='target' needs a target with a cost"):
+        make_tiny_env(reward="target", target={"accuracy": 0.1})
+    with pytest.raises(UnknownNameError, match="Did you mean 'target'"):
+        make_tiny_env(reward="targets")

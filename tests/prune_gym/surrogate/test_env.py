@@ -70,6 +70,25 @@ def test_costs_masks_and_rules_are_the_real_ones(
         assert fitted.score() == other["score"] == expected
 
 
+def test_rewards_for_the_way_to_a_target(make_tiny_env, tiny_trained, tiny_report, tmp_path):
+    arguments = {"target": {"macs": 0.6}, "reward": "target", "duration_weight": 0.0}
+    real = make_tiny_env(**arguments)
+    path = _surrogate_of(real, tiny_report, tmp_path)
+    fitted = SurrogateEnv(*tiny_trained, surrogate=str(path), **TINY, **arguments)
+    fitted.reset(seed=0)
+    total = 0.0
+    for action in random_actions(real, 0, 1):
+        _, reward, _, _, info = fitted.step(action)
+        total += reward
+    reward = real.reward_function
+    assert total == pytest.approx(_worth(reward, info["accuracy"], np.log(1 / 0.6)))
+
+
+def _worth(reward, accuracy, way):
+    psi = reward.psi(accuracy)
+    return psi * way if psi >= 0 else psi * (1 + way)
+
+
 def _surrogate_of(real, report, folder):
     """A surrogate of a real environment's own spaces and rules; its trees do not matter here."""
     facts = report.surrogate.facts | {
