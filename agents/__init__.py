@@ -129,7 +129,8 @@ def make(name: str, env: "gym.Env", seed: int = 0, **options: Any) -> "Agent":
     try:
         return kind(env, seed=seed, **given)
     except TypeError as error:
-        raise ValueError(f"agent {name!r}: {error}") from error
+        listed = ", ".join(f"{option}={value!r}" for option, value in given.items())
+        raise ValueError(f"agent {name!r} with {listed or 'no options'}: {error}") from error
 
 
 def _others() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -18,23 +17,26 @@ def points(results: Sequence[Result], objective: str) -> list[dict[str, float]]:
 
     Returns:
         ``wanted``, ``macs``, ``latency`` and ``energy`` as shares of the unpruned network's, the
-        ``test`` accuracy and ``seeds``.
+        ``test`` accuracy, that of the same shape from scratch (``scratch``, NaN where it was not
+        trained for every seed) and ``seeds``.
     """
-    found: dict[float, list[Any]] = {}
+    found: dict[float, list[dict[str, float]]] = {}
     for result in results:
         report = result.report
         if report is not None and set(report["target"]["wanted"]) == {objective}:
-            found.setdefault(report["target"]["wanted"][objective], []).append(report)
+            shares = {name: 1 / ratio for name, ratio in report["ratios"].items()}
+            figures = {
+                "macs": shares["macs"],
+                "latency": shares["latency_ms"],
+                "energy": shares["energy_uj"],
+                "test": report["accuracy"]["test"]["final"],
+                "scratch": result.scratch["test_accuracy"] if result.scratch else np.nan,
+            }
+            found.setdefault(report["target"]["wanted"][objective], []).append(figures)
     rows = [
-        {
-            "wanted": wanted,
-            "macs": float(np.mean([1 / report["ratios"]["macs"] for report in reports])),
-            "latency": float(np.mean([1 / report["ratios"]["latency_ms"] for report in reports])),
-            "energy": float(np.mean([1 / report["ratios"]["energy_uj"] for report in reports])),
-            "test": float(np.mean([report["accuracy"]["test"]["final"] for report in reports])),
-            "seeds": float(len(reports)),
-        }
-        for wanted, reports in found.items()
+        {name: float(np.mean([figures[name] for figures in runs])) for name in runs[0]}
+        | {"wanted": wanted, "seeds": float(len(runs))}
+        for wanted, runs in found.items()
     ]
     return sorted(rows, key=lambda row: row["latency"])
 
@@ -59,17 +61,19 @@ def markdown(results: Sequence[Result]) -> str:
     by = {objective: points(results, objective) for objective in ("macs", "latency")}
     lines = [
         "| objective and target | seeds | MACs left | latency left | energy left | test, final | "
-        "latency of the other objective at this accuracy |",
-        "|---|---|---|---|---|---|---|",
+        "same shape from scratch | latency of the other objective at this accuracy |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for objective, other in (("macs", "latency"), ("latency", "macs")):
         for row in by[objective]:
             there = latency_at(by[other], row["test"])
+            scratch = "" if np.isnan(row["scratch"]) else f"{row['scratch']:.2%}"
             beside = "outside of its range"
             if there is not None:
                 beside = f"{there:.1%} ({there / row['latency']:.2f}x)"
             lines.append(
                 f"| {objective} {row['wanted']:g} | {row['seeds']:.0f} | {row['macs']:.1%} | "
-                f"{row['latency']:.1%} | {row['energy']:.1%} | {row['test']:.2%} | {beside} |"
+                f"{row['latency']:.1%} | {row['energy']:.1%} | {row['test']:.2%} | {scratch} | "
+                f"{beside} |"
             )
     return "\n".join(lines)

@@ -41,7 +41,7 @@ SCALES = {
     "short": (
         Part("agents", "cifar10-3.84x-short", CONTROLS, 3),
         Part("agents", "cifar10-3.84x-short", LEARNING, 1),
-        Part("resnet56", "cifar10-resnet56-2x-short", ("l1", "l2pf"), 1),
+        Part("resnet56", "cifar10-resnet56-2x-short", ("l1", "l2pf", "random", "uniform"), 1),
         # An episode at duration 1 alone would spend three times the budget.
         Part("durations", "cifar10-durations-short", ARMS[:-1], 1),
         *_hardware(1, short=True),

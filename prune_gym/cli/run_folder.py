@@ -72,15 +72,17 @@ def prepare(folder: Path, overwrite: bool) -> None:
 
 def machine(device: str) -> dict[str, Any]:
     """The machine's kind, as records name it."""
+    import torch
+
     facts: dict[str, Any] = {
         "system": platform.system(),
         "processor": platform.machine(),
+        # Other vector instructions sum floats in another order.
+        "vector": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "device": device,
     }
     if device.startswith("cuda"):
-        import torch
-
         facts["device_name"] = torch.cuda.get_device_name(device)
     return facts
 

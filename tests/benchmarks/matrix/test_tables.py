@@ -56,8 +56,8 @@ def test_latency_between_neighbours():
 def test_hardware_table(make_run):
     runs = load(
         [
-            make_run("evolution", 0, test=0.8, target={"macs": 0.5}),
-            make_run("evolution", 1, test=0.9, target={"macs": 0.5}),
+            make_run("evolution", 0, test=0.8, scratch=0.3, target={"macs": 0.5}),
+            make_run("evolution", 1, test=0.9, scratch=0.5, target={"macs": 0.5}),
             make_run("evolution", 0, test=0.7, target={"latency": 0.5}),
             make_run("l1", 0, test=0.7, target={"latency": 0.5, "macs": 0.5}),
         ]
@@ -69,4 +69,5 @@ def test_hardware_table(make_run):
     assert point["latency"] == pytest.approx(1 / ratio)
     lines = hardware.markdown(runs).splitlines()
     assert len(lines) == 4
-    assert "outside of its range" in lines[2]
+    assert lines[2].endswith("| 85.00% | 40.00% | outside of its range |")
+    assert lines[3].endswith("| 70.00% |  | outside of its range |")
