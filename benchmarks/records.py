@@ -1,4 +1,4 @@
-"""Records of a benchmark: one line a cell, and their replay."""
+"""Records of a benchmark: one line a cell."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 
 from benchmarks import tasks
 from benchmarks.results import SCHEMA, Result
@@ -14,8 +13,6 @@ from prune_gym.cli import run_folder
 from prune_gym.errors import PruneGymError
 from prune_gym.files import write_atomically
 
-EXACT = ("params", "macs", "cycles")
-FLOATS = ("latency_ms", "energy_uj")
 FOLDER = "imagefolder:"
 SOMEWHERE = f"{FOLDER}PATH"
 """What stands in a record for an image folder of the machine that wrote it."""
@@ -73,7 +70,8 @@ def check_replayable(result: Result) -> None:
     """Refuse what this version cannot replay.
 
     Raises:
-        PruneGymError: The record is of no task or of another version of it.
+        PruneGymError: The record is of no task, of another version of it, or its settings are not
+            the task's.
     """
     from prune_gym.envs import PruningEnv
 
@@ -86,11 +84,33 @@ def check_replayable(result: Result) -> None:
             f"{result.source} is of version {version} of {name!r}, here it is {known}. Replay it "
             "with the release that wrote it, or run it again."
         )
+    _check_settings(result, tasks.find(name))
     if result.config["env_revision"] != PruningEnv.ENV_REVISION:
         raise PruneGymError(
             f"{result.source} is of environment revision {result.config['env_revision']}, here it "
             f"is {PruningEnv.ENV_REVISION}. Replay it with the release that wrote it."
         )
+
+
+def _check_settings(result: Result, task: tasks.Task) -> None:
+    """Hold a record's settings against its task's."""
+    config = result.config
+    given = dict(config["env_arguments"])
+    # The data's hash is held elsewhere, and an agent may turn on the mode that it needs.
+    for name in ("threads", "dataset", "device", "action_mode"):
+        given.pop(name, None)
+    pairs = {
+        "environment": (config["id"], task.env_id),
+        "env_arguments": (given, dict(task.environment)),
+        "budget.search_macs": (config["budget"].get("search_macs"), task.search_macs),
+        "final_epochs": (config["final_epochs"], task.final_epochs),
+    }
+    for name, (own, wanted) in pairs.items():
+        if own != wanted:
+            raise PruneGymError(
+                f"{result.source}: its {name} is {own}, the task {task.name!r} has {wanted}: it "
+                "was edited, or made by hand. Run the task."
+            )
 
 
 def make_environment(result: Result, dataset: str | None = None) -> gym.Env:
@@ -133,88 +153,3 @@ def tolerance(result: Result) -> tuple[float, str]:
     if other:
         return ELSEWHERE, f"other {', '.join(other)}"
     return SAME, "same processor kind, vector instructions, versions and threads"
-
-
-def replay(result: Result, env: gym.Env) -> list[str]:
-    """Play a record's steps again.
-
-    Args:
-        result: The record; episodes without steps are held against nothing.
-        env: From :func:`make_environment`.
-
-    Returns:
-        One line for each figure that differs.
-    """
-    allowed, _ = tolerance(result)
-    wrong: list[str] = []
-    for episode in result.episodes:
-        if episode["steps"]:
-            wrong += _replay_episode(episode, env.unwrapped, allowed)
-    return [f"{result.source}: {line}" for line in wrong]
-
-
-def _replay_episode(episode: Mapping[str, Any], env: Any, allowed: float) -> list[str]:
-    where = f"episode {episode['episode']}"
-    if all("seed" not in step and "codes" in step for step in episode["steps"]):
-        return _hold_costs(where, episode, env)
-    if any("seed" not in step for step in episode["steps"]):
-        return [f"{where}: its steps name no seed, so it cannot be replayed"]
-    env.reset(seed=episode["seed"])
-    wrong: list[str] = []
-    info: Mapping[str, Any] = {}
-    for number, step in enumerate(episode["steps"]):
-        *_, info = env.replay(_action(step, env), step["seed"])
-        at = f"{where}, step {number} ({step['space']})"
-        if np.flatnonzero(info["mask"]).tolist() != step["kept"]:
-            wrong.append(f"{at}: kept {len(step['kept'])} filters, other ones are executed here")
-        wrong += _differences(at, step, info, allowed)
-    wrong += _differences(f"{where}, end", episode, info, allowed)
-    if episode["search_macs"] != info.get("search_macs"):
-        wrong.append(
-            f"{where}: search_macs is {episode['search_macs']}, here {info.get('search_macs')}"
-        )
-    return wrong
-
-
-def _hold_costs(where: str, episode: Mapping[str, Any], env: Any) -> list[str]:
-    """Costs of a network that was compressed as a whole: it has no steps to be played again."""
-    codes: dict[str, int] = {}
-    wrong: list[str] = []
-    for number, step in enumerate(episode["steps"]):
-        codes[step["space"]] = step["codes"]
-        # What is not replayed cannot differ.
-        found = {**env.mode.costs_of(codes).as_dict(), "accuracy": step["accuracy"]}
-        wrong += _differences(f"{where}, step {number} ({step['space']})", step, found, 0.0)
-    return wrong + _differences(
-        f"{where}, end", episode, found | {"accuracy": episode["accuracy"]}, 0.0
-    )
-
-
-def _action(step: Mapping[str, Any], env: Any) -> dict[str, np.ndarray]:
-    duration = np.array([step["duration"]], np.float32)
-    if "sparsity" in step:
-        return {"sparsity": np.array([step["sparsity"]], np.float32), "duration": duration}
-    mask = np.zeros(env.observer.width, np.int8)
-    mask[step["kept"]] = 1
-    return {"mask": mask, "duration": duration}
-
-
-def _differences(
-    where: str, wanted: Mapping[str, Any], found: Mapping[str, Any], allowed: float
-) -> list[str]:
-    """One line for each figure that differs."""
-    wrong = [
-        f"{where}: {name} is {wanted[name]}, here {found.get(name)}"
-        for name in EXACT
-        if wanted[name] != found.get(name)
-    ]
-    for name in FLOATS:
-        # Sums of floats in one order: all that may differ is the last bit.
-        if not np.isclose(wanted[name], found.get(name, np.nan), rtol=1e-12, atol=0):
-            wrong.append(f"{where}: {name} is {wanted[name]}, here {found.get(name)}")
-    if not abs(wanted["accuracy"] - found.get("accuracy", np.nan)) <= allowed:
-        wrong.append(
-            f"{where}: accuracy is {wanted['accuracy']:.6f}, here {found.get('accuracy'):.6f} "
-            f"(allowed: {allowed:g})"
-        )
-    return wrong

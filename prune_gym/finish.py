@@ -25,6 +25,47 @@ def final_batches(task: Task, epochs: float) -> int:
     return round(epochs * len(task.train_split.labels) / FINAL_TUNING.batch_size)
 
 
+def fine_tuned(
+    task: Task,
+    state: State,
+    epochs: float,
+    seed: int,
+    progress: Callable[[int, float], None] | None = None,
+) -> tuple[nn.Module, dict[str, dict[str, float]]]:
+    """The final fine-tune, and the one look at the test split.
+
+    Args:
+        task: The unpruned network and its data.
+        state: The best network; it is left as it is.
+        epochs: As for :func:`finish`.
+        seed: As for :func:`finish`.
+        progress: As for :func:`finish`.
+
+    Returns:
+        The fine-tuned network; and for ``validation`` and ``test`` the accuracies of the
+        ``unpruned`` and the ``final`` one, for validation also ``after_search``.
+
+    Raises:
+        ValueError: A negative number of epochs.
+    """
+    if not 0 <= epochs < float("inf"):
+        raise ValueError(f"final_epochs={epochs} must be 0 or more")
+    module = copy.deepcopy(state.module)
+    generator = torch.Generator().manual_seed(seed)
+    batches = final_batches(task, epochs)
+    train(module, task.train_split, batches, generator, FINAL_TUNING, task.module, progress)
+    splits = {"validation": task.dataset.validation, "test": task.dataset.test}
+    modules: dict[str, nn.Module] = {"unpruned": task.module, "final": module}
+    accuracy = {
+        name: {which: split_accuracy(m, split, task.device) for which, m in modules.items()}
+        for name, split in splits.items()
+    }
+    accuracy["validation"]["after_search"] = split_accuracy(
+        state.module, splits["validation"], task.device
+    )
+    return module, accuracy
+
+
 def finish(
     task: Task,
     state: State,
@@ -56,21 +97,7 @@ def finish(
         ValueError: A negative number of epochs.
         ExportError: An exported file disagrees with the network.
     """
-    if not 0 <= epochs < float("inf"):
-        raise ValueError(f"final_epochs={epochs} must be 0 or more")
-    module = copy.deepcopy(state.module)
-    generator = torch.Generator().manual_seed(seed)
-    batches = final_batches(task, epochs)
-    train(module, task.train_split, batches, generator, FINAL_TUNING, task.module, progress)
-    splits = {"validation": task.dataset.validation, "test": task.dataset.test}
-    modules: dict[str, nn.Module] = {"unpruned": task.module, "final": module}
-    accuracy = {
-        name: {which: split_accuracy(m, split, task.device) for which, m in modules.items()}
-        for name, split in splits.items()
-    }
-    accuracy["validation"]["after_search"] = split_accuracy(
-        state.module, splits["validation"], task.device
-    )
+    module, accuracy = fine_tuned(task, state, epochs, seed, progress)
     full, costs, left = task.costs.of(), state.costs, state.counts()
     codes = {name: count for name, count in left.items() if name not in task.geometry.counts()}
     if target is not None and target.wanted:

@@ -169,6 +169,16 @@ def _best(record):
         (lambda r: _best(r)["steps"][0].update(latency_ms=1e9), "latency_ms is 1000000000.0"),
         (lambda r: _best(r)["steps"][0]["kept"].pop(), "macs is"),
         (lambda r: _best(r)["steps"][0].pop("seed"), "name no seed"),
+        (lambda r: _best(r)["steps"].pop(), "steps, here"),
+        (lambda r: [e.update(steps=[]) for e in r["episodes"]], "no episode has steps"),
+        (lambda r: r.update(report=None), "there is no report"),
+        (
+            lambda r: r["report"]["costs"]["final"].update(params=1),
+            "costs of the final: params is 1",
+        ),
+        (lambda r: r["report"]["costs"]["unpruned"].update(latency_ms=1), "latency_ms is 1, here"),
+        (lambda r: r["report"]["ratios"].update(macs=9.0), "the ratio of macs is 9.0, here"),
+        (lambda r: r["report"]["target"].update(met=False), "the target {'macs': 0.6} is met"),
     ],
 )
 def test_edited_figures_are_found(records, capsys, change, message, validate):
@@ -176,6 +186,35 @@ def test_edited_figures_are_found(records, capsys, change, message, validate):
     told = capsys.readouterr().out
     assert message in told
     assert "line 1" in told
+
+
+@pytest.mark.parametrize(
+    ("split", "which"), [("test", "final"), ("validation", "after_search"), ("test", "unpruned")]
+)
+def test_an_edited_score_is_found_by_the_final_fine_tune(records, capsys, validate, split, which):
+    assert validate(records(), "--final") == 0
+    path = records(lambda r: r["report"]["accuracy"][split].update({which: 0.999}))
+    assert validate(path) == 0
+    assert validate(path, "--final") == 1
+    assert f"report: {split} accuracy, {which}, is 0.999000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.update(kept=[0, 999]), "kept="),
+        (lambda s: s.update(kept=["a"]), "kept="),
+        (lambda s: s.update(seed="x"), "seed='x'"),
+        (lambda s: s.update(duration=7), "duration=7"),
+        (lambda s: s.update(accuracy=None), "accuracy=None"),
+        (lambda s: s.pop("macs"), "macs=None"),
+    ],
+)
+def test_steps_that_cannot_be_are_refused(records, capsys, validate, change, message):
+    assert validate(records(lambda r: change(_best(r)["steps"][0]))) == 2
+    told = capsys.readouterr().err
+    assert "step 0" in told
+    assert message in told
 
 
 @pytest.mark.parametrize(
@@ -204,6 +243,10 @@ def test_another_machine_gets_another_tolerance(records, capsys, validate, edit,
         (lambda r: r.update(task_version=2), "is of version 2 of 'tiny', here it is 3"),
         (lambda r: r.update(task="other"), "task 'other'"),
         (lambda r: r["config"].update(env_revision=1), "revision 1"),
+        (lambda r: r["config"]["env_arguments"].update(tolerance=0.9), "its env_arguments is"),
+        (lambda r: r["config"]["budget"].update(search_macs=1e9), "its budget.search_macs is"),
+        (lambda r: r["config"].update(final_epochs=9), "its final_epochs is 9"),
+        (lambda r: r["config"].update(id="Other-v0"), "its environment is Other-v0"),
         (lambda r: r["config"]["hashes"].update(weights="0" * 64), "its weights has the hash 0000"),
         (lambda r: r["config"]["hashes"].update(accelerator="f" * 64), "its accelerator"),
     ],
