@@ -31,7 +31,7 @@ def replay(result: Result, env: Any, final: bool = False) -> list[str]:
     Raises:
         PruneGymError: A step holds what no step can.
     """
-    allowed, _ = records.tolerance(result)
+    allowed = records.tolerance(result)
     report, wrong = result.report, list[str]()
     played = [episode for episode in result.episodes if episode["steps"]]
     if not played or not report:
@@ -45,15 +45,20 @@ def replay(result: Result, env: Any, final: bool = False) -> list[str]:
             return [f"{where}: it has {len(episode['steps'])} steps, here {len(env.visited)}"]
         if not compressed_as_a_whole(episode) and any("seed" not in s for s in episode["steps"]):
             return [f"{where}: its steps name no seed, so it cannot be replayed"]
+    drifts: list[float] = []
     for episode in played:
         if compressed_as_a_whole(episode):
             wrong += _hold_costs(episode, env)
         else:
-            wrong += _replay_episode(episode, env, allowed)
+            wrong += _replay_episode(episode, env, allowed.each, drifts)
+    if drifts and np.mean(drifts) > allowed.mean:
+        wrong.append(
+            f"accuracies differ by {np.mean(drifts):.6f} on average (allowed: {allowed.mean:g})"
+        )
     # Of the best episodes the last one's network is the run's.
     wrong += _hold_report(report, played[-1], env)
     if final and not compressed_as_a_whole(played[-1]):
-        wrong += _hold_accuracies(report, result.config["seed"], env, allowed)
+        wrong += _hold_accuracies(report, result.config["seed"], env, allowed.final)
     return [f"{result.source}: {line}" for line in wrong]
 
 
@@ -85,7 +90,10 @@ def _is(value: Any, *kinds: type) -> bool:
     return isinstance(value, kinds) and not isinstance(value, bool)
 
 
-def _replay_episode(episode: Mapping[str, Any], env: Any, allowed: float) -> list[str]:
+def _replay_episode(
+    episode: Mapping[str, Any], env: Any, allowed: float, drifts: list[float]
+) -> list[str]:
+    """Play an episode; how far each step's accuracy is from the record's goes to ``drifts``."""
     where = f"episode {episode['episode']}"
     env.reset(seed=episode["seed"])
     wrong: list[str] = []
@@ -96,6 +104,7 @@ def _replay_episode(episode: Mapping[str, Any], env: Any, allowed: float) -> lis
         if np.flatnonzero(info["mask"]).tolist() != step["kept"]:
             wrong.append(f"{at}: kept {len(step['kept'])} filters, other ones are executed here")
         wrong += _differences(at, step, info, allowed)
+        drifts.append(abs(info["accuracy"] - step["accuracy"]))
     wrong += _differences(f"{where}, end", episode, info, allowed)
     if episode["search_macs"] != info["search_macs"]:
         wrong.append(

@@ -73,6 +73,8 @@ def prepare(out: Path, task: Task, dataset: str | None) -> None:
     """
     own = {"task": task.name, "version": task.version, "dataset": dataset}
     path = out / MARK
+    if out.exists() and not out.is_dir():
+        raise PruneGymError(f"--out {str(out)!r} is a file, not a folder. Name another.")
     if path.is_file():
         try:
             found = json.loads(path.read_text(encoding="utf-8"))

@@ -52,7 +52,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Run what is left, write the records, print the leaderboard."""
     from tqdm import tqdm
 
-    import agents
     from benchmarks import leaderboard, records, results, runner, tasks
     from prune_gym.errors import PruneGymError
 
@@ -63,11 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
     task = tasks.find(arguments.task)
     if arguments.out is None:
         raise PruneGymError("--out is needed: a folder for the runs")
-    if arguments.seeds < 1:
-        raise PruneGymError(f"--seeds {arguments.seeds} must be at least 1")
-    names = [name.strip() for name in arguments.agents.split(",") if name.strip()]
-    for name in names:
-        agents.lookup(tasks.variant(name)[0])
+    for name in ("seeds", "workers"):
+        if getattr(arguments, name) < 1:
+            raise PruneGymError(f"--{name} {getattr(arguments, name)} must be at least 1")
+    names = _agents(arguments.agents)
     others = [
         result
         for result in (results.load(arguments.against) if arguments.against else [])
@@ -93,9 +91,10 @@ def run(arguments: argparse.Namespace) -> int:
             task, todo, arguments.workers, arguments.dataset, arguments.device, progress
         )
     found = runner.finished(arguments.out)
-    path = records.write(arguments.out / "records.jsonl", records.of_results(found, task))
-    print(leaderboard.markdown(leaderboard.rows([*found, *others])))
-    print(f"wrote {path}; for a page of figures: prune-gym report {arguments.out} -o report/")
+    if found:
+        path = records.write(arguments.out / "records.jsonl", records.of_results(found, task))
+        print(leaderboard.markdown(leaderboard.rows([*found, *others])))
+        print(f"wrote {path}; for a page of figures: prune-gym report {arguments.out} -o report/")
     if failed:
         print(
             f"{len(failed)} of {len(todo)} cells failed: {', '.join(sorted(failed))}. Their logs "
@@ -103,6 +102,26 @@ def run(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 1 if failed else 0
+
+
+def _agents(text: str) -> list[str]:
+    """The names behind ``--agents``.
+
+    Raises:
+        PruneGymError: None, one that is not known, or one twice: two cells would share a folder.
+    """
+    import agents
+    from benchmarks import tasks
+    from prune_gym.errors import PruneGymError
+
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not names or twice:
+        wrong = f"{', '.join(twice)} twice" if twice else "none"
+        raise PruneGymError(f"--agents {text!r} names {wrong}: name each agent once")
+    for name in names:
+        agents.lookup(tasks.variant(name)[0])
+    return names
 
 
 def _same_task(result: Any, task: Any) -> bool:

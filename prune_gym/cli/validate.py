@@ -46,8 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     for result in tqdm(found, unit="record", disable=arguments.quiet):
         env = records.make_environment(result, arguments.dataset)
         wrong += replay(result, env.unwrapped, arguments.final)
-        allowed, why = records.tolerance(result)
-        told = f"accuracies within {allowed:g} ({why})"
+        allowed = records.tolerance(result)
+        told = f"accuracies within {allowed.each:g}, {allowed.mean:g} on average ({allowed.why})"
         applied[told] = applied.get(told, 0) + 1
         env.close()
     for line in wrong:

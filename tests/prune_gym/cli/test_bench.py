@@ -153,7 +153,7 @@ def test_fresh_records_replay(records, capsys, validate):
     assert validate(records()) == 0
     told = capsys.readouterr().out
     assert "4 records, 0 differences" in told
-    assert "within 1e-05 (same processor kind" in told
+    assert "within 1e-05, 1e-05 on average (same processor kind" in told
 
 
 def _best(record):
@@ -233,7 +233,17 @@ def test_another_machine_gets_another_tolerance(records, capsys, validate, edit,
         _best(record)["accuracy"] += 0.02
 
     assert validate(records(change)) == 0
-    assert f"1 records: accuracies within 0.08 ({told})" in capsys.readouterr().out
+    assert f"1 records: accuracies within 0.15, 0.03 on average ({told})" in capsys.readouterr().out
+
+
+def test_what_was_edited_everywhere_passes_nowhere(records, capsys, validate):
+    def change(record):
+        record["config"]["machine"].pop("vector")
+        for step in [step for episode in record["episodes"] for step in episode["steps"]]:
+            step["accuracy"] += 0.05
+
+    assert validate(records(change)) == 1
+    assert "accuracies differ by 0.05" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -272,6 +282,9 @@ def test_one_that_raises_does_not_lose_the_others(words, tmp_path, capsys):
     assert "this agent is broken" in told.err
     assert "| l1 (control) | 1 |" in told.out
     assert len((out / "records.jsonl").read_text().splitlines()) == 1
+    assert main(words(tmp_path / "none", broken)) == 1
+    assert "|" not in capsys.readouterr().out
+    assert not (tmp_path / "none" / "records.jsonl").exists()
 
 
 def test_a_killed_worker_is_taken_up(words, workplace, tmp_path, benched):
@@ -322,6 +335,11 @@ def test_bad_input(words, benched, tmp_path, capsys):
     assert "holds no benchmark" in fails("bench", "smoke", "--out", str(tmp_path / "b"))
     assert not (tmp_path / "a").exists()
     assert "--seeds 0" in fails(*words(tmp_path / "a", "l1"), "--seeds", "0")
+    assert "--workers 0" in fails(*words(tmp_path / "a", "l1"), "--workers", "0")
+    assert "names none" in fails(*words(tmp_path / "a", ","))
+    assert "names l1 twice" in fails(*words(tmp_path / "a", "l1,random,l1"))
+    assert not (tmp_path / "a").exists()
+    assert "is a file" in fails(*words(tmp_path / "b" / "mine.txt", "l1"))
     assert main(["bench"]) == 0
     assert "shapes (version 1)" in capsys.readouterr().out
 
