@@ -8,20 +8,15 @@ from matplotlib.figure import Figure
 from benchmarks.report.groups import Group
 from benchmarks.report.metrics import estimate, finished, scratch_values, values_of
 from benchmarks.report.overall import shared_scores
-from benchmarks.report.style import GREY, Style, Styles, clean, outside_legend, percent
+from benchmarks.report.style import GREY, Styles, clean, outside_legend, percent
 from benchmarks.report.tables import ranked
 from benchmarks.statistics import bootstrap_interval, performance_profile
 
 
 def accuracy_figure(group: Group, styles: Styles) -> Figure:
     """Every seed's accuracy on the test split, with mean and interval, one line an agent."""
-    lines: list[tuple[str, list[float], Style]] = []
-    for row in ranked(group.rows):
-        style = styles[row.label]
-        lines.append((row.label, values_of(row)["test"], style))
-        scratch = scratch_values(row, "test_accuracy")
-        if scratch:
-            lines.append((f"scratch: shape of {row.label}", scratch, Style(GREY, "x", "--")))
+    rows = ranked(group.rows)
+    lines = [(row.label, values_of(row)["test"], styles[row.label]) for row in rows]
     figure = Figure(figsize=(9, 1.1 + 0.42 * len(lines)), layout="constrained")
     axes = figure.subplots()
     for place, (_, values, style) in enumerate(lines):
@@ -46,13 +41,20 @@ def accuracy_figure(group: Group, styles: Styles) -> Figure:
             alpha=0.8,
         )
         axes.plot([found.value] * 2, [place - 0.3, place + 0.3], color=style.colour, linewidth=2)
+    scratch = [
+        (value, place)
+        for place, row in enumerate(rows)
+        for value in scratch_values(row, "test_accuracy")
+    ]
+    if scratch:
+        axes.plot(*zip(*scratch, strict=True), "x", color=GREY, label="same shape from scratch")
     unpruned = finished(group.runs[0])["accuracy"]["test"]["unpruned"]
     axes.axvline(unpruned, color=GREY, linestyle=":", label=f"unpruned, {unpruned:.2%}")
     axes.set_yticks(range(len(lines)), [name for name, _, _ in lines])
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.xaxis.set_major_formatter(percent)
     axes.set_xlabel("test accuracy behind the final fine-tune (%)")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, borderaxespad=0)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, borderaxespad=0, ncols=2)
     clean(axes)
     axes.grid(False, axis="y")
     return figure

@@ -1,6 +1,7 @@
 """The tables of the page as plain cells of text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from benchmarks.report.cells import (
     Cell,
@@ -37,6 +38,7 @@ LEADERBOARD: tuple[tuple[str, str, str, Form], ...] = (
     ("wall", "search, wall", "", seconds),
     ("device", "search, device", "", seconds),
 )
+AFTER_SCORE = 1 + [key for key, *_ in LEADERBOARD].index("test")
 
 
 def ranked(rows: Sequence[Row]) -> list[Row]:
@@ -51,21 +53,24 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
 
 
 def leaderboard(group: Group) -> Table:
-    """One line an agent, and one for its shapes trained from scratch."""
+    """One line an agent; a column for its shapes trained from scratch where that was done."""
     head = [("agent", ""), ("seeds", "")]
     if group.wanted:
         head.append(("target met", "networks"))
-    table = Table(head + [(name, unit) for _, name, unit, _ in LEADERBOARD])
+    columns = [(name, unit) for _, name, unit, _ in LEADERBOARD]
+    scratch = [run.scratch for row in group.rows for run in row.runs if run.scratch is not None]
+    if scratch:
+        columns.insert(AFTER_SCORE, ("same shape from scratch", f"%, {_epochs(scratch)}"))
+    table = Table(head + columns)
     for place, row in enumerate(ranked(group.rows)):
         values = values_of(row)
         cells = [Cell(str(len(row.runs)), _seeds(row.seeds))]
         if group.wanted:
             cells.append(Cell(f"{sum(map(meets_target, row.runs))} of {len(row.runs)}"))
-        cells += [cell(estimate(values[key]), form) for key, _, _, form in LEADERBOARD]
-        table.lines.append(Line(row.agent, cells, row.control, place == 0, row.telling))
-        scratch = _scratch_line(group, row, values)
-        if scratch is not None:
-            table.lines.append(scratch)
+        figures = [cell(estimate(values[key]), form) for key, _, _, form in LEADERBOARD]
+        if scratch:
+            figures.insert(AFTER_SCORE, _scratch_cell(row))
+        table.lines.append(Line(row.agent, cells + figures, row.control, place == 0, row.telling))
     return table
 
 
@@ -76,34 +81,18 @@ def _seeds(seeds: Sequence[int]) -> str:
     return ", ".join(map(str, seeds))
 
 
-def _scratch_line(group: Group, row: Row, values: dict[str, list[float]]) -> Line | None:
-    """The control of the same shapes; of their costs the search is left out."""
-    trained = [index for index, run in enumerate(row.runs) if run.scratch is not None]
-    if not trained:
-        return None
-    accuracies = {
-        "validation": scratch_values(row, "validation_accuracy"),
-        "test": scratch_values(row, "test_accuracy"),
-    }
-    cells = [Cell(str(len(trained)), _seeds([row.seeds[index] for index in trained]))]
-    if group.wanted:
-        met = sum(meets_target(row.runs[index]) for index in trained)
-        cells.append(Cell(f"{met} of {len(trained)}"))
-    for key, _, _, form in LEADERBOARD:
-        if key in accuracies:
-            cells.append(cell(estimate(accuracies[key]), form))
-        elif key in ("params", "macs", "latency", "energy"):
-            cells.append(cell(estimate([values[key][index] for index in trained]), form))
-        else:
-            cells.append(Cell("–"))
-    epochs = "/".join(sorted({_epochs(row.runs[index].scratch) for index in trained} - {""}))
-    shape = f"shape of {row.label}" + (f", {epochs} epochs" if epochs else "")
-    return Line("scratch", cells, control=True, small=shape)
+def _scratch_cell(row: Row) -> Cell:
+    """The control of the same shapes, with its interval, and its seeds where some lack it."""
+    trained = scratch_values(row, "test_accuracy")
+    found = cell(estimate(trained), percent)
+    few = f"{len(trained)} of {len(row.runs)} seeds" if 0 < len(trained) < len(row.runs) else ""
+    return Cell(found.text, ", ".join(filter(None, [found.small, few])))
 
 
-def _epochs(scratch: object) -> str:
-    options = scratch.get("options", {}) if isinstance(scratch, dict) else {}
-    return f"{options['epochs']:g}" if "epochs" in options else ""
+def _epochs(controls: Sequence[Mapping[str, Any]]) -> str:
+    """How long controls were trained."""
+    epochs = {control.get("options", {}).get("epochs") for control in controls}
+    return "/".join(f"{each:g}" for each in sorted(epochs - {None})) + " epochs"
 
 
 def search_cost(group: Group) -> Table:
