@@ -11,7 +11,7 @@ FOLDER = Path(records.__file__).parent / "records"
 
 
 def test_the_smoke_records_replay(capsys):
-    assert main(["validate", str(FOLDER / "smoke.jsonl"), "--quiet"]) == 0
+    assert main(["validate", str(FOLDER / "smoke.jsonl"), "--final", "--quiet"]) == 0
     assert "2 records, 0 differences" in capsys.readouterr().out
 
 
