@@ -18,8 +18,9 @@ demo: install
 	$(BIN)/prune-gym train PruneResNet20-v0 --agent l2pf --episodes 1 --set updates=2 \
 		--set candidates=3 --env eval_images=500 --final-epochs 1 --seed 0 --out $(DEMO_OUT) --overwrite
 
+# One process a core, one thread a process; a module's tests stay together, they share fixtures.
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadscope
 
 # The real networks and data.
 test-slow: install
