@@ -12,8 +12,11 @@ from prune_gym.finish import fine_tuned
 
 EXACT = ("params", "macs", "cycles")
 FLOATS = ("latency_ms", "energy_uj")
+RATIOS = ("params_ratio", "macs_ratio", "cost_ratio")
 CLOSE = 1e-12
 """Sums of floats in one order: all that may differ is the last bit."""
+FEW = 100
+"""A score moves by a few times what the accuracy moves."""
 
 
 def replay(result: Result, env: Any, final: bool = False) -> list[str]:
@@ -37,6 +40,7 @@ def replay(result: Result, env: Any, final: bool = False) -> list[str]:
     if not played or not report:
         missing = "no episode has steps" if not played else "there is no report"
         return [f"{result.source}: {missing}, so nothing vouches for its figures"]
+    wrong += _hold_run(result)
     for episode in played:
         where = f"{result.source}: episode {episode['episode']}"
         for number, step in enumerate(episode["steps"]):
@@ -60,6 +64,32 @@ def replay(result: Result, env: Any, final: bool = False) -> list[str]:
     if final and not compressed_as_a_whole(played[-1]):
         wrong += _hold_accuracies(report, result.config["seed"], env, allowed.final)
     return [f"{result.source}: {line}" for line in wrong]
+
+
+def _hold_run(result: Result) -> list[str]:
+    """What a record's parts say of each other: seeds, agent, what was spent, which was the best."""
+    config, report, wrong = result.config, result.report or {}, list[str]()
+    seeds = {episode.get("seed") for episode in result.episodes} | {report.get("seed")}
+    for name, found in (("agent", {report.get("agent")}), ("seed", seeds)):
+        if found != {config[name]}:
+            wrong.append(f"the {name} is {config[name]!r}, elsewhere in the record {list(found)}")
+    total = 0
+    for episode in result.episodes:
+        if episode["search_macs_total"] < total + episode["search_macs"]:
+            told = f"search_macs_total is {episode['search_macs_total']}, less than was spent"
+            wrong.append(f"episode {episode['episode']}: {told} by then")
+        total = episode["search_macs_total"]
+    if report.get("search", {}).get("search_macs_total") != total:
+        wrong.append(f"report: search_macs_total is not the last episode's, {total}")
+    met = [episode for episode in result.episodes if episode["complete"] and episode["target_met"]]
+    best = [episode["accuracy"] for episode in met if episode["best"]]
+    for episode in met:
+        if best and episode["accuracy"] > best[-1]:
+            wrong.append(
+                f"episode {episode['episode']}: accuracy {episode['accuracy']} is above the best "
+                f"episode's, {best[-1]}"
+            )
+    return wrong
 
 
 def compressed_as_a_whole(episode: Mapping[str, Any]) -> bool:
@@ -96,6 +126,10 @@ def _replay_episode(
     """Play an episode; how far each step's accuracy is from the record's goes to ``drifts``."""
     where = f"episode {episode['episode']}"
     env.reset(seed=episode["seed"])
+    if episode["episode"] == 0:
+        drawn = int(env.np_random.integers(2**62))
+        if episode["steps"][0]["seed"] != drawn:
+            return [f"{where}: its first step did not draw what seed {episode['seed']} draws"]
     wrong: list[str] = []
     info: Mapping[str, Any] = {}
     for number, step in enumerate(episode["steps"]):
@@ -106,6 +140,12 @@ def _replay_episode(
         wrong += _differences(at, step, info, allowed)
         drifts.append(abs(info["accuracy"] - step["accuracy"]))
     wrong += _differences(f"{where}, end", episode, info, allowed)
+    for name in RATIOS:
+        if not np.isclose(episode[name], info[name], rtol=CLOSE, atol=0):
+            wrong.append(f"{where}: {name} is {episode[name]}, here {info[name]}")
+    # Elsewhere the score differs as the accuracy does.
+    if allowed <= records.SAME[0] and abs(episode["score"] - info["score"]) > FEW * allowed:
+        wrong.append(f"{where}: score is {episode['score']}, here {info['score']}")
     if episode["search_macs"] != info["search_macs"]:
         wrong.append(
             f"{where}: search_macs is {episode['search_macs']}, here {info['search_macs']}"

@@ -30,10 +30,13 @@ _CONFIG = (
     "machine",
     "command",
 )
+LARGEST = 1e30
+"""No figure of a run comes near it."""
 _COSTS = ("params", "macs", "cycles", "latency_ms", "energy_uj")
 _EPISODE = (
     *("episode", "complete", "target_met", "accuracy", "cost_ratio", "trials", "steps"),
-    *("search_macs_total", "wall_seconds", "device_seconds"),
+    *("search_macs", "search_macs_total", "wall_seconds", "device_seconds"),
+    *("seed", "score", "best", "params_ratio", "macs_ratio"),
 )
 _REPORT_NUMBERS = (
     ("accuracy", "validation", "unpruned"),
@@ -166,7 +169,7 @@ def _read_records(path: Path) -> Iterator[Result]:
         where = f"{str(path)!r} line {number}"
         try:
             record = json.loads(line, parse_constant=_refuse)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise PruneGymError(
                 f"{where} is cut off or damaged ({error}). Remove that line, or write the "
                 "record again."
@@ -178,6 +181,7 @@ def _read_records(path: Path) -> Iterator[Result]:
                 "that wrote it, or leave the file out."
             )
         _need(record, ("task", "task_version", "config", "episodes"), where)
+        _kind(record, "episodes", list, where)
         yield _checked(
             Result(
                 where,
@@ -200,17 +204,27 @@ def _refuse(name: str) -> float:
 def _checked(result: Result, config: str, episodes: str, report: str) -> Result:
     """Hold a result against what figures and tables read; the names are for the errors."""
     _need(result.config, _CONFIG, config)
+    for name in ("env_arguments", "agent_options", "budget", "versions", "machine"):
+        _kind(result.config, name, Mapping, config)
+    _kind(result.config, "agent", str, config)
+    _kind(result.config, "seed", int, config)
     _need(result.config["hashes"], ("weights", "dataset", "accelerator"), config)
     for episode in result.episodes:
         _need(episode, (*_EPISODE, *_COSTS), episodes)
-        for name in ("accuracy", "cost_ratio", "search_macs_total", *_COSTS):
+        for name in ("accuracy", "cost_ratio", "search_macs", "search_macs_total", *_COSTS):
             _number(episode, (name,), episodes)
+        _kind(episode, "seed", int, episodes)
         for step in episode["steps"]:
             _number(step, ("rewards", "psi"), episodes)
     if result.report is not None:
         _need(result.report, _REPORT_OTHERS, report)
         for path in _REPORT_NUMBERS:
             _number(result.report, path, report)
+            if path[0] == "accuracy" and not 0 <= _at(result.report, path) <= 1:
+                raise PruneGymError(
+                    f"{report}: {'.'.join(path)}={_at(result.report, path)} is no share of images. "
+                    "Run it again, or leave it out."
+                )
         if not result.episodes:
             raise PruneGymError(
                 f"{episodes} holds no episode, though there is a report. Run it again, or leave "
@@ -228,11 +242,25 @@ def _need(table: Any, names: Iterable[str], where: str) -> None:
         )
 
 
-def _number(table: Any, path: tuple[str, ...], where: str) -> None:
-    value = table
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def _kind(table: Mapping[str, Any], name: str, kind: type, where: str) -> None:
+    if not isinstance(table[name], kind) or isinstance(table[name], bool):
         raise PruneGymError(
-            f"{where}: {'.'.join(path)}={value!r} must be a number. Run it again, or leave it out."
+            f"{where}: {name}={table[name]!r} is of another kind: another version wrote it, or it "
+            "was edited. Run it again, or leave it out."
+        )
+
+
+def _at(table: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        table = table.get(name) if isinstance(table, Mapping) else None
+    return table
+
+
+def _number(table: Any, path: tuple[str, ...], where: str) -> None:
+    value = _at(table, path)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not abs(value) < LARGEST:
+        raise PruneGymError(
+            f"{where}: {'.'.join(path)}={str(value)[:40]} must be a number. Run it again, or leave "
+            "it out."
         )

@@ -160,6 +160,21 @@ def _best(record):
     return next(episode for episode in record["episodes"] if episode["steps"])
 
 
+def _another_seed(record):
+    """One run passed off as another seed's."""
+    for table in (record["config"], record["report"], *record["episodes"]):
+        table["seed"] = 7
+
+
+def _better(record):
+    """An episode that nobody ran."""
+    last = {**record["episodes"][-1], "best": False, "steps": []}
+    last["accuracy"] = 0.001 + max(episode["accuracy"] for episode in record["episodes"])
+    last["search_macs_total"] += last["search_macs"]
+    record["report"]["search"]["search_macs_total"] = last["search_macs_total"]
+    record["episodes"].append(last)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -170,6 +185,14 @@ def _best(record):
         (lambda r: _best(r)["steps"][0]["kept"].pop(), "macs is"),
         (lambda r: _best(r)["steps"][0].pop("seed"), "name no seed"),
         (lambda r: _best(r)["steps"].pop(), "steps, here"),
+        (lambda r: r["config"].update(agent="l2pf"), "the agent is 'l2pf', elsewhere"),
+        (lambda r: r["config"].update(seed=7), "the seed is 7, elsewhere"),
+        (_another_seed, "did not draw what seed 7 draws"),
+        (lambda r: _best(r).update(search_macs_total=5), "search_macs_total is 5, less than"),
+        (lambda r: r["report"]["search"].update(search_macs_total=5), "is not the last episode's"),
+        (lambda r: _best(r).update(macs_ratio=50), "macs_ratio is 50, here"),
+        (lambda r: _best(r).update(score=9.0), "score is 9.0, here"),
+        (_better, "is above the best episode's"),
         (lambda r: [e.update(steps=[]) for e in r["episodes"]], "no episode has steps"),
         (lambda r: r.update(report=None), "there is no report"),
         (
@@ -257,6 +280,12 @@ def test_what_was_edited_everywhere_passes_nowhere(records, capsys, validate):
         (lambda r: r["config"]["budget"].update(search_macs=1e9), "its budget.search_macs is"),
         (lambda r: r["config"].update(final_epochs=9), "its final_epochs is 9"),
         (lambda r: r["config"].update(id="Other-v0"), "its environment is Other-v0"),
+        (lambda r: r["config"].update(budget=None), "budget=None is of another kind"),
+        (lambda r: r["config"].update(machine=[]), "machine=[] is of another kind"),
+        (lambda r: r["config"].update(seed="0"), "seed='0' is of another kind"),
+        (lambda r: r.update(episodes=5), "episodes=5 is of another kind"),
+        (lambda r: _best(r).update(macs=10**400), "must be a number"),
+        (lambda r: r["report"]["accuracy"]["test"].update(final=2.0), "is no share of images"),
         (lambda r: r["config"]["hashes"].update(weights="0" * 64), "its weights has the hash 0000"),
         (lambda r: r["config"]["hashes"].update(accelerator="f" * 64), "its accelerator"),
     ],
