@@ -47,6 +47,7 @@ _REPORT_NUMBERS = (
     *(("ratios", name) for name in _COSTS),
     *(("costs", which, name) for which in ("unpruned", "final") for name in _COSTS),
 )
+_SCRATCH = {"validation_accuracy", "test_accuracy"}
 _REPORT_OTHERS = ("dataset", "architecture", "objective", "accelerator", "channels")
 
 
@@ -181,6 +182,8 @@ def _read_records(path: Path) -> Iterator[Result]:
                 "that wrote it, or leave the file out."
             )
         _need(record, ("task", "task_version", "config", "episodes"), where)
+        _kind(record, "task", str, where)
+        _kind(record, "task_version", int, where)
         _kind(record, "episodes", list, where)
         yield _checked(
             Result(
@@ -189,7 +192,7 @@ def _read_records(path: Path) -> Iterator[Result]:
                 tuple(record["episodes"]),
                 record.get("report"),
                 record.get("scratch"),
-                (str(record["task"]), int(record["task_version"])),
+                (record["task"], record["task_version"]),
             ),
             where,
             where,
@@ -216,6 +219,9 @@ def _checked(result: Result, config: str, episodes: str, report: str) -> Result:
         _kind(episode, "seed", int, episodes)
         for step in episode["steps"]:
             _number(step, ("rewards", "psi"), episodes)
+    if result.scratch is not None:
+        for name in _SCRATCH & set(result.scratch):
+            _number(result.scratch, (name,), f"{report}: from-scratch control")
     if result.report is not None:
         _need(result.report, _REPORT_OTHERS, report)
         for path in _REPORT_NUMBERS:
@@ -261,6 +267,6 @@ def _number(table: Any, path: tuple[str, ...], where: str) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not abs(value) < LARGEST:
         raise PruneGymError(
-            f"{where}: {'.'.join(path)}={str(value)[:40]} must be a number. Run it again, or leave "
-            "it out."
+            f"{where}: {'.'.join(path)}={repr(value)[:40]} must be a number. Run it again, or "
+            "leave it out."
         )

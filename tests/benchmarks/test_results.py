@@ -119,6 +119,15 @@ def test_damaged_records(make_run, write_records, tmp_path):
         load([without])
 
 
+def test_fields_of_another_kind(make_run, write_records):
+    folder = make_run("l1", 0, scratch=0.4)
+    changes = {"task": [1], "task_version": "1", "scratch": {"test_accuracy": "x"}}
+    for name, value in changes.items():
+        path = write_records(folder, name=f"{name}.jsonl", **{name: value})
+        with pytest.raises(PruneGymError, match=rf"line 1: .*{name}|from-scratch control: test_a"):
+            load([path])
+
+
 def test_paths_without_runs(tmp_path):
     with pytest.raises(PruneGymError, match="does not exist"):
         load([tmp_path / "nowhere"])
