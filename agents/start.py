@@ -1,5 +1,6 @@
 """Where an untrained agent starts: at the share of filters that the environment's target needs."""
 
+import math
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -37,5 +38,28 @@ def with_initial_keep(options: Options, env: gym.Env) -> Options:
     chosen: Any = options
     if getattr(chosen, "initial_keep", DEFAULT_KEEP) is not None:
         return options
-    keep = min(1 - MARGIN, max(MARGIN, ratio_for(env)))
-    return replace(chosen, initial_keep=keep)
+    return replace(chosen, initial_keep=_within_margin(ratio_for(env)))
+
+
+def shift_to_rest(env: gym.Env, keep: float) -> float:
+    """What turns the logit of a share of filters into that of the share which is still needed.
+
+    Args:
+        env: A pruning environment within an episode.
+        keep: The share that a policy starts from, within (0, 1).
+
+    Returns:
+        The logit of the ratio with which the layers to come meet the target, less that of
+        ``keep``; 0 where no cost is wanted, or the environment knows no targets.
+    """
+    ask = getattr(env.unwrapped, "ratio_for_rest", None)
+    ratio = None if ask is None else ask()
+    return 0.0 if ratio is None else _logit(_within_margin(ratio)) - _logit(keep)
+
+
+def _within_margin(share: float) -> float:
+    return min(1 - MARGIN, max(MARGIN, share))
+
+
+def _logit(share: float) -> float:
+    return math.log(share / (1 - share))

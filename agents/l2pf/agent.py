@@ -16,7 +16,7 @@ from agents.base import Action, Callback, EpisodicAgent, Observation
 from agents.l2pf.options import L2PFOptions
 from agents.l2pf.policy import FilterPolicy, Inputs, Reader, normalised
 from agents.l2pf.trials import TASKS, Draw, Trial, action_of, try_layer, try_stage
-from agents.start import with_initial_keep
+from agents.start import shift_to_rest, with_initial_keep
 from prune_gym.weights import load_weights, read_weights, save_weights
 
 
@@ -56,11 +56,18 @@ class L2PF(EpisodicAgent):
         deterministic: bool = False,
     ) -> Action:
         """See :meth:`agents.base.Agent.act`."""
-        inputs = self.read(observation)
+        inputs = self._read(observation)
         keep, duration = self._of(inputs)
         if deterministic:
             return action_of(keep.probs > 0.5, self._fixed(duration.mean))
         return self._draw(inputs, keep, duration).action()
+
+    def _read(self, observation: Observation) -> Inputs:
+        """The environment's present observation; it alone knows what its target still needs."""
+        keep = self.options.initial_keep
+        if not self.options.follow_target or keep is None:
+            return self.read(observation)
+        return self.read(observation, shift_to_rest(self.env, keep))
 
     @torch.no_grad()
     def _of(self, inputs: Inputs) -> tuple[Bernoulli, Normal]:
@@ -115,7 +122,7 @@ class L2PF(EpisodicAgent):
     def _try(self, observation: Observation, callback: Callback) -> list[Trial]:
         """Candidates from the present state, which is left as it was."""
         env: Any = self.env.unwrapped
-        count, inputs = self.options.candidates, self.read(observation)
+        count, inputs = self.options.candidates, self._read(observation)
         first = self._of(inputs)
         if self.options.granularity in ("layer", 1):
             draws = [self._draw(inputs, *first) for _ in range(count)]
@@ -124,7 +131,7 @@ class L2PF(EpisodicAgent):
         def draw(seen: Observation) -> Draw:
             if seen is observation:
                 return self._draw(inputs, *first)
-            later = self.read(seen)
+            later = self._read(seen)
             return self._draw(later, *self._of(later))
 
         def goes_on(layers: int, seen: Observation) -> bool:

@@ -18,6 +18,9 @@ class L2PFOptions:
         hidden: Width of the policy.
         initial_keep: Share of filters that the untrained policy keeps. None: the one with which
             the environment's target is met, or 0.5 without one.
+        follow_target: Whether the policy starts, in each layer anew, from the share that the
+            layers to come still need for the target, whatever those before it kept: all logits
+            are shifted from ``initial_keep`` to there. Without a target it says nothing.
         norm_prior: What one standard deviation of a filter's norm adds to its logit at first.
         initial_duration: Median duration of the untrained policy, above 0, at most 1.
         initial_spread: Standard deviation of its logarithm.
@@ -39,6 +42,7 @@ class L2PFOptions:
     learning_rate: float = 3e-3
     hidden: int = 64
     initial_keep: float | None = None
+    follow_target: bool = True
     norm_prior: float = 1.0
     initial_duration: float = 0.1
     initial_spread: float = 0.8
@@ -65,6 +69,8 @@ class L2PFOptions:
             raise ValueError(
                 f"duration_learns={self.duration_learns!r} must be one of {DURATION_LEARNS}"
             )
+        if not isinstance(self.follow_target, bool):
+            raise ValueError(f"follow_target={self.follow_target!r} must be true or false")
         if not self.converged_entropy >= 0:
             raise ValueError(f"converged_entropy={self.converged_entropy} must not be negative")
         layers = self.granularity

@@ -26,12 +26,14 @@ class Inputs:
         norms: Standardised norms of the filters, 0 in the padding, shape (n_max,).
         layer: What describes the layer, shape (layer,).
         valid: False in the padding, shape (n_max,).
+        shift: Added to every filter's logit.
     """
 
     rows: Tensor
     norms: Tensor
     layer: Tensor
     valid: Tensor
+    shift: float = 0.0
 
 
 class Reader:
@@ -58,8 +60,13 @@ class Reader:
         ]
         self.row = sum(sizes[key] // self.width for key in self._keys)
 
-    def __call__(self, observation: Observation) -> Inputs:
-        """An observation as tensors."""
+    def __call__(self, observation: Observation, shift: float = 0.0) -> Inputs:
+        """An observation as tensors.
+
+        Args:
+            observation: Of the space.
+            shift: As for :class:`Inputs`.
+        """
         valid = torch.from_numpy(np.asarray(observation["action_mask"]).astype(bool))
         columns = [
             torch.from_numpy(np.asarray(observation[key])).float().reshape(len(valid), -1)
@@ -74,7 +81,7 @@ class Reader:
         kept = size[valid]
         norms = (size - kept.mean()) / kept.std(unbiased=False).clamp_min(EPSILON)
         layer = torch.from_numpy(np.asarray(observation["layer"])).float()
-        return Inputs(rows, norms * valid, layer, valid)
+        return Inputs(rows, norms * valid, layer, valid, shift)
 
 
 class FilterPolicy(nn.Module):
@@ -116,7 +123,7 @@ class FilterPolicy(nn.Module):
         code = self.encode(torch.cat([inputs.rows, layer], dim=1))
         summary = code[inputs.valid].mean(dim=0)
         both = torch.cat([code, summary.expand_as(code)], dim=1)
-        logits = self.keep(both).squeeze(1) + self.prior * inputs.norms
+        logits = self.keep(both).squeeze(1) + self.prior * inputs.norms + inputs.shift
         mean, log_spread = self.duration(summary)
         return Bernoulli(logits=logits), Normal(mean, log_spread.clamp(-3, 1).exp())
 

@@ -19,7 +19,7 @@ from prune_gym.alf import (
 )
 from prune_gym.costs import CostModel
 from prune_gym.envs.fast import Ground
-from prune_gym.envs.state import BlockRecord, State, StepRecord
+from prune_gym.envs.state import BlockRecord, State
 from prune_gym.envs.stepping import Made, Outcome, Stepper, StepSettings
 from prune_gym.envs.target import Target
 from prune_gym.envs.task import Task
@@ -87,7 +87,7 @@ class ALFTransition(Stepper):
         upcoming = self.visited[place + 1] if place + 1 < len(self.visited) else None
         ground = None if self._grounds is None else self._grounds.of(state, space)
         generator = torch.Generator().manual_seed(seed)
-        before = tuple(map(_count, state.history))
+        before = state.decided()
         most = self.target.allowed(before, space.channels)
         asked = max(sparsity, float(np.float32(1 - most / space.channels)))
         if asked == 0:
@@ -144,7 +144,7 @@ class ALFTransition(Stepper):
         updates = options.updates * self.max_batches
         for _ in range(updates):
             block.autoencoder_step()
-        before = tuple(map(_count, state.history))
+        before = state.decided()
         changed = self.hold(block, before)
         block.fold()
         spent = self.repair(module, layer, state.costs.macs, ground)
@@ -259,7 +259,7 @@ class ALFTransition(Stepper):
     def _counts(self, state: State) -> dict[str, int]:
         """Codes of the convolutions that were decided."""
         decided = zip(self.visited, state.history, strict=False)
-        return {space.name: _count(record) for space, record in decided}
+        return {space.name: record.count for space, record in decided}
 
     def _more_macs(self, space: ChannelSpace, codes: int) -> int:
         """What a block of so many codes takes more than its convolution, in MACs for one image."""
@@ -291,9 +291,3 @@ class ALFTransition(Stepper):
             if layer.name not in called and layer.name.rpartition(".")[0] not in called
         )
         return macs - before
-
-
-def _count(record: StepRecord) -> int:
-    """Codes of a decided convolution; all of them where it is one convolution."""
-    assert record.block is not None
-    return record.mask.size if record.block.merged else record.block.codes

@@ -1,5 +1,6 @@
 """What the layers to come can still save: a network within reach that meets a target."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
@@ -142,18 +143,35 @@ class Completions:
                         best, lowest, improved = trial, found, True
         return best
 
+    def ratio_for_rest(self, before: Counts) -> float:
+        """The keep ratio, the same in every space to come, with which the target is just met.
+
+        Found by bisection: of latency or energy, which need not fall with the ratio, it may be a
+        smaller one than the largest. Where none meets the target, it is the least.
+
+        Args:
+            before: Counts of the spaces that were visited, from the first; not of all.
+        """
+        if not before:
+            return self.uniform_ratio
+        ratios = _distinct_ratios(self.legal[len(before) :])
+        too_much = bisect_left(
+            ratios, True, key=lambda ratio: not self.meets(self._of_ratio(ratio, before))
+        )
+        return ratios[max(0, too_much - 1)]
+
+    def _of_ratio(self, ratio: float, before: Counts = ()) -> Counts:
+        """Counts of all spaces, those to come cut at one ratio."""
+        rest = self.legal[len(before) :]
+        # Legal counts rise.
+        places = [bisect_left(legal, round(ratio * legal[-1])) for legal in rest]
+        return (*before, *(legal[at] for legal, at in zip(rest, places, strict=True)))
+
     def _largest_uniform(self) -> tuple[float, Counts]:
         """The largest ratio whose counts meet the target, or the nearest to it; and its counts."""
-        widths = {legal[-1] for legal in self.legal}
-        # Between two neighbouring steps of round(ratio * n) all counts stay the same.
-        steps = sorted({(kept - 0.5) / n for n in widths for kept in range(1, n + 1)} | {0.0})
-        ratios = [(low + high) / 2 for low, high in zip(steps, [*steps[1:], 1.0], strict=True)]
         nearest: tuple[float, float, Counts] | None = None
-        for ratio in reversed(ratios):
-            counts = tuple(
-                next(count for count in legal if count >= round(ratio * legal[-1]))
-                for legal in self.legal
-            )
+        for ratio in reversed(_distinct_ratios(self.legal)):
+            counts = self._of_ratio(ratio)
             if self.meets(counts):
                 return ratio, counts
             excess = self.excess(counts)
@@ -161,3 +179,11 @@ class Completions:
                 nearest = excess, ratio, counts
         assert nearest is not None
         return nearest[1:]
+
+
+def _distinct_ratios(legal: Sequence[Sequence[int]]) -> list[float]:
+    """One ratio for each different cut of spaces with these legal counts, rising."""
+    widths = {counts[-1] for counts in legal}
+    # Between two neighbouring steps of round(ratio * n) all counts stay the same.
+    steps = sorted({(kept - 0.5) / n for n in widths for kept in range(1, n + 1)} | {0.0})
+    return [(low + high) / 2 for low, high in zip(steps, [*steps[1:], 1.0], strict=True)]

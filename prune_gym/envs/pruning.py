@@ -444,6 +444,18 @@ class PruningEnv(gym.Env[Observation, Action]):
         """
         return self.target.uniform_ratio()
 
+    def ratio_for_rest(self) -> float | None:
+        """The same for the layers to come, behind what the episode has done so far.
+
+        Returns:
+            Within (0, 1); :meth:`ratio_for_target` at an episode's start; None where no cost is
+            wanted, or no layer is to come.
+
+        Raises:
+            ResetNeeded: There is no episode yet.
+        """
+        return self.target.ratio_for_rest(self._require_state().decided())
+
     def export(self, folder: str | Path) -> dict[str, Any]:
         """Write the present network as ONNX, torch.export and safetensors, checked.
 

@@ -56,6 +56,13 @@ class StepRecord:
     reward: float
     block: BlockRecord | None = None
 
+    @property
+    def count(self) -> int:
+        """Filters left, or codes; all of them where the block is one convolution again."""
+        if self.block is None:
+            return int(np.count_nonzero(self.mask))
+        return self.mask.size if self.block.merged else self.block.codes
+
 
 @dataclass(frozen=True)
 class State:
@@ -88,6 +95,10 @@ class State:
     def counts(self) -> dict[str, int]:
         """Channels of each space."""
         return {space.name: space.channels for space in self.spaces}
+
+    def decided(self) -> tuple[int, ...]:
+        """What the steps so far left of each visited space, from the first."""
+        return tuple(record.count for record in self.history)
 
     def space(self, name: str) -> ChannelSpace:
         """One of the present spaces by name."""

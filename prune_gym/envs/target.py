@@ -180,6 +180,19 @@ class Target:
         """
         return None if self._completions is None else self._completions.uniform_ratio
 
+    def ratio_for_rest(self, before: Counts) -> float | None:
+        """As :meth:`uniform_ratio`, of the spaces that are still to come.
+
+        Args:
+            before: As for :meth:`allowed`.
+
+        Returns:
+            Within (0, 1); None where no cost is wanted, or no space is to come.
+        """
+        if self._completions is None or len(before) == len(self._completions.legal):
+            return None
+        return self._completions.ratio_for_rest(before)
+
     def legal(self) -> list[list[int]]:
         """The numbers of filters that the rules allow each visited space; none without costs."""
         return [] if self._completions is None else self._completions.legal

@@ -39,9 +39,8 @@ class Transition(Stepper):
         norms = rows.norm(dim=1).numpy()
         mask = legal_mask(bits, norms, self.min_keep, self.round_to)
         if self.target.bounds_costs:
-            counts = state.counts()
-            before = tuple(counts[other.name] for other in self.visited[: state.position])
-            mask = self.target.clip(bits, mask, before, rows.abs().sum(dim=1).numpy(), norms)
+            l1 = rows.abs().sum(dim=1).numpy()
+            mask = self.target.clip(bits, mask, state.decided(), l1, norms)
         batches = round(duration * self.max_batches)
         # Without fine-tuning nothing is drawn, so the seed makes no difference.
         key = (mask.tobytes(), batches, seed if batches else 0)

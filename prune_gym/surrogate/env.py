@@ -54,6 +54,10 @@ class SurrogateState:
         """How many spaces were visited."""
         return len(self.masks)
 
+    def decided(self) -> tuple[int, ...]:
+        """What the steps so far left of each visited space, from the first."""
+        return tuple(int(np.count_nonzero(mask)) for mask in self.masks)
+
 
 class SurrogateEnv(gym.Env[Observation, Action]):
     """:class:`prune_gym.envs.PruningEnv` with a fitted regressor in the network's place.
@@ -233,6 +237,18 @@ class SurrogateEnv(gym.Env[Observation, Action]):
         """The keep ratio of a uniform cut to the target (:meth:`Target.uniform_ratio`)."""
         return self.target.uniform_ratio()
 
+    def ratio_for_rest(self) -> float | None:
+        """The same for the layers to come, behind what the episode has done so far.
+
+        Returns:
+            Within (0, 1); :meth:`ratio_for_target` at an episode's start; None where no cost is
+            wanted, or no layer is to come.
+
+        Raises:
+            ResetNeeded: There is no episode yet.
+        """
+        return self.target.ratio_for_rest(self._require_state().decided())
+
     @property
     def network(self) -> NoReturn:
         """There is none.
@@ -266,8 +282,7 @@ class SurrogateEnv(gym.Env[Observation, Action]):
         bits = bits[: space.channels]
         mask = legal_mask(bits, norms, *self._rules)
         if self.target.bounds_costs:
-            before = tuple(int(np.count_nonzero(other)) for other in state.masks)
-            mask = self.target.clip(bits, mask, before, self._l1[state.position], norms)
+            mask = self.target.clip(bits, mask, state.decided(), self._l1[state.position], norms)
         batches = round(duration * self.max_batches)
         kept = self.features.after(state.kept, mask, batches)
         predicted = self.surrogate.accuracy(self.features.vector(kept))

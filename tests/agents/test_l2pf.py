@@ -1,5 +1,7 @@
 """L2PF learns both tasks, leaves padding out, and is the same agent for the same seed."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +64,27 @@ def test_a_fixed_duration_is_taken_always_and_nothing_is_learned_about_it():
     changed = {name for name in learned if not torch.equal(learned[name], fresh[name])}
     assert changed
     assert not any(name.startswith("duration") for name in changed)
+
+
+def test_each_layer_starts_from_what_the_target_still_needs(make_tiny_env):
+    env = make_tiny_env(target={"macs": 0.5}, min_keep=1)
+    chances = {}
+    for follow, first in itertools.product((True, False), (1, env.visited[0].channels)):
+        agent = L2PF(env, seed=0, norm_prior=0.0, follow_target=follow)
+        observation, _ = env.reset(seed=0)
+        before = agent._of(agent._read(observation))[0].probs
+        mask = np.zeros(env.observer.width, np.int8)
+        mask[:first] = 1
+        observation, *_ = env.step({"mask": mask, "duration": np.zeros(1, np.float32)})
+        inputs = agent._read(observation)
+        share = float(agent._of(inputs)[0].probs[inputs.valid].mean())
+        assert float(before[0]) == pytest.approx(env.ratio_for_target())
+        chances[follow, first] = share
+        wanted = min(0.98, env.ratio_for_rest()) if follow else env.ratio_for_target()
+        assert share == pytest.approx(wanted)
+    assert chances[True, 1] > chances[True, env.visited[0].channels]
+    with pytest.raises(ValueError, match="follow_target='no'"):
+        L2PF(env, follow_target="no")
 
 
 def test_durations_learn_from_their_own_reward_or_the_total():

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env, data_equivalence
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -165,6 +166,28 @@ def test_the_ratio_for_the_target_cuts_every_space_alike(make_tiny_env):
     assert info["target_met"]
     assert make_tiny_env(**FAST).ratio_for_target() is None
     assert make_tiny_env(target={"accuracy": 0.1}, **FAST).ratio_for_target() is None
+
+
+def test_the_ratio_for_the_rest_makes_up_for_the_layers_before(make_tiny_env):
+    env = make_tiny_env(target={"macs": 0.5}, **FAST)
+    with pytest.raises(ResetNeeded):
+        env.ratio_for_rest()
+    behind = []
+    for first in (1, env.visited[0].channels):
+        env.reset(seed=0)
+        assert env.ratio_for_rest() == env.ratio_for_target()
+        *_, info = env.step(keep(env, range(first)))
+        behind.append(env.ratio_for_rest())
+        for space in env.visited[1:]:
+            wanted = max(1, round(env.ratio_for_rest() * space.channels))
+            *_, info = env.step(keep(env, range(wanted)))
+            assert not info["mask_changed"]
+        assert info["target_met"]
+        assert env.ratio_for_rest() is None
+    assert behind[0] > behind[1]
+    env = make_tiny_env(**FAST)
+    env.reset(seed=0)
+    assert env.ratio_for_rest() is None
 
 
 def test_accuracy_is_judged_but_not_enforced(make_tiny_env):
