@@ -43,7 +43,7 @@ class L2PFOptions:
     hidden: int = 64
     initial_keep: float | None = None
     follow_target: bool = True
-    norm_prior: float = 1.0
+    norm_prior: float = 3.0
     initial_duration: float = 0.1
     initial_spread: float = 0.8
     fixed_duration: float | None = None
