@@ -16,7 +16,8 @@ from agents.base import Action, Callback, EpisodicAgent, Observation
 from agents.l2pf.options import L2PFOptions
 from agents.l2pf.policy import FilterPolicy, Inputs, Reader, normalised
 from agents.l2pf.trials import TASKS, Draw, Trial, action_of, try_layer, try_stage
-from agents.start import shift_to_rest, with_initial_keep
+from agents.start import DEFAULT_KEEP, shift_to_rest, with_initial_keep
+from prune_gym.envs.reward import TargetReward
 from prune_gym.weights import load_weights, read_weights, save_weights
 
 
@@ -39,6 +40,9 @@ class L2PF(EpisodicAgent):
         if not isinstance(env.action_space, spaces.Dict):
             raise ValueError(f"l2pf needs the Dict action space, not {env.action_space}")
         self.options = with_initial_keep(L2PFOptions(**options), env)
+        follow = self.options.follow_target
+        reward = getattr(env.unwrapped, "reward_function", None)
+        self._follows = isinstance(reward, TargetReward) if follow is None else follow
         self.generator = torch.Generator().manual_seed(seed)
         self.read = Reader(env.observation_space)
         with torch.random.fork_rng(devices=[]):
@@ -64,9 +68,9 @@ class L2PF(EpisodicAgent):
 
     def _read(self, observation: Observation) -> Inputs:
         """The environment's present observation; it alone knows what its target still needs."""
-        keep = self.options.initial_keep
-        if not self.options.follow_target or keep is None:
+        if not self._follows:
             return self.read(observation)
+        keep = self.options.initial_keep or DEFAULT_KEEP
         return self.read(observation, shift_to_rest(self.env, keep))
 
     @torch.no_grad()

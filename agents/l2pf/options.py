@@ -20,7 +20,9 @@ class L2PFOptions:
             the environment's target is met, or 0.5 without one.
         follow_target: Whether the policy starts, in each layer anew, from the share that the
             layers to come still need for the target, whatever those before it kept: all logits
-            are shifted from ``initial_keep`` to there. Without a target it says nothing.
+            are shifted from ``initial_keep`` to there. Where the reward pays for cuts beyond the
+            target, the policy learns to outweigh the shift, and in the surrogate it collapsed.
+            None: with ``reward="target"`` alone.
         norm_prior: What one standard deviation of a filter's norm adds to its logit at first.
         initial_duration: Median duration of the untrained policy, above 0, at most 1.
         initial_spread: Standard deviation of its logarithm.
@@ -42,7 +44,7 @@ class L2PFOptions:
     learning_rate: float = 3e-3
     hidden: int = 64
     initial_keep: float | None = None
-    follow_target: bool = True
+    follow_target: bool | None = None
     norm_prior: float = 3.0
     initial_duration: float = 0.1
     initial_spread: float = 0.8
@@ -69,8 +71,8 @@ class L2PFOptions:
             raise ValueError(
                 f"duration_learns={self.duration_learns!r} must be one of {DURATION_LEARNS}"
             )
-        if not isinstance(self.follow_target, bool):
-            raise ValueError(f"follow_target={self.follow_target!r} must be true or false")
+        if self.follow_target not in (True, False, None):
+            raise ValueError(f"follow_target={self.follow_target!r} must be true, false or null")
         if not self.converged_entropy >= 0:
             raise ValueError(f"converged_entropy={self.converged_entropy} must not be negative")
         layers = self.granularity
