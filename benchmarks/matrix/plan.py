@@ -39,15 +39,19 @@ def _hardware(seeds: int, short: bool) -> tuple[Part, ...]:
 
 SCALES = {
     "short": (
-        Part("agents", "cifar10-3.84x-short", CONTROLS, 3),
-        Part("agents", "cifar10-3.84x-short", LEARNING, 1),
+        Part("agents", "cifar10-3.84x-short", (*CONTROLS, "alf", *LEARNING), 3),
         Part("resnet56", "cifar10-resnet56-2x-short", ("l1", "l2pf", "random", "uniform"), 1),
         # An episode at duration 1 alone would spend three times the budget.
         Part("durations", "cifar10-durations-short", ARMS[:-1], 1),
         *_hardware(1, short=True),
     ),
     "full": (
-        Part("agents", "cifar10-3.84x", (*CONTROLS, *LEARNING, "greedy", "evolution", "sac"), 5),
+        Part(
+            "agents",
+            "cifar10-3.84x",
+            (*CONTROLS, "alf", *LEARNING, "greedy", "evolution", "sac"),
+            5,
+        ),
         Part("agents", "cifar10-2x", (*CONTROLS, *LEARNING), 5),
         Part("resnet56", "cifar10-resnet56-2x", ("random", "uniform", "l1", "l2pf"), 3),
         Part("durations", "cifar10-durations", ARMS, 5),
