@@ -14,7 +14,7 @@ from torch.distributions import Bernoulli, Normal
 from agents import files
 from agents.base import Action, Callback, EpisodicAgent, Observation
 from agents.l2pf.options import L2PFOptions
-from agents.l2pf.policy import FilterPolicy, Inputs, Reader, normalised
+from agents.l2pf.policy import FilterPolicy, Inputs, Reader, logit_scale, normalised
 from agents.l2pf.trials import TASKS, Draw, Trial, action_of, try_layer, try_stage
 from agents.start import DEFAULT_KEEP, shift_to_rest, with_initial_keep
 from prune_gym.envs.reward import TargetReward
@@ -71,7 +71,8 @@ class L2PF(EpisodicAgent):
         if not self._follows:
             return self.read(observation)
         keep = self.options.initial_keep or DEFAULT_KEEP
-        return self.read(observation, shift_to_rest(self.env, keep))
+        scale = logit_scale(self.options.norm_prior)
+        return self.read(observation, scale * shift_to_rest(self.env, keep))
 
     @torch.no_grad()
     def _of(self, inputs: Inputs) -> tuple[Bernoulli, Normal]:

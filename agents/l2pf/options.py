@@ -23,7 +23,8 @@ class L2PFOptions:
             are shifted from ``initial_keep`` to there. Where the reward pays for cuts beyond the
             target, the policy learns to outweigh the shift, and in the surrogate it collapsed.
             None: with ``reward="target"`` alone.
-        norm_prior: What one standard deviation of a filter's norm adds to its logit at first.
+        norm_prior: What one standard deviation of a filter's norm adds to its logit at first; the
+            untrained share stays ``initial_keep`` whatever it is.
         initial_duration: Median duration of the untrained policy, above 0, at most 1.
         initial_spread: Standard deviation of its logarithm.
         fixed_duration: Every step's duration, above 0, at most 1: nothing is learned about

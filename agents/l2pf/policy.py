@@ -1,5 +1,6 @@
 """What a policy of filters sees, and L2PF's policy."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +106,7 @@ class FilterPolicy(nn.Module):
         self.duration = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 2))
         self.prior = nn.Parameter(torch.tensor(float(options.norm_prior)))
         keep = torch.logit(torch.tensor([options.initial_keep or DEFAULT_KEEP]))
+        keep = keep * logit_scale(options.norm_prior)
         duration = torch.tensor([options.initial_duration, options.initial_spread]).log()
         for head, bias in ((self.keep, keep), (self.duration, duration)):
             last = head[-1]
@@ -126,6 +128,19 @@ class FilterPolicy(nn.Module):
         logits = self.keep(both).squeeze(1) + self.prior * inputs.norms + inputs.shift
         mean, log_spread = self.duration(summary)
         return Bernoulli(logits=logits), Normal(mean, log_spread.clamp(-3, 1).exp())
+
+
+def logit_scale(norm_prior: float) -> float:
+    """What a share's logit is multiplied by, so that a layer keeps this share in the mean.
+
+    The norms add a spread to the logits, which draws the mean of the probabilities towards a half;
+    the mean of a sigmoid over a normal is close to that of MacKay (1992, "The evidence framework
+    applied to classification networks").
+
+    Args:
+        norm_prior: Standard deviation of the logits within a layer.
+    """
+    return math.sqrt(1 + math.pi * norm_prior**2 / 8)
 
 
 def normalised(rewards: Tensor) -> Tensor:

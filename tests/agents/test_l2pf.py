@@ -89,6 +89,15 @@ def test_each_layer_starts_from_what_the_target_still_needs(make_tiny_env):
         L2PF(env, follow_target="no")
 
 
+@pytest.mark.parametrize("keep", [0.1, 0.3, 0.5, 0.8])
+@pytest.mark.parametrize("norm_prior", [0.0, 1.0, 3.0, 6.0])
+def test_the_untrained_share_is_kept_whatever_the_norms_say(keep, norm_prior):
+    agent = L2PF(ToyPruning(), norm_prior=norm_prior, initial_keep=keep)
+    norms = torch.randn(10_000, generator=torch.Generator().manual_seed(0))
+    bias, prior = agent.policy.keep[-1].bias.detach(), agent.policy.prior.detach()
+    assert float(torch.sigmoid(bias + prior * norms).mean()) == pytest.approx(keep, abs=0.03)
+
+
 def test_durations_learn_from_their_own_reward_or_the_total():
     env = ToyPruning()
     observation, _ = env.reset(seed=0)
