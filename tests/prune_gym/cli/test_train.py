@@ -242,7 +242,14 @@ def test_ctrl_c_leaves_a_usable_run(workplace, tmp_path):
     command = [sys.executable, "-m", "prune_gym.cli", *_command(workplace, out)]
     command[command.index("--episodes") + 1] = "100000"
     environment = os.environ | {"PRUNE_GYM_HOME": str(workplace / "home")}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run as a shell's background job it is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 120
     while not (out / "best" / "network.json").is_file():
         assert time.monotonic() < deadline, "no episode ended"

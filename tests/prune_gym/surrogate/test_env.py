@@ -213,7 +213,8 @@ def test_l2pf_learns_on_it(make_surrogate):
         def on_episode(self, number, env, infos):
             episodes.append(infos)
 
-    agents = [L2PF(env, seed=0, initial_keep=0.9), L2PF(env, seed=0, initial_keep=0.9)]
+    # Likely to keep each filter, as likely by its norm as not: two episodes can change its mind.
+    agents = [L2PF(env, seed=0, initial_keep=0.9, norm_prior=1.0) for _ in range(2)]
     agents[0].learn(Budget(episodes=2), Count())
     assert (len(episodes), len(trials)) == (2, 2 * 2 * (3 * 4 + 1))
     # It acts better than it did before: its likeliest actions are worth more.
