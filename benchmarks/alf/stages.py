@@ -103,7 +103,8 @@ def stages(plan: Plan) -> Iterator[Stage]:
         return [*CLI, "pretrain", *shape, "--out", str(plan.scratch), *every]
 
     yield Stage("scratch", plan.scratch.with_suffix(".json").is_file, scratch)
-    few = ["--set", "candidates=3", "--set", "updates=1"]
+    # Paid for the way to the target alone, so that one untrained episode ends at equal MACs.
+    few = ["--set", "candidates=3", "--set", "updates=1", "--env", "reward=target"]
     for agent, more in (("l1", []), ("l2pf", few)):
         equal = [*more, "--episodes", "1", "--target", f"macs={MACS}", "--env", "tolerance=0.5"]
         yield _train(plan, agent, lambda equal=equal: equal, longer, every)  # type: ignore[misc]
