@@ -23,7 +23,7 @@ The full setting, on a GPU (baselines first, see docs/results.md):
 What two cores carry in some hours:
   python -m benchmarks.matrix --scale short --dataset imagefolder:PATH --workers 2 --out runs/matrix
 """
-BARS = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85)
+BARS = tuple(percent / 100 for percent in range(70, 94, 2))
 
 
 def main() -> int:

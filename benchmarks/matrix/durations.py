@@ -32,7 +32,7 @@ def markdown(results: Sequence[Result], bars: Sequence[float]) -> str:
 
     Args:
         results: Of one task, one agent with and without ``fixed_duration``.
-        bars: Validation accuracies, 0 to 1.
+        bars: Validation accuracies, 0 to 1; those that no arm reaches get no column.
 
     Returns:
         Search MACs until each bar, the best accuracy that was reached, and a last row with the
@@ -45,6 +45,7 @@ def markdown(results: Sequence[Result], bars: Sequence[float]) -> str:
     if len(groups) != 1:
         raise ValueError(f"the runs are of {len(groups)} settings that cannot be compared")
     rows = sorted(groups[0].rows, key=lambda row: (_fixed(row) is not None, _fixed(row) or 0))
+    bars = [bar for bar in bars if any(cost_to(row, bar) is not None for row in rows)]
     head = " | ".join(f"to {bar:.0%}" for bar in bars)
     lines = [
         f"| duration of a step | seeds | episodes | {head} | best accuracy | whole search |",
