@@ -54,12 +54,12 @@ def of_results(results: Iterable[Result], task: tasks.Task) -> list[dict[str, An
             "schema": SCHEMA,
             "task": task.name,
             "task_version": task.version,
-            "config": _portable(result.config),
+            "config": portable(result.config),
             "episodes": [
                 dict(episode) if episode["best"] else {**episode, "steps": []}
                 for episode in result.episodes
             ],
-            "report": _portable(result.report or {}),
+            "report": portable(result.report or {}),
             "scratch": result.scratch,
         }
         for result in results
@@ -67,12 +67,12 @@ def of_results(results: Iterable[Result], task: tasks.Task) -> list[dict[str, An
     ]
 
 
-def _portable(value: Any) -> Any:
+def portable(value: Any) -> Any:
     """Facts of a run without the folders of the machine that it ran on."""
     if isinstance(value, Mapping):
-        return {name: _portable(own) for name, own in value.items()}
+        return {name: portable(own) for name, own in value.items()}
     if isinstance(value, list | tuple):
-        words = [_portable(own) for own in value]
+        words = [portable(own) for own in value]
         if "--out" in words[:-1]:
             words[words.index("--out") + 1] = "RUN"
         return words
@@ -123,7 +123,10 @@ def _check_settings(result: Result, task: tasks.Task) -> None:
     pairs = {
         "environment": (config["id"], task.env_id),
         "env_arguments": (given, dict(task.environment)),
-        "budget.search_macs": (config["budget"].get("search_macs"), task.search_macs),
+        "budget": (
+            {name: value for name, value in config["budget"].items() if value is not None},
+            {"search_macs": task.search_macs},
+        ),
         "final_epochs": (config["final_epochs"], task.final_epochs),
     }
     for name, (own, wanted) in pairs.items():
@@ -153,6 +156,11 @@ def make_environment(result: Result, dataset: str | None = None) -> gym.Env:
             f"{result.config['hashes']['dataset'][:12]}): say where they are, --dataset {SOMEWHERE}"
         )
     env = gym.make(result.config["id"], disable_env_checker=True, **given)
+    if result.config["threads"] != env.unwrapped.threads:
+        raise PruneGymError(
+            f"{result.source}: threads is {result.config['threads']}, its environment has "
+            f"{env.unwrapped.threads}: it was edited. Run it again, or leave it out."
+        )
     for name, value in run_folder.hashes(env.unwrapped).items():
         if result.config["hashes"][name] != value:
             raise PruneGymError(

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import records
+from benchmarks import consistency, records
 from benchmarks.results import Result
+from prune_gym.envs.target import ACCURACY
 from prune_gym.errors import PruneGymError
 from prune_gym.finish import fine_tuned
 
@@ -16,7 +17,7 @@ RATIOS = ("params_ratio", "macs_ratio", "cost_ratio")
 CLOSE = 1e-12
 """Sums of floats in one order: all that may differ is the last bit."""
 FEW = 100
-"""A score moves by a few times what the accuracy moves."""
+"""A reward moves by a few times what the accuracy moves."""
 
 
 def replay(result: Result, env: Any, final: bool = False) -> list[str]:
@@ -40,13 +41,14 @@ def replay(result: Result, env: Any, final: bool = False) -> list[str]:
     if not played or not report:
         missing = "no episode has steps" if not played else "there is no report"
         return [f"{result.source}: {missing}, so nothing vouches for its figures"]
-    wrong += _hold_run(result)
+    wrong += consistency.hold(result, env, allowed)
     for episode in played:
         where = f"{result.source}: episode {episode['episode']}"
         for number, step in enumerate(episode["steps"]):
             _check_step(step, f"{where}, step {number}", env)
-        if len(episode["steps"]) != len(env.visited):
-            return [f"{where}: it has {len(episode['steps'])} steps, here {len(env.visited)}"]
+        spaces = [step["space"] for step in episode["steps"]]
+        if spaces != [space.name for space in env.visited]:
+            return [f"{where}: it has {len(spaces)} steps, here {len(env.visited)} of other layers"]
         if not compressed_as_a_whole(episode) and any("seed" not in s for s in episode["steps"]):
             return [f"{where}: its steps name no seed, so it cannot be replayed"]
     drifts: list[float] = []
@@ -62,34 +64,8 @@ def replay(result: Result, env: Any, final: bool = False) -> list[str]:
     # Of the best episodes the last one's network is the run's.
     wrong += _hold_report(report, played[-1], env)
     if final and not compressed_as_a_whole(played[-1]):
-        wrong += _hold_accuracies(report, result.config["seed"], env, allowed.final)
+        wrong += _hold_accuracies(result, env, allowed.final)
     return [f"{result.source}: {line}" for line in wrong]
-
-
-def _hold_run(result: Result) -> list[str]:
-    """What a record's parts say of each other: seeds, agent, what was spent, which was the best."""
-    config, report, wrong = result.config, result.report or {}, list[str]()
-    seeds = {episode.get("seed") for episode in result.episodes} | {report.get("seed")}
-    for name, found in (("agent", {report.get("agent")}), ("seed", seeds)):
-        if found != {config[name]}:
-            wrong.append(f"the {name} is {config[name]!r}, elsewhere in the record {list(found)}")
-    total = 0
-    for episode in result.episodes:
-        if episode["search_macs_total"] < total + episode["search_macs"]:
-            told = f"search_macs_total is {episode['search_macs_total']}, less than was spent"
-            wrong.append(f"episode {episode['episode']}: {told} by then")
-        total = episode["search_macs_total"]
-    if report.get("search", {}).get("search_macs_total") != total:
-        wrong.append(f"report: search_macs_total is not the last episode's, {total}")
-    met = [episode for episode in result.episodes if episode["complete"] and episode["target_met"]]
-    best = [episode["accuracy"] for episode in met if episode["best"]]
-    for episode in met:
-        if best and episode["accuracy"] > best[-1]:
-            wrong.append(
-                f"episode {episode['episode']}: accuracy {episode['accuracy']} is above the best "
-                f"episode's, {best[-1]}"
-            )
-    return wrong
 
 
 def compressed_as_a_whole(episode: Mapping[str, Any]) -> bool:
@@ -97,27 +73,25 @@ def compressed_as_a_whole(episode: Mapping[str, Any]) -> bool:
     return all("seed" not in step and "codes" in step for step in episode["steps"])
 
 
+def trained_as_a_whole(result: Result) -> bool:
+    """Whether of a record's network costs alone can be held."""
+    played = [episode for episode in result.episodes if episode["steps"]]
+    return bool(played) and compressed_as_a_whole(played[-1])
+
+
 def _check_step(step: Mapping[str, Any], where: str, env: Any) -> None:
-    """Refuse what the environment could not be given."""
-    numbers = ("accuracy", "duration", *EXACT, *FLOATS)
-    bad = [name for name in numbers if not _is(step.get(name), int, float)]
-    kept, width = step.get("kept"), env.observer.width
-    if not isinstance(kept, list) or not all(_is(k, int) and 0 <= k < width for k in kept):
-        bad.append("kept")
-    if "seed" in step and not (_is(step["seed"], int) and 0 <= step["seed"] < 2**63):
-        bad.append("seed")
-    bad += [
-        name for name in ("sparsity", "codes") if name in step and not _is(step[name], int, float)
-    ]
-    if bad or not 0 <= step["duration"] <= 1:
-        named = ", ".join(f"{name}={step.get(name)!r}" for name in bad or ["duration"])
+    """Refuse what the environment could not be given; kinds were held when the file was read."""
+    width, whole = env.observer.width, "codes" in step and "seed" not in step
+    if any(number >= width for number in step["kept"]):
         raise PruneGymError(
-            f"{where}: {named} cannot be: it was edited. Run it again, or leave it out."
+            f"{where}: kept={step['kept']} names a filter that is not there: it was edited. Run "
+            "it again, or leave it out."
         )
-
-
-def _is(value: Any, *kinds: type) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool)
+    if (whole or "sparsity" in step) and env.action_mode != "alf":
+        raise PruneGymError(
+            f"{where}: it has codes or a sparsity, the environment's action_mode is "
+            f"{env.action_mode!r}: it was edited. Run it again, or leave it out."
+        )
 
 
 def _replay_episode(
@@ -138,19 +112,32 @@ def _replay_episode(
         if np.flatnonzero(info["mask"]).tolist() != step["kept"]:
             wrong.append(f"{at}: kept {len(step['kept'])} filters, other ones are executed here")
         wrong += _differences(at, step, info, allowed)
+        wrong += _rewards(at, step["rewards"], info["rewards"], allowed)
         drifts.append(abs(info["accuracy"] - step["accuracy"]))
     wrong += _differences(f"{where}, end", episode, info, allowed)
     for name in RATIOS:
         if not np.isclose(episode[name], info[name], rtol=CLOSE, atol=0):
             wrong.append(f"{where}: {name} is {episode[name]}, here {info[name]}")
-    # Elsewhere the score differs as the accuracy does.
-    if allowed <= records.SAME[0] and abs(episode["score"] - info["score"]) > FEW * allowed:
-        wrong.append(f"{where}: score is {episode['score']}, here {info['score']}")
+    if episode["target_met"] != info["target_met"] and allowed <= records.SAME[0]:
+        wrong.append(f"{where}: target_met is {episode['target_met']}, here {info['target_met']}")
     if episode["search_macs"] != info["search_macs"]:
         wrong.append(
             f"{where}: search_macs is {episode['search_macs']}, here {info['search_macs']}"
         )
     return wrong
+
+
+def _rewards(
+    where: str, wanted: Mapping[str, float], found: Mapping[str, float], allowed: float
+) -> list[str]:
+    """Rewards follow the accuracies; elsewhere those are held alone."""
+    if allowed > records.SAME[0]:
+        return []
+    return [
+        f"{where}: reward {name} is {wanted.get(name)}, here {value}"
+        for name, value in found.items()
+        if not abs(wanted.get(name, np.inf) - value) <= FEW * allowed
+    ]
 
 
 def _hold_costs(episode: Mapping[str, Any], env: Any) -> list[str]:
@@ -216,20 +203,35 @@ def _hold_report(report: Mapping[str, Any], episode: Mapping[str, Any], env: Any
     for name, value in report["ratios"].items():
         if not np.isclose(value, ratios[name], rtol=CLOSE, atol=0):
             wrong.append(f"report: the ratio of {name} is {value}, here {ratios[name]}")
+    if not compressed_as_a_whole(episode):
+        left, spaces = env.snapshot().counts(), env.task.network.spaces
+        channels = {space.name: [left[space.name], space.channels] for space in spaces}
+        if report["channels"] != channels:
+            wrong.append(f"report: channels are {report['channels']}, here {channels}")
     if env.target.wanted:
         accuracy = report["accuracy"]["validation"]
         drop = accuracy["unpruned"] - accuracy["final"]
         found = env.target.report(costs, env.target.baseline_accuracy - drop)
-        if report.get("target", {}).get("met") != found["met"]:
+        told = report.get("target", {})
+        if told.get("met") != found["met"]:
             wrong.append(
                 f"report: the target {found['wanted']} is{' ' if found['met'] else ' not '}met"
             )
+        for name in ("wanted", "reached"):
+            own = told.get(name, {})
+            if set(own) != set(found[name]) or any(
+                not np.isclose(own[cost], value, rtol=CLOSE, atol=0)
+                for cost, value in found[name].items()
+                if cost != ACCURACY
+            ):
+                wrong.append(f"report: the target's {name} is {own}, here {found[name]}")
     return wrong
 
 
-def _hold_accuracies(report: Mapping[str, Any], seed: int, env: Any, allowed: float) -> list[str]:
+def _hold_accuracies(result: Result, env: Any, allowed: float) -> list[str]:
     """A report's accuracies, held against the final fine-tune done again."""
-    _, found = fine_tuned(env.task, env.snapshot(), report["final_epochs"], seed)
+    report, config = result.report or {}, result.config
+    _, found = fine_tuned(env.task, env.snapshot(), config["final_epochs"], config["seed"])
     wrong: list[str] = []
     for split, accuracies in found.items():
         for which, accuracy in accuracies.items():

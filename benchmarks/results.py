@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import schema
 from prune_gym.cli import run_folder
 from prune_gym.errors import PruneGymError
 from prune_gym.surgery.saved import DESCRIPTION
@@ -14,42 +15,8 @@ from prune_gym.surgery.saved import DESCRIPTION
 SCHEMA = 1
 REPORT = Path(run_folder.BEST) / "report.json"
 SCRATCH = "scratch.json"
-
-_CONFIG = (
-    "id",
-    "env_arguments",
-    "agent",
-    "agent_options",
-    "seed",
-    "budget",
-    "final_epochs",
-    "env_revision",
-    "threads",
-    "hashes",
-    "versions",
-    "machine",
-    "command",
-)
-LARGEST = 1e30
-"""No figure of a run comes near it."""
-_COSTS = ("params", "macs", "cycles", "latency_ms", "energy_uj")
-_EPISODE = (
-    *("episode", "complete", "target_met", "accuracy", "cost_ratio", "trials", "steps"),
-    *("search_macs", "search_macs_total", "wall_seconds", "device_seconds"),
-    *("seed", "score", "best", "params_ratio", "macs_ratio"),
-)
-_REPORT_NUMBERS = (
-    ("accuracy", "validation", "unpruned"),
-    ("accuracy", "validation", "after_search"),
-    ("accuracy", "validation", "final"),
-    ("accuracy", "test", "unpruned"),
-    ("accuracy", "test", "final"),
-    *(("ratios", name) for name in _COSTS),
-    *(("costs", which, name) for which in ("unpruned", "final") for name in _COSTS),
-)
-_SCRATCH = {"validation_accuracy", "test_accuracy"}
-_REPORT_OTHERS = ("dataset", "architecture", "objective", "accelerator", "channels")
-
+MARK = "task.json"
+"""Beside the runs of a benchmark: their task, its version and the images."""
 
 @dataclass(frozen=True)
 class Result:
@@ -133,9 +100,19 @@ def _read_folder(folder: Path) -> Result:
             "missing. Make them again with `prune-gym export`."
         )
     result = Result(
-        str(folder), config, tuple(episodes), report, _read_json(folder / SCRATCH), None, folder
-    )
+        str(folder), config, tuple(episodes), report, _read_json(folder / SCRATCH),
+        _task_of(folder), folder,
+    )  # fmt: skip
     return _checked(result, where, str(folder / run_folder.EPISODES), str(folder / REPORT))
+
+
+def _task_of(folder: Path) -> tuple[str, int] | None:
+    """Name and version of the benchmark's task that a run is a cell of, if any."""
+    mark = _read_json(folder.parent / MARK)
+    if mark is None:
+        return None
+    schema.check(mark, schema.MARK, str(folder.parent / MARK))
+    return mark["task"], mark["version"]
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
@@ -176,15 +153,12 @@ def _read_records(path: Path) -> Iterator[Result]:
                 "record again."
             ) from error
         if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-            schema = record.get("schema") if isinstance(record, dict) else None
+            own = record.get("schema") if isinstance(record, dict) else None
             raise PruneGymError(
-                f"{where} is of schema {schema!r}, not {SCHEMA}. Use the version of prune_gym "
+                f"{where} is of schema {own!r}, not {SCHEMA}. Use the version of prune_gym "
                 "that wrote it, or leave the file out."
             )
-        _need(record, ("task", "task_version", "config", "episodes"), where)
-        _kind(record, "task", str, where)
-        _kind(record, "task_version", int, where)
-        _kind(record, "episodes", list, where)
+        schema.check(record, schema.RECORD, where)
         yield _checked(
             Result(
                 where,
@@ -206,67 +180,16 @@ def _refuse(name: str) -> float:
 
 def _checked(result: Result, config: str, episodes: str, report: str) -> Result:
     """Hold a result against what figures and tables read; the names are for the errors."""
-    _need(result.config, _CONFIG, config)
-    for name in ("env_arguments", "agent_options", "budget", "versions", "machine"):
-        _kind(result.config, name, Mapping, config)
-    _kind(result.config, "agent", str, config)
-    _kind(result.config, "seed", int, config)
-    _need(result.config["hashes"], ("weights", "dataset", "accelerator"), config)
-    for episode in result.episodes:
-        _need(episode, (*_EPISODE, *_COSTS), episodes)
-        for name in ("accuracy", "cost_ratio", "search_macs", "search_macs_total", *_COSTS):
-            _number(episode, (name,), episodes)
-        _kind(episode, "seed", int, episodes)
-        for step in episode["steps"]:
-            _number(step, ("rewards", "psi"), episodes)
+    schema.check(result.config, schema.CONFIG, config)
+    for number, episode in enumerate(result.episodes):
+        schema.check(episode, schema.EPISODE, f"{episodes}, episode {number}")
     if result.scratch is not None:
-        for name in _SCRATCH & set(result.scratch):
-            _number(result.scratch, (name,), f"{report}: from-scratch control")
+        schema.check(result.scratch, schema.SCRATCH, f"{report}, from-scratch control")
     if result.report is not None:
-        _need(result.report, _REPORT_OTHERS, report)
-        for path in _REPORT_NUMBERS:
-            _number(result.report, path, report)
-            if path[0] == "accuracy" and not 0 <= _at(result.report, path) <= 1:
-                raise PruneGymError(
-                    f"{report}: {'.'.join(path)}={_at(result.report, path)} is no share of images. "
-                    "Run it again, or leave it out."
-                )
+        schema.check(result.report, schema.REPORT, f"{report}, report")
         if not result.episodes:
             raise PruneGymError(
                 f"{episodes} holds no episode, though there is a report. Run it again, or leave "
                 "it out."
             )
     return result
-
-
-def _need(table: Any, names: Iterable[str], where: str) -> None:
-    missing = sorted(set(names) - set(table)) if isinstance(table, Mapping) else ["everything"]
-    if missing:
-        raise PruneGymError(
-            f"{where} lacks {', '.join(missing)}: another version wrote it, or it was edited. Run "
-            "it again, or leave it out."
-        )
-
-
-def _kind(table: Mapping[str, Any], name: str, kind: type, where: str) -> None:
-    if not isinstance(table[name], kind) or isinstance(table[name], bool):
-        raise PruneGymError(
-            f"{where}: {name}={table[name]!r} is of another kind: another version wrote it, or it "
-            "was edited. Run it again, or leave it out."
-        )
-
-
-def _at(table: Any, path: tuple[str, ...]) -> Any:
-    for name in path:
-        table = table.get(name) if isinstance(table, Mapping) else None
-    return table
-
-
-def _number(table: Any, path: tuple[str, ...], where: str) -> None:
-    value = _at(table, path)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not abs(value) < LARGEST:
-        raise PruneGymError(
-            f"{where}: {'.'.join(path)}={repr(value)[:40]} must be a number. Run it again, or "
-            "leave it out."
-        )

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.pieces import CLI, carry_out, last_lines
-from benchmarks.results import REPORT, SCRATCH, Result, load
+from benchmarks.results import MARK, REPORT, SCRATCH, Result, load
 from benchmarks.tasks import Task
 from prune_gym.cli import run_folder
 from prune_gym.errors import PruneGymError
 from prune_gym.files import write_json
 
-MARK = "task.json"
 OUT_OF_TIME = "the time is over"
 
 

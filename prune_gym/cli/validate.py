@@ -36,23 +36,30 @@ def run(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from benchmarks import records, results
-    from benchmarks.replay import replay
+    from benchmarks.consistency import copies
+    from benchmarks.replay import replay, trained_as_a_whole
 
     found = results.load(arguments.records)
     for result in found:
         records.check_replayable(result)
-    wrong: list[str] = []
+    wrong, repeats = copies(found)
     applied: dict[str, int] = {}
     for result in tqdm(found, unit="record", disable=arguments.quiet):
         env = records.make_environment(result, arguments.dataset)
         wrong += replay(result, env.unwrapped, arguments.final)
         allowed = records.tolerance(result)
         told = f"accuracies within {allowed.each:g}, {allowed.mean:g} on average ({allowed.why})"
+        if trained_as_a_whole(result):
+            told = "costs alone: compressed as a whole, their training is not done again"
+        elif not arguments.final:
+            told += "; those behind the final fine-tune not at all, which takes --final"
         applied[told] = applied.get(told, 0) + 1
         env.close()
     for line in wrong:
         print(line)
     for told, count in applied.items():
         print(f"{count} records: {told}")
+    for line in repeats:
+        print(line)
     print(f"{len(found)} records, {len(wrong)} differences")
     return 1 if wrong else 0

@@ -70,12 +70,12 @@ def _without_psi(folder):
         (_edit("config.json", lambda c: c.update(schema=7)), "config.json", "schema 7", "again"),
         (_edit("config.json", lambda c: c.pop("hashes")), "config.json", "lacks hashes", "Run it"),
         (_damaged_line, "episodes.jsonl", "is damaged", "Run it again"),
-        (_without_psi, "episodes.jsonl", "rewards.psi=None must be a number", "leave it out"),
+        (_without_psi, "episodes.jsonl", "steps.0.rewards lacks psi", "leave it out"),
         (_cut("best/report.json"), "report.json", "is damaged", "leave the run out"),
         (
             _edit("best/report.json", lambda r: r["accuracy"]["test"].update(final="0.9")),
             "report.json",
-            "accuracy.test.final='0.9' must be a number",
+            "accuracy.test.final='0.9' is not what it must be (type number)",
             "leave it out",
         ),
         (lambda f: (f / "best/network.json").unlink(), "network.json", "missing", "export"),
@@ -115,17 +115,20 @@ def test_damaged_records(make_run, write_records, tmp_path):
     with pytest.raises(PruneGymError, match="is no text"):
         load([tmp_path / "binary.jsonl"])
     without = write_records(folder, name="without.jsonl", config=None)
-    with pytest.raises(PruneGymError, match="line 1 lacks everything"):
+    with pytest.raises(PruneGymError, match=r"line 1: config=None is not what it must be \(type object\)"):
         load([without])
 
 
 def test_fields_of_another_kind(make_run, write_records):
     folder = make_run("l1", 0, scratch=0.4)
-    changes = {"task": [1], "task_version": "1", "scratch": {"test_accuracy": "x"}}
+    scratch = {"validation_accuracy": 0.4, "test_accuracy": "x"}
+    changes = {"task": [1], "task_version": "1", "scratch": scratch}
+    told = {"scratch": "line 1, from-scratch control: test_accuracy='x'"}
     for name, value in changes.items():
         path = write_records(folder, name=f"{name}.jsonl", **{name: value})
-        with pytest.raises(PruneGymError, match=rf"line 1: .*{name}|from-scratch control: test_a"):
+        with pytest.raises(PruneGymError) as error:
             load([path])
+        assert told.get(name, f"line 1: {name}={value!r}") in str(error.value)
 
 
 def test_paths_without_runs(tmp_path):

@@ -60,7 +60,7 @@ def test_page_of_two_groups(make_run, write_records, write_page, tmp_path, capsy
         make_run("l2pf", seed, test=0.85, target={"macs": 0.3})
         make_run("random", seed, test=0.55, target={"macs": 0.3})
     unfinished = make_run("sac", 0, finished=False)
-    again = make_run("random", 0, test=0.1)
+    again = make_run("random", 0, test=0.25)
     page, out = write_page(tmp_path / "runs", again)
     assert "wrote" in capsys.readouterr().out
 
