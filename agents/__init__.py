@@ -125,7 +125,15 @@ def make(name: str, env: "gym.Env", seed: int = 0, **options: Any) -> "Agent":
         ValueError: A hyperparameter is unknown or out of range.
     """
     kind = lookup(name)
-    given = hyperparameters(name, env.spec.id if env.spec else None) | options
+    defaults = hyperparameters(name, env.spec.id if env.spec else None)
+    for option, value in options.items():
+        default = defaults.get(option)
+        number = isinstance(default, int | float) and not isinstance(default, bool)
+        if number and isinstance(value, str):
+            raise ValueError(
+                f"agent {name!r}: {option}={value!r} must be a number, as {default} is"
+            )
+    given = defaults | options
     try:
         return kind(env, seed=seed, **given)
     except TypeError as error:

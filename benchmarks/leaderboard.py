@@ -48,6 +48,26 @@ def rows(results: Sequence[Result]) -> list[dict[str, Any]]:
     return sorted(table, key=lambda row: -row["test"])
 
 
+def tables(results: Sequence[Result]) -> str:
+    """The rows for people, in one table for each group of runs that may be compared.
+
+    Where there are several (data, weights or hardware differ), a line above each says by what.
+
+    Args:
+        results: Finished runs of one task.
+    """
+    groups = group(results)
+    texts = [markdown(rows(found.runs)) for found in groups]
+    if len(groups) == 1:
+        return texts[0]
+    keys = [found.key._asdict() for found in groups]
+    telling = [name for name in keys[0] if len({str(key[name]) for key in keys}) > 1]
+    for index, key in enumerate(keys):
+        own = ", ".join(f"{name} {str(key[name])[:12]}" for name in telling)
+        texts[index] = f"Of {own} (not to be compared with the others):\n\n{texts[index]}"
+    return "\n\n".join(texts)
+
+
 def _iqm(values: Any) -> float:
     return float(iqm([np.asarray(values, float)]))
 

@@ -156,12 +156,13 @@ def make_environment(result: Result, dataset: str | None = None) -> gym.Env:
             f"{result.config['hashes']['dataset'][:12]}): say where they are, --dataset {SOMEWHERE}"
         )
     env = gym.make(result.config["id"], disable_env_checker=True, **given)
-    if result.config["threads"] != env.unwrapped.threads:
+    inner: Any = env.unwrapped
+    if result.config["threads"] != inner.threads:
         raise PruneGymError(
             f"{result.source}: threads is {result.config['threads']}, its environment has "
-            f"{env.unwrapped.threads}: it was edited. Run it again, or leave it out."
+            f"{inner.threads}: it was edited. Run it again, or leave it out."
         )
-    for name, value in run_folder.hashes(env.unwrapped).items():
+    for name, value in run_folder.hashes(inner).items():
         if result.config["hashes"][name] != value:
             raise PruneGymError(
                 f"{result.source}: its {name} has the hash {result.config['hashes'][name][:12]}, "

@@ -18,6 +18,7 @@ SCRATCH = "scratch.json"
 MARK = "task.json"
 """Beside the runs of a benchmark: their task, its version and the images."""
 
+
 @dataclass(frozen=True)
 class Result:
     """One run of one agent with one seed.

@@ -1,6 +1,7 @@
 """Runs the cells of a benchmark, each an agent with a seed, in processes side by side."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -58,10 +59,15 @@ def cells(out: Path, agents: Sequence[str], seeds: int, scratch: bool = False) -
         scratch: Whether the shapes that they find are trained from scratch too.
     """
     return [
-        Cell(agent, seed, out / f"{agent.replace(':', '-')}-{seed}", scratch)
+        Cell(agent, seed, out / f"{folder_name(agent)}-{seed}", scratch)
         for seed in range(seeds)
         for agent in agents
     ]
+
+
+def folder_name(agent: str) -> str:
+    """An agent's name and options as part of a folder's name."""
+    return re.sub(r"[^\w.=@+,-]", "-", agent)
 
 
 def prepare(out: Path, task: Task, dataset: str | None) -> None:
@@ -136,7 +142,10 @@ def run_cell(
 
 
 def _failure(code: int | None, log: Path) -> str:
-    return OUT_OF_TIME if code is None else f"ended with {code}: {last_lines(log)}"
+    if code is None:
+        return OUT_OF_TIME
+    cause = last_lines(log) or "it printed nothing; a negative status is a signal, -9 a kill"
+    return f"ended with {code}: {cause}"
 
 
 def run(

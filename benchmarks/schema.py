@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, cast
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
@@ -148,7 +148,8 @@ def check(value: Any, schema: Schema, where: str) -> None:
 def _told(error: ValidationError) -> str:
     name = ".".join(map(str, error.absolute_path))
     if error.validator == "required":
-        missing = [each for each in error.validator_value if each not in error.instance]
+        needed: Any = error.validator_value
+        missing = [each for each in needed if each not in cast(Any, error.instance)]
         return f"{name or 'it'} lacks {', '.join(missing)}"
     value = repr(error.instance)
     value = value if len(value) <= SHOWN else value[:SHOWN] + "..."

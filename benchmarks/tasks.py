@@ -48,6 +48,18 @@ class Task:
         facts = {name: value for name, value in asdict(self).items() if name != "version"}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def told(self) -> str:
+        """The task in a line, for people."""
+        target = ", ".join(
+            f"{name}={share:g}" for name, share in self.environment["target"].items()
+        )
+        images = "needs --dataset" if self.needs_data else "needs nothing"
+        return (
+            f"{self.name:<28} version {self.version}  {self.env_id}, target {target}, "
+            f"{self.search_macs:g} search MACs, {self.final_epochs:g} final epochs, {images}"
+        )
+
     def command(
         self, agent: str, seed: int, out: Path, dataset: str | None = None, device: str = "cpu"
     ) -> list[str]:
@@ -66,8 +78,13 @@ class Task:
         """
         agent, own = variant(agent)
         if self.needs_data != (dataset is not None):
-            remedy = "add --dataset cifar10 or imagefolder:PATH" if self.needs_data else "leave it"
-            raise PruneGymError(f"task {self.name!r}: --dataset {dataset}: {remedy}")
+            if self.needs_data:
+                raise PruneGymError(
+                    f"task {self.name!r} needs images: add --dataset cifar10 or imagefolder:PATH"
+                )
+            raise PruneGymError(
+                f"task {self.name!r} has images of its own: leave --dataset {dataset} out"
+            )
         words = ["train", self.env_id, "--agent", agent, "--seed", str(seed), "--out", str(out)]
         given = dict(self.environment)
         for name, share in given.pop("target", {}).items():

@@ -81,7 +81,7 @@ def _tell(parts: list[Part], out: Path) -> None:
         records.write(out / f"{name}.jsonl", records.of_results(found, tasks.find(name)))
         by_table.setdefault(table, []).extend(found)
         if found and table in ("agents", "resnet56"):
-            print(f"\n{name}\n\n{leaderboard.markdown(leaderboard.rows(found))}")
+            print(f"\n{name}\n\n{leaderboard.tables(found)}")
     if by_table.get("durations"):
         print(f"\nlearned durations\n\n{durations.markdown(by_table['durations'], BARS)}")
     if by_table.get("hardware"):

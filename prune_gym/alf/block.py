@@ -250,8 +250,10 @@ class ALFConv2d(nn.Module):
         sizes = self.mask[alive].clone()
         if self.options.sigma_ae == "linear":
             own = self.weight.flatten(1)
-            codes = (self.encoder[:, alive].T @ own).norm(dim=1).clamp_min(1e-8)
-            shrink = own.norm(dim=1).mean() / codes
+            codes = (self.encoder[:, alive].T @ own).norm(dim=1)
+            shrink = own.norm(dim=1).mean() / codes.clamp_min(1e-8)
+            # Codes of nothing (filters of zeros alone) are large enough as they are.
+            shrink = torch.where(shrink > 0, shrink, 1.0)
             self.encoder[:, alive] *= shrink
             sizes /= shrink
         self.expansion.weight[:, alive] *= sizes[:, None, None]

@@ -1,6 +1,7 @@
 """Constants of ALF."""
 
 from dataclasses import dataclass
+from numbers import Real
 
 ACTIVATIONS = ("linear", "tanh")
 GRADIENTS = ("encoder", "straight")
@@ -49,7 +50,11 @@ class ALFOptions:
     updates: int = 8
 
     def __post_init__(self) -> None:
-        if isinstance(self.pr_max, bool | str) or not 0 <= self.pr_max <= 1:
+        for name in ("pr_max", "threshold"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise ValueError(f"{name}={value!r} must be a number")
+        if not 0 <= self.pr_max <= 1:
             raise ValueError(
                 f"pr_max={self.pr_max!r} is not within [0, 1]: it is the share of codes to clip"
             )
@@ -64,7 +69,8 @@ class ALFOptions:
             raise ValueError(f"gradient={self.gradient!r} is not one of {', '.join(GRADIENTS)}")
         for name in ("m", "scale", "weight", "autoencoder_learning_rate", "mask_learning_rate"):
             value = getattr(self, name)
-            if isinstance(value, bool | str) or not 0 < value < float("inf"):
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            if not number or not 0 < value < float("inf"):
                 raise ValueError(f"{name}={value!r} must be a finite number above 0")
         if isinstance(self.updates, bool) or not isinstance(self.updates, int) or self.updates < 1:
             raise ValueError(f"updates={self.updates!r} must be a whole number above 0")

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +51,14 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run what is left, write the records, print the leaderboard."""
-    from tqdm import tqdm
-
-    from benchmarks import leaderboard, records, results, runner, tasks
+    from benchmarks import results, tasks
+    from prune_gym.cli import run_folder
+    from prune_gym.envs.task import checked_device
     from prune_gym.errors import PruneGymError
 
     if arguments.task is None:
         for task in tasks.TASKS.values():
-            print(f"{task.name} (version {task.version}): {task.env_id}, {task.environment}")
+            print(task.told)
         return 0
     task = tasks.find(arguments.task)
     if arguments.out is None:
@@ -73,9 +74,20 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     # What the task asks for is found out before a folder is made.
     task.command(names[0], 0, arguments.out, arguments.dataset)
+    checked_device(arguments.device)
+    with run_folder.claimed(arguments.out):
+        return _run(task, names, others, arguments)
+
+
+def _run(task: Any, names: Sequence[str], others: list[Any], arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from benchmarks import leaderboard, records, runner
+
     runner.prepare(arguments.out, task, arguments.dataset)
     # Zero epochs from scratch would be random weights.
     scratch = task.final_epochs > 0 and not arguments.no_scratch
+    path, found = arguments.out / "records.jsonl", runner.finished(arguments.out)
     todo = runner.cells(arguments.out, names, arguments.seeds, scratch)
     done = sum(cell.done for cell in todo)
     with tqdm(total=len(todo), initial=done, unit="cell", disable=arguments.quiet) as bar:
@@ -86,14 +98,17 @@ def run(arguments: argparse.Namespace) -> int:
             bar.set_postfix_str(f"{cell.folder.name} {state}")
             if wrong is not None:
                 bar.write(f"{cell.folder.name} {wrong}", file=sys.stderr)
+            else:
+                # Now, as the next cells may take hours and be broken off.
+                found[:] = runner.finished(arguments.out)
+                records.write(path, records.of_results(found, task))
 
         failed = runner.run(
             task, todo, arguments.workers, arguments.dataset, arguments.device, progress
         )
-    found = runner.finished(arguments.out)
     if found:
-        path = records.write(arguments.out / "records.jsonl", records.of_results(found, task))
-        print(leaderboard.markdown(leaderboard.rows([*found, *others])))
+        records.write(path, records.of_results(found, task))
+        print(leaderboard.tables([*found, *others]))
         print(f"wrote {path}; for a page of figures: prune-gym report {arguments.out} -o report/")
     if failed:
         print(
@@ -111,16 +126,23 @@ def _agents(text: str) -> list[str]:
         PruneGymError: None, one that is not known, or one twice: two cells would share a folder.
     """
     import agents
-    from benchmarks import tasks
+    from benchmarks import runner, tasks
+    from prune_gym.cli.plan import hyperparameters
+    from prune_gym.cli.settings import parse_settings
     from prune_gym.errors import PruneGymError
 
     names = [name.strip() for name in text.split(",") if name.strip()]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    folders = [runner.folder_name(name) for name in names]
+    twice = sorted({name for name in names if folders.count(runner.folder_name(name)) > 1})
     if not names or twice:
         wrong = f"{', '.join(twice)} twice" if twice else "none"
         raise PruneGymError(f"--agents {text!r} names {wrong}: name each agent once")
     for name in names:
-        agents.lookup(tasks.variant(name)[0])
+        agent, options = tasks.variant(name)
+        agents.lookup(agent)
+        # An option that is not known would fail in every cell.
+        given = [f"{option}={value}" for option, value in options.items()]
+        parse_settings(given, f"{agent}'s hyperparameter", hyperparameters(agent))
     return names
 
 

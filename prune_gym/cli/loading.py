@@ -28,6 +28,15 @@ def open_run(folder: Path, overrides: dict[str, Any]) -> tuple[dict[str, Any], A
     config = run_folder.read_config(folder)
     env = make_environment(config["id"], config["env_arguments"] | overrides)
     env.reset(seed=config["seed"])
+    now = run_folder.hashes(env.unwrapped)
+    for name in ("weights", "dataset"):
+        # Whoever names other images or weights wants them.
+        if config["hashes"][name] != now[name] and not {"weights", "dataset"} & set(overrides):
+            raise PruneGymError(
+                f"{str(folder)!r} was made with {name} {config['hashes'][name][:12]}, here they "
+                f"are {now[name][:12]}: a baseline trained anew, or other images. Name those that "
+                "are meant (--weights, --dataset), or start a new run."
+            )
     return config, env
 
 

@@ -53,6 +53,8 @@ def from_arguments(arguments: argparse.Namespace) -> Plan:
             raise PruneGymError(
                 f"{name} is missing: prune-gym train ID --out FOLDER, or train --resume RUN"
             )
+    if arguments.seed is not None and arguments.seed < 0:
+        raise PruneGymError(f"--seed {arguments.seed} must be at least 0")
     budget = limits(arguments)
     if all(value is None for value in budget.values()):
         budget["episodes"] = EPISODES

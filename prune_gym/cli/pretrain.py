@@ -32,6 +32,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, help="of torch; all cores by default")
     parser.add_argument("--out", type=Path, help="a safetensors file in place of the cache's")
+    parser.add_argument("--overwrite", action="store_true", help="replace the cache's baseline")
     parser.add_argument("--test", action="store_true", help="measure the test split at the end")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
@@ -58,6 +59,14 @@ def run(arguments: argparse.Namespace) -> int:
     threads = arguments.threads or default_threads()
     torch.set_num_threads(threads)
     dataset = load_dataset(arguments.dataset, image_size=arguments.image_size)
+    name = baselines.stem(arguments.network, dataset.key) + ".safetensors"
+    path = arguments.out or baselines.cache_folder() / name
+    if arguments.out is None and path.exists() and not arguments.overwrite:
+        raise PruneGymError(
+            f"There is a baseline of {arguments.network} for these images: {path}. Runs that "
+            "started from it could not go on with another. Use it, add --overwrite to replace it, "
+            "or name another file (--out; environments take it as --weights)."
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(arguments.seed)
         architecture = arguments.network
@@ -95,8 +104,6 @@ def run(arguments: argparse.Namespace) -> int:
     }
     if arguments.test:
         recipe["test_accuracy"] = split_accuracy(module, dataset.test, device)
-    name = baselines.stem(architecture, dataset.key) + ".safetensors"
-    path = arguments.out or baselines.cache_folder() / name
     save_weights(module, path)
     write_json(path.with_suffix(".json"), {**recipe, "sha256": sha256(path)})
     print(f"validation accuracy {recipe['validation_accuracy']:.4f}")

@@ -1,17 +1,22 @@
 """A run's folder: what ran, what came out, in files that survive a kill."""
 
+import hashlib
 import json
 import os
 import platform
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from prune_gym.errors import PruneGymError
-from prune_gym.files import write_atomically, write_json
+from prune_gym.files import home, write_atomically, write_json
 
 SCHEMA = 1
 CONFIG = "config.json"
@@ -33,6 +38,35 @@ PACKAGES = (
     "torchvision",
     "stable-baselines3",
 )
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep other processes of this machine from writing to a folder; a kill gives it back, too.
+
+    The lock lies in the cache folder, not in the user's.
+
+    Args:
+        folder: The folder, made or not.
+
+    Raises:
+        PruneGymError: Another process has it.
+    """
+    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    locks = home() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(locks / f"{name}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise PruneGymError(
+            f"Another process is at work in {str(folder)!r}. Wait until it ends, or stop it (one "
+            "whose parent was killed goes on by itself)."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def prepare(folder: Path, overwrite: bool) -> None:

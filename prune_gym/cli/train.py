@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,7 +72,6 @@ def run(arguments: argparse.Namespace) -> int:
     import agents
     from agents.base import Budget
     from prune_gym.cli.search import search
-    from prune_gym.errors import PruneGymError
 
     config: dict[str, Any] | None = None
     if arguments.resume is not None:
@@ -91,21 +91,35 @@ def run(arguments: argparse.Namespace) -> int:
     # All that can be wrong is found out before a folder is made or an earlier run goes.
     json.dumps(facts, allow_nan=False)
     env.reset(seed=plan.seed)
-    if config is None:
-        run_folder.prepare(arguments.out, arguments.overwrite)
-        run_folder.write_config(arguments.out, env.unwrapped, **facts)
-    else:
-        run_folder.check_same(config, env.unwrapped)
-    recorder = search(agent, env, budget, surrogate, facts, arguments)
-    if recorder is None:
-        return 130
+    with run_folder.claimed(arguments.out):
+        if config is None:
+            run_folder.prepare(arguments.out, arguments.overwrite)
+            run_folder.write_config(arguments.out, env.unwrapped, **facts)
+        else:
+            run_folder.check_same(config, env.unwrapped)
+        recorder = search(agent, env, budget, surrogate, facts, arguments)
+        return 130 if recorder is None else _finish(env, recorder, facts, arguments)
+
+
+def _finish(env: Any, recorder: Any, facts: dict[str, Any], arguments: argparse.Namespace) -> int:
+    """What comes behind the search."""
+    from prune_gym.errors import PruneGymError
+
     if recorder.best is None:
         raise PruneGymError(
             "No episode was finished within the budget, so there is nothing to export. "
             "Give more of --episodes, --steps, --search-macs or --minutes."
         )
     facts["search"] = run_folder.search_facts(arguments.out)
-    finish_run(arguments.out, env.unwrapped, recorder.best, facts, arguments)
+    try:
+        finish_run(arguments.out, env.unwrapped, recorder.best, facts, arguments)
+    except KeyboardInterrupt:
+        print(
+            "\nStopped in the final fine-tune, the search is kept. Go on with: prune-gym train "
+            f"--resume {arguments.out}",
+            file=sys.stderr,
+        )
+        return 130
     env.close()
     return 0
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 
 from prune_gym.costs import Costs
 from prune_gym.errors import UnknownNameError
@@ -74,6 +75,10 @@ class RewardFunction:
     objective: str
 
     def __post_init__(self) -> None:
+        for name in ("tolerance", "duration_weight"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise ValueError(f"{name}={value!r} must be a number")
         if not 0 < self.tolerance <= 1:
             raise ValueError(f"tolerance={self.tolerance} is not within (0, 1]")
         if not 0 <= self.duration_weight < math.inf:

@@ -75,6 +75,11 @@ def test_bad_options(make_tiny_env, options):
         agents.make("l1", make_tiny_env(), **options)
 
 
+def test_words_are_no_numbers(make_tiny_env):
+    with pytest.raises(ValueError, match="'l2pf': candidates='x' must be a number"):
+        agents.make("l2pf", make_tiny_env(), candidates="x")
+
+
 def test_what_the_observation_does_not_show_cannot_rank():
     with pytest.raises(ValueError, match="needs the observation's 'distance'"):
         agents.make("fpgm", ToyPruning())

@@ -115,7 +115,9 @@ def test_damaged_records(make_run, write_records, tmp_path):
     with pytest.raises(PruneGymError, match="is no text"):
         load([tmp_path / "binary.jsonl"])
     without = write_records(folder, name="without.jsonl", config=None)
-    with pytest.raises(PruneGymError, match=r"line 1: config=None is not what it must be \(type object\)"):
+    with pytest.raises(
+        PruneGymError, match=r"line 1: config=None is not what it must be \(type object\)"
+    ):
         load([without])
 
 

@@ -29,6 +29,20 @@ def squeezed(steps=150, **options):
     return block
 
 
+@pytest.mark.parametrize("zeros", [slice(None), slice(3, 7)])
+def test_filters_of_zeros_stay_zeros(zeros):
+    own = conv()
+    nn.init.zeros_(own.weight[zeros])
+    block = ALFConv2d(own, ALFOptions(pr_max=0.5))
+    with torch.no_grad():
+        before = block(images())
+        block.fold()
+        assert torch.allclose(block(images()), before, atol=1e-4)
+    block.autoencoder_step()
+    block.clip()
+    assert torch.isfinite(block(images())).all()
+
+
 @pytest.mark.parametrize("sigma", ["linear", "tanh"])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("bias", [True, False])

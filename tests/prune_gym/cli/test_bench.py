@@ -11,7 +11,8 @@ from dataclasses import replace
 import pytest
 
 from agents.controls import L1
-from benchmarks import runner, tasks
+from benchmarks import leaderboard, results, runner, tasks
+from benchmarks.report import groups
 from benchmarks.tasks import TASKS, Task
 from prune_gym.cli import main
 from prune_gym.errors import PruneGymError
@@ -197,7 +198,10 @@ def _seed_of_a_later_episode(record):
         (lambda r: r["config"].update(seed=7), "the seed is 7, elsewhere"),
         (_another_seed, "did not draw what seed 7 draws"),
         (lambda r: _best(r).update(search_macs_total=5), "search_macs_total is 5, less than"),
-        (lambda r: r["report"]["search"].update(search_macs_total=5), "is 5, the last episode's is"),
+        (
+            lambda r: r["report"]["search"].update(search_macs_total=5),
+            "is 5, the last episode's is",
+        ),
         (lambda r: _best(r).update(macs_ratio=50), "macs_ratio is 50, here"),
         (lambda r: _best(r).update(score=9.0), "score is 9.0, here"),
         (_longer, "it began though the budget of 1e+06 search MACs was spent"),
@@ -322,7 +326,10 @@ def test_what_was_edited_everywhere_passes_nowhere(records, capsys, validate):
         (lambda r: r["config"].update(seed="0"), "seed='0' is not what it must be"),
         (lambda r: r.update(episodes=5), "episodes=5 is not what it must be"),
         (lambda r: _best(r).update(macs=10**400), "is not what it must be (maximum"),
-        (lambda r: r["report"]["accuracy"]["test"].update(final=2.0), "accuracy.test.final=2.0 is not"),
+        (
+            lambda r: r["report"]["accuracy"]["test"].update(final=2.0),
+            "accuracy.test.final=2.0 is not",
+        ),
         (lambda r: r["config"]["budget"].update(episodes=3), "its budget is"),
         (lambda r: r["config"].update(threads=2), "threads is 2, its environment has 1"),
         (lambda r: r["report"].update(ratios={}), "ratios lacks params, macs"),
@@ -399,7 +406,9 @@ def test_bad_input(words, benched, tmp_path, capsys):
     assert "--out is needed" in fails("bench", "smoke")
     assert "agent 'nobody'" in fails("bench", "smoke", "--agents", "nobody", "--out", str(tmp_path))
     assert "add --dataset" in fails("bench", "cifar10-2x", "--out", str(tmp_path / "a"))
-    assert "leave it" in fails("bench", "smoke", "--dataset", "x", "--out", str(tmp_path / "a"))
+    assert "leave --dataset x out" in fails(
+        "bench", "smoke", "--dataset", "x", "--out", str(tmp_path / "a")
+    )
     assert "must not be mixed" in fails("bench", "smoke", "--out", str(benched))
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "mine.txt").write_text("mine")
@@ -409,10 +418,33 @@ def test_bad_input(words, benched, tmp_path, capsys):
     assert "--workers 0" in fails(*words(tmp_path / "a", "l1"), "--workers", "0")
     assert "names none" in fails(*words(tmp_path / "a", ","))
     assert "names l1 twice" in fails(*words(tmp_path / "a", "l1,random,l1"))
+    assert "Did you mean 'duration'?" in fails(*words(tmp_path / "a", "l1@duratoin=1"))
+    assert "device 'cuda:7'" in fails(*words(tmp_path / "a", "l1"), "--device", "cuda:7")
     assert not (tmp_path / "a").exists()
     assert "is a file" in fails(*words(tmp_path / "b" / "mine.txt", "l1"))
     assert main(["bench"]) == 0
     assert "shapes (version 1)" in capsys.readouterr().out
+
+
+def test_a_run_and_its_record_are_one_and_the_same(benched):
+    found = results.load([benched, benched / "records.jsonl"])
+    (own,) = groups.group(found)
+    assert [(row.label, row.seeds) for row in own.rows] == [("l1", [0, 1]), ("random", [0, 1])]
+    assert len(own.repeats) == 4
+    assert leaderboard.tables(found).count("\n| ") == 3
+
+
+def test_runs_on_other_hardware_get_a_table_of_their_own(benched, records):
+    def change(record):
+        record["config"]["hashes"]["accelerator"] = "f" * 64
+
+    told = leaderboard.tables(results.load([records(change)]))
+    assert told.count("| agent |") == 2
+    assert "Of accelerator ffffffffffff (not to be compared with the others):" in told
+
+
+def test_names_of_cells_are_names_of_folders():
+    assert runner.folder_name("my.module:Agent@file=a/b c") == "my.module-Agent@file=a-b-c"
 
 
 def test_variants_of_an_agent(words, tmp_path, capsys):

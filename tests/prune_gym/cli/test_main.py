@@ -57,7 +57,8 @@ def test_the_baseline_has_its_recipe(workplace):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--learning-rate", "1e6", "--epochs", "3"], "diverged"),
+        (["--learning-rate", "1e6", "--epochs", "3", "--overwrite"], "diverged"),
+        (["--epochs", "1"], "add --overwrite to replace it"),
         (["--batch-size", "0"], "--batch-size 0"),
         (["--epochs", "0"], "--epochs 0"),
         (["--out", "weights.json"], "ends in .safetensors"),

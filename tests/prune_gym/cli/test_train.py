@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from prune_gym.cli import main
+from prune_gym.cli.run_folder import claimed
 from prune_gym.surgery.saved import load_network
 
 FILES = {
@@ -146,6 +148,40 @@ def test_evaluate_and_export_read_the_run_again(finished, train_arguments, capsy
     assert main(["export", str(out), "--quiet"]) == 2
     assert "exported already" in capsys.readouterr().err
     assert (out / "best" / "report.json").read_bytes() == before
+
+
+def test_export_takes_seed_and_epochs_of_the_run_and_no_other_baseline(
+    finished, train_arguments, tmp_path, capsys
+):
+    """What ``train`` would have written, from a run whose end is missing."""
+    out, again = finished[0], tmp_path / "run"
+    shutil.copytree(out, again)
+    (again / "best" / "report.json").unlink()
+    path = again / "config.json"
+    config = json.loads(path.read_text())
+    other = config | {"hashes": config["hashes"] | {"weights": "0" * 64}}
+    path.write_text(json.dumps(other))
+    for command in ("export", "evaluate"):
+        assert main([command, str(again)]) == 2
+        assert "was made with weights 000000000000" in capsys.readouterr().err
+    path.write_text(json.dumps(config))
+    assert main(["export", str(again), "--quiet"]) == 0
+    one, two = (json.loads((run / "best" / "report.json").read_text()) for run in (out, again))
+    assert one["accuracy"] == two["accuracy"]
+    assert (two["seed"], two["final_epochs"]) == (config["seed"], config["final_epochs"])
+
+
+def test_one_process_at_a_time_in_a_folder(finished, train_arguments, tmp_path, capsys):
+    out = tmp_path / "run"
+    with claimed(out):
+        assert main(train_arguments(out)) == 2
+        assert f"Another process is at work in {str(out)!r}" in capsys.readouterr().err
+        assert not out.exists()
+    (finished[0] / "best" / "report.json").stat()
+    with claimed(finished[0]):
+        assert main(["train", "--resume", str(finished[0]), "--quiet"]) == 2
+    with claimed(out):
+        pass  # it was given back
 
 
 def test_same_seed_same_run(train_arguments, tmp_path):

@@ -59,7 +59,9 @@ def test_collapse_never_scores_and_saving_more_makes_it_worse(accuracy, less, mo
     assert function.score(accuracy, high) <= function.score(accuracy, low) < 0
 
 
-@pytest.mark.parametrize("arguments", [(0.9, 0, 0.1), (0.9, 1.1, 0.1), (0.9, 0.1, -1)])
+@pytest.mark.parametrize(
+    "arguments", [(0.9, 0, 0.1), (0.9, 1.1, 0.1), (0.9, 0.1, -1), (0.9, "abc", 1)]
+)
 def test_bad_constants_are_refused(arguments):
     with pytest.raises(ValueError, match=r"tolerance|duration_weight"):
         RewardFunction(*arguments, "latency")
