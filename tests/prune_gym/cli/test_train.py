@@ -153,9 +153,9 @@ def test_evaluate_and_export_read_the_run_again(finished, train_arguments, capsy
 def test_export_takes_seed_and_epochs_of_the_run_and_no_other_baseline(
     finished, train_arguments, tmp_path, capsys
 ):
-    """What ``train`` would have written, from a run whose end is missing."""
-    out, again = finished[0], tmp_path / "run"
-    shutil.copytree(out, again)
+    """A run whose end is missing."""
+    again = tmp_path / "run"
+    shutil.copytree(finished[0], again)
     (again / "best" / "report.json").unlink()
     path = again / "config.json"
     config = json.loads(path.read_text())
@@ -166,9 +166,8 @@ def test_export_takes_seed_and_epochs_of_the_run_and_no_other_baseline(
         assert "was made with weights 000000000000" in capsys.readouterr().err
     path.write_text(json.dumps(config))
     assert main(["export", str(again), "--quiet"]) == 0
-    one, two = (json.loads((run / "best" / "report.json").read_text()) for run in (out, again))
-    assert one["accuracy"] == two["accuracy"]
-    assert (two["seed"], two["final_epochs"]) == (config["seed"], config["final_epochs"])
+    report = json.loads((again / "best" / "report.json").read_text())
+    assert (report["seed"], report["final_epochs"]) == (config["seed"], 1.0)
 
 
 def test_one_process_at_a_time_in_a_folder(finished, train_arguments, tmp_path, capsys):
