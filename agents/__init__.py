@@ -72,7 +72,10 @@ def lookup(name: str) -> "type[Agent]":
                 f"The installed agent {name!r} ({others[name]}) cannot be loaded: {error}"
             ) from error
         if ":" in name:
-            raise PruneGymError(f"agent {name!r} cannot be loaded: {error}") from error
+            raise PruneGymError(
+                f"agent {name!r} cannot be loaded: {error}. Modules are looked for in the present "
+                "folder and among the installed ones."
+            ) from error
         raise UnknownNameError("agent", name, [*names(), "package.module:Class"]) from error
     if not (isinstance(kind, type) and issubclass(kind, Agent)):
         raise ValueError(f"agent {name!r} is not a subclass of agents.base.Agent")

@@ -89,8 +89,8 @@ def prepare(out: Path, task: Task, dataset: str | None) -> None:
             ) from error
         if found != own:
             raise PruneGymError(
-                f"{str(out)!r} holds {found}, not {own}: their cells must not be mixed. Name "
-                "another --out."
+                f"{str(out)!r} holds cells of {_words(found)}, not of {_words(own)}: they must not "
+                "be mixed. Name another --out."
             )
         return
     if out.is_dir() and any(out.iterdir()):
@@ -98,6 +98,12 @@ def prepare(out: Path, task: Task, dataset: str | None) -> None:
             f"{str(out)!r} is not empty and holds no benchmark. Name another --out."
         )
     write_json(path, own)
+
+
+def _words(mark: object) -> str:
+    if not isinstance(mark, dict):
+        return repr(mark)
+    return ", ".join(f"{name} {value}" for name, value in mark.items() if value is not None)
 
 
 def finished(out: Path) -> list[Result]:

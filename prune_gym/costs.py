@@ -173,11 +173,13 @@ def load_accelerator(name: str) -> hw_sim.Accelerator:
 
     Raises:
         UnknownNameError: Neither a preset nor a file.
-        PruneGymError: The file is not a valid accelerator.
+        PruneGymError: There is no such file, or it is not a valid accelerator.
     """
     if name in hw_sim.presets():
         return hw_sim.Accelerator.preset(name)
     if not Path(name).is_file():
+        if Path(name).suffix in (".yaml", ".yml") or "/" in name:
+            raise PruneGymError(f"There is no accelerator file {name!r}.")
         raise UnknownNameError("accelerator", name, [*hw_sim.presets(), "a YAML file's path"])
     try:
         return hw_sim.Accelerator.from_yaml(Path(name))

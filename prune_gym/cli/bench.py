@@ -156,7 +156,7 @@ def _same_task(result: Any, task: Any) -> bool:
 
     if result.task != (task.name, task.version):
         raise PruneGymError(
-            f"{result.source} is of {result.task}, not of {(task.name, task.version)}: they must "
-            "not stand in one table."
+            f"{result.source} is of {' version '.join(map(str, result.task or ('no task',)))}, not "
+            f"of {task.name} version {task.version}: they must not stand in one table."
         )
     return bool(result.finished)

@@ -90,18 +90,26 @@ def layers_of(
 
     Raises:
         UnknownNameError: Neither an architecture nor a folder.
+        PruneGymError: There is no such folder.
         WeightsError: The folder holds no network.
         ValueError: A size below 1.
     """
     from prune_gym import networks
+    from prune_gym.errors import PruneGymError
     from prune_gym.surgery import Geometry
     from prune_gym.surgery.saved import DESCRIPTION as SAVED
     from prune_gym.surgery.saved import load_network
 
-    for field, value in (("image_size", image_size), ("num_classes", num_classes)):
+    for field, value in (
+        ("batch", batch),
+        ("image-size", image_size),
+        ("num-classes", num_classes),
+    ):
         if value < 1:
-            raise ValueError(f"{field}={value} must be at least 1.")
+            raise ValueError(f"--{field} {value} must be at least 1.")
     folder = Path(name)
+    if "/" in name and not folder.is_dir():
+        raise PruneGymError(f"There is no folder {name!r} of a run or a saved network.")
     if folder.is_dir():
         if (folder / "best" / SAVED).is_file():
             folder = folder / "best"

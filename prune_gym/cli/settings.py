@@ -54,7 +54,7 @@ def parse_settings(pairs: Iterable[str], what: str, known: Iterable[str]) -> dic
         name, equals, text = pair.partition("=")
         name = name.strip().replace("-", "_")
         if not equals:
-            raise PruneGymError(f"{pair!r} is not NAME=VALUE")
+            raise PruneGymError(f"{what} {pair!r} is not of the form NAME=VALUE, as {name}=0.5 is")
         if name not in known:
             raise UnknownNameError(what, name, known)
         try:
