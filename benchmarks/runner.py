@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 from benchmarks.pieces import CLI, carry_out, last_lines
 from benchmarks.results import MARK, REPORT, SCRATCH, Result, load
@@ -121,7 +122,12 @@ def finished(out: Path) -> list[Result]:
 
 
 def run_cell(
-    task: Task, cell: Cell, dataset: str | None, device: str, until: float | None = None
+    task: Task,
+    cell: Cell,
+    dataset: str | None,
+    device: str,
+    until: float | None = None,
+    stop: Event | None = None,
 ) -> str | None:
     """Run what is left of a cell, each part in a process of its own.
 
@@ -136,12 +142,12 @@ def run_cell(
             words = ["train", "--resume", str(cell.folder), "--quiet"]
         else:
             words = task.command(cell.agent, cell.seed, cell.folder, dataset, device)
-        code = carry_out([*CLI, *words], cell.log, until)
+        code = carry_out([*CLI, *words], cell.log, until, stop)
         if code != 0 or not cell.finished:
             return _failure(code, cell.log)
     if not cell.done:
         words = task.scratch_command(cell.folder, cell.seed, dataset, device)
-        code = carry_out([*CLI, *words], cell.log, until)
+        code = carry_out([*CLI, *words], cell.log, until, stop)
         if code != 0 or not cell.done:
             return _failure(code, cell.log)
     return None
@@ -179,20 +185,28 @@ def run(
 
     Raises:
         ValueError: No worker.
+        KeyboardInterrupt: Ctrl-C; the cells under way have saved what they had and ended.
     """
     if workers < 1:
         raise ValueError(f"workers={workers} must be at least 1")
     failed: dict[str, str] = {}
+    stop = Event()
     with ThreadPoolExecutor(workers) as pool:
         running = {
-            pool.submit(run_cell, task, cell, dataset, device, until): cell
+            pool.submit(run_cell, task, cell, dataset, device, until, stop): cell
             for cell in todo
             if not cell.done
         }
-        for future in as_completed(running):
-            cell, wrong = running[future], future.result()
-            if wrong is not None:
-                failed[cell.folder.name] = wrong
-            if progress is not None:
-                progress(cell, wrong)
+        try:
+            for future in as_completed(running):
+                cell, wrong = running[future], future.result()
+                if wrong is not None:
+                    failed[cell.folder.name] = wrong
+                if progress is not None:
+                    progress(cell, wrong)
+        except BaseException:
+            # Without this the pool would begin the cells that are left before it lets go.
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return failed

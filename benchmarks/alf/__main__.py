@@ -7,6 +7,7 @@ from pathlib import Path
 from benchmarks.alf.stages import LABELS, Plan, stages
 from benchmarks.alf.table import markdown, record
 from benchmarks.pieces import UNFINISHED, carry_out, deadline, last_lines
+from prune_gym.cli.signals import stopped_by_signals
 from prune_gym.files import write_json
 
 DESCRIPTION = """\
@@ -64,4 +65,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    with stopped_by_signals():
+        raise SystemExit(main())

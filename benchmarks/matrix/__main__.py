@@ -10,6 +10,7 @@ from benchmarks.matrix import durations, hardware
 from benchmarks.matrix.plan import SCALES, TABLES, Part
 from benchmarks.pieces import UNFINISHED, deadline
 from benchmarks.results import Result
+from prune_gym.cli.signals import stopped_by_signals
 
 DESCRIPTION = """\
 All tables of docs/results.md on CIFAR-10, each cell a run of its own. Called again it goes on where
@@ -89,4 +90,5 @@ def _tell(parts: list[Part], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    with stopped_by_signals():
+        raise SystemExit(main())

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from prune_gym import __version__
+from prune_gym.cli.signals import stopped_by_signals
 from prune_gym.errors import PruneGymError
 
 COMMANDS = (
@@ -81,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments; None for the process's own.
 
     Returns:
-        0, or 2 for bad input, 1 for any other error, 130 after Ctrl-C.
+        0, or 2 for bad input, 1 for any other error, 130 after Ctrl-C, SIGTERM or SIGHUP.
     """
     try:
         check_agents_package()
@@ -89,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not {"", os.getcwd()} & set(sys.path):
             sys.path.append(os.getcwd())
         arguments = make_parser().parse_args(argv)
-        code: int = arguments.run(arguments)
+        with stopped_by_signals():
+            code: int = arguments.run(arguments)
     except (PruneGymError, ValueError) as error:
         print(f"prune-gym: {error}", file=sys.stderr)
         return 2
@@ -102,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    except KeyboardInterrupt:
-        print("prune-gym: stopped by Ctrl-C", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        print(f"prune-gym: stopped by {str(stopped) or 'Ctrl-C'}", file=sys.stderr)
         return 130
     return code

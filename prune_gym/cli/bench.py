@@ -103,9 +103,14 @@ def _run(task: Any, names: Sequence[str], others: list[Any], arguments: argparse
                 found[:] = runner.finished(arguments.out)
                 records.write(path, records.of_results(found, task))
 
-        failed = runner.run(
-            task, todo, arguments.workers, arguments.dataset, arguments.device, progress
-        )
+        try:
+            failed = runner.run(
+                task, todo, arguments.workers, arguments.dataset, arguments.device, progress
+            )
+        except KeyboardInterrupt:
+            bar.close()
+            print(f"\nStopped. The same command goes on in {arguments.out}.", file=sys.stderr)
+            return 130
     if found:
         records.write(path, records.of_results(found, task))
         print(leaderboard.tables([*found, *others]))

@@ -1,6 +1,7 @@
 """Commands are stopped when the time is over, and what they printed is kept."""
 
 import sys
+import threading
 import time
 
 from benchmarks.pieces import carry_out, deadline, last_lines
@@ -31,3 +32,24 @@ def test_one_thread_each(tmp_path):
     log = tmp_path / "log"
     carry_out(python("import os; print(os.environ['OMP_NUM_THREADS'])"), log)
     assert last_lines(log) == "1"
+
+
+def test_another_thread_stops_a_command_which_saves_first(tmp_path):
+    log, stop = tmp_path / "log", threading.Event()
+    code = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("saved"))
+print("begun", flush=True)
+time.sleep(60)
+"""
+
+    def set_it():
+        while not (log.is_file() and "begun" in log.read_text()):
+            time.sleep(0.05)
+        stop.set()
+
+    threading.Thread(target=set_it).start()
+    assert carry_out(python(code), log, stop=stop) is None
+    assert last_lines(log) == "begun / saved"
+    assert carry_out(python("print('again')"), log, stop=stop) is None
+    assert "again" not in log.read_text()

@@ -271,7 +271,8 @@ def test_overwrite_with_bad_input_keeps_the_earlier_run(train_arguments, tmp_pat
     assert (out / "best" / "weights.safetensors").read_bytes() == before
 
 
-def test_ctrl_c_leaves_a_usable_run(workplace, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_a_usable_run(workplace, tmp_path, number):
     """An interrupt behind the first episode: the best network is there and can be exported."""
     out = tmp_path / "run"
     command = [sys.executable, "-m", "prune_gym.cli", *_command(workplace, out)]
@@ -282,18 +283,20 @@ def test_ctrl_c_leaves_a_usable_run(workplace, tmp_path):
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
-        # Where the tests run as a shell's background job it is ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        # Where the tests run as a shell's background job, or behind nohup, it is ignored, and
+        # children inherit that.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not (out / "best" / "network.json").is_file():
         assert time.monotonic() < deadline, "no episode ended"
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "prune-gym export" in errors
+    assert any((out / "policy").iterdir())
     for line in (out / "episodes.jsonl").read_text().splitlines():
         json.loads(line)
     export = [sys.executable, "-m", "prune_gym.cli", "export", str(out), "--quiet"]
