@@ -26,7 +26,7 @@ COLUMNS = (
 def rows(own: bool = False) -> list[dict[str, str]]:
     """One row for each agent of :func:`agents.names`, by ``COLUMNS``.
 
-    An agent of another package that cannot be imported is named, and the rest is left open.
+    An agent of another package that cannot be imported is named, and the rest is "?".
 
     Args:
         own: Only the agents of this package.
@@ -36,15 +36,15 @@ def rows(own: bool = False) -> list[dict[str, str]]:
         try:
             kind = agents.lookup(name)
         except PruneGymError:
-            result.append({"agent": f"`{name}`"} | dict.fromkeys(COLUMNS[1:], "?"))
+            result.append({"agent": name} | dict.fromkeys(COLUMNS[1:], "?"))
             continue
         alf = "alf" in kind.action_modes
         flags = (kind.vector_env, kind.masks_padding, kind.needs_features, alf)
         cells = (
-            f"`{name}`",
-            f"`{kind.action_form}`",
+            name,
+            kind.action_form,
             *("yes" if flag else "no" for flag in flags),
-            f"`[{kind.extra}]`" if kind.extra else "",
+            kind.extra or "",
         )
         result.append(dict(zip(COLUMNS, cells, strict=True)))
     return result
@@ -57,7 +57,10 @@ def markdown(own: bool = False) -> str:
         own: Only the agents of this package.
     """
     lines = [list(COLUMNS), ["---"] * len(COLUMNS)]
-    lines += [[row[column] for column in COLUMNS] for row in rows(own)]
+    for row in rows(own):
+        code = {"agent": row["agent"], "learns on": row["learns on"], "extra": row["extra"]}
+        row |= {column: f"`{text}`" if text else "" for column, text in code.items()}
+        lines.append([row[column] for column in COLUMNS])
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 

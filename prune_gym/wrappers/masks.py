@@ -54,5 +54,11 @@ class ActionMaskObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.Rec
         return {**observation, "action_mask": self._choices}
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
-        """The same mask of the last observation, boolean, shape (2 n_max + durations,)."""
+        """The same mask of the last observation, boolean, shape (2 n_max + durations,).
+
+        Raises:
+            gymnasium.error.ResetNeeded: There is no observation yet.
+        """
+        if not self._choices.size:
+            raise gym.error.ResetNeeded("action_masks() needs an observation: call reset() first")
         return self._choices.astype(bool)

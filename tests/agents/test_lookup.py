@@ -78,8 +78,8 @@ def test_other_packages_add_agents_by_name(example):
     with pytest.raises(PruneGymError, match=r"'broken' .* cannot be loaded"):
         agents.lookup("broken")
     found = {row["agent"]: row for row in agents.capabilities()}
-    assert found["`bandit`"]["learns on"] == "`hybrid`"
-    assert found["`broken`"]["learns on"] == "?"
+    assert found["bandit"]["learns on"] == "hybrid"
+    assert found["broken"]["learns on"] == "?"
 
 
 def test_the_command_finds_agents_in_the_present_folder(tmp_path):

@@ -83,6 +83,8 @@ def test_multi_discrete_is_the_native_action(make_tiny_env):
 
 def test_masks_have_an_entry_for_each_choice(make_tiny_env):
     env = adapt(make_tiny_env(), "masked_multi_discrete", durations=3)
+    with pytest.raises(gym.error.ResetNeeded, match=r"call reset\(\) first"):
+        env.action_masks()
     observation, _ = env.reset(seed=0)
     assert env.action_masks().tolist() == [True] * 15
     observation, *_ = env.step(np.array([1, 1, 1, 1, 1, 1, 0]))
