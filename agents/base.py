@@ -64,7 +64,7 @@ class Callback:
         """Called for each tried candidate and each step."""
 
     def on_episode(self, number: int, env: gym.Env, infos: list[dict[str, Any]]) -> None:
-        """Called behind the last step of an episode.
+        """Called after the last step of an episode.
 
         Args:
             number: Counts from 0, and goes on where a loaded search had ended.
@@ -132,7 +132,7 @@ class Agent(ABC):
     def begin_search(self) -> int | None:
         """Start a search, or go on with the one that is under way in ``env``.
 
-        Call it first in :meth:`learn`. Where ``env`` was exchanged, as behind a warm start, the
+        Call it first in :meth:`learn`. Where ``env`` was exchanged, as after a warm start, the
         counters start at 0 again.
 
         Returns:
@@ -232,12 +232,12 @@ class EpisodicAgent(Agent):
             callback.on_checkpoint(self)
 
     def begin_episode(self) -> None:
-        """Called behind each reset; nothing is done unless a subclass says so."""
+        """Called after each reset; nothing is done unless a subclass says so."""
 
     def end_episode(
         self, observation: Observation, infos: list[dict[str, Any]], callback: Callback
     ) -> None:
-        """Called behind the last step; nothing is done unless a subclass says so.
+        """Called after the last step; nothing is done unless a subclass says so.
 
         Args:
             observation: Of the last state.

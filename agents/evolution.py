@@ -116,7 +116,7 @@ class Evolution(EpisodicAgent):
     def end_episode(
         self, observation: Observation, infos: list[dict[str, Any]], callback: Callback
     ) -> None:
-        """An individual's worth is known; behind a generation the search moves on."""
+        """An individual's worth is known; after a generation the search moves on."""
         value = float(sum(info["reward"] for info in infos))
         self._tell(self._present, value)
         best = max(value for _, value in self._told[self._since :])

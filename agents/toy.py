@@ -58,7 +58,7 @@ class ToyPruning(gym.Env[Observation, Mapping[str, npt.NDArray]]):
     Drawn from the seed, and so is every following layer.
 
     ## Episode End
-    ``terminated`` behind the last layer.
+    ``terminated`` after the last layer.
 
     ## Arguments
     Args:
@@ -121,7 +121,7 @@ class ToyPruning(gym.Env[Observation, Mapping[str, npt.NDArray]]):
             Observation, reward, terminated, truncated, info.
 
         Raises:
-            ResetNeeded: Before the first reset or behind the last layer.
+            ResetNeeded: Before the first reset or after the last layer.
         """
         if self.position >= self.layers:
             raise ResetNeeded("The episode has ended: call reset() before step().")

@@ -1,4 +1,4 @@
-"""The table that is printed behind a benchmark."""
+"""The table that is printed after a benchmark."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ def rows(results: Sequence[Result]) -> list[dict[str, Any]]:
 
     Returns:
         ``agent`` (with the options that tell it from its namesakes), ``seeds``, interquartile
-        means of the validation accuracy behind the search and behind the final fine-tune and of
+        means of the validation accuracy after the search and after the final fine-tune and of
         the test accuracy with its 95 % ``interval`` (None for one seed), ``scratch`` (that of the
         same shapes trained from scratch, None where they were not), ``met`` (share of seeds that
         met the target), ``macs`` left, and ``spent`` MACs.

@@ -26,7 +26,7 @@ class Tolerance:
     Args:
         each: Every one of them.
         mean: On average over all steps of the record; what was edited everywhere does not pass.
-        final: Those behind the final fine-tune, measured on whole splits.
+        final: Those after the final fine-tune, measured on whole splits.
         why: Which case it is.
     """
 

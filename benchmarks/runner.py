@@ -177,7 +177,7 @@ def run(
         workers: Processes side by side, each with one thread.
         dataset: The images, where the task asks for them.
         device: Where networks run.
-        progress: Called behind each cell with what went wrong, or None.
+        progress: Called after each cell with what went wrong, or None.
         until: From :func:`benchmarks.pieces.deadline`; cells under way are broken off then.
 
     Returns:

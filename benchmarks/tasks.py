@@ -20,7 +20,7 @@ class Task:
     """One task. Whatever changes of it makes it another version.
 
     The best network of a search is the most accurate on the validation subset of those that meet
-    the target; its score is the test accuracy behind the final fine-tune.
+    the target; its score is the test accuracy after the final fine-tune.
 
     Args:
         name: The task's name.
@@ -63,7 +63,7 @@ class Task:
     def command(
         self, agent: str, seed: int, out: Path, dataset: str | None = None, device: str = "cpu"
     ) -> list[str]:
-        """The words behind ``prune-gym`` that run one cell.
+        """The words after ``prune-gym`` that run one cell.
 
         Args:
             agent: As for :func:`variant`; its options go before the task's.
@@ -102,7 +102,7 @@ class Task:
     def scratch_command(
         self, run: Path, seed: int, dataset: str | None = None, device: str = "cpu"
     ) -> list[str]:
-        """The words behind ``prune-gym`` that train a finished run's shape from scratch.
+        """The words after ``prune-gym`` that train a finished run's shape from scratch.
 
         Args:
             run: The run's folder; weights and recipe are written beside its files.
@@ -123,7 +123,7 @@ def variant(agent: str) -> tuple[str, dict[str, str]]:
     """An agent's name and the options that a benchmark is to give it.
 
     Args:
-        agent: A name or ``package.module:Class``, and any number of ``@option=value`` behind it,
+        agent: A name or ``package.module:Class``, and any number of ``@option=value`` after it,
             for example ``l2pf@fixed_duration=0.25``.
 
     Raises:

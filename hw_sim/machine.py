@@ -25,7 +25,7 @@ class Machine(NamedTuple):
         psum_ticks: Ticks per psum (read and written at the same time).
         dram_words: DRAM words per cycle; 0 where it never waits.
         fill: 1 where the first load and the last store count.
-        overlap: 1 where filters load behind the pass before.
+        overlap: 1 where filters load during the pass before.
         overhead: Cycles lost per pass.
         mac_fj: Energy of a MAC; the others are named alike.
     """

@@ -60,7 +60,7 @@ def scores(criterion: str, observation: Observation, env: gym.Env) -> npt.NDArra
             take, three forward passes' MACs for each repair image, to ``search_macs_total``.
 
     Returns:
-        Shape (filters,), the padding left out; empty behind the last layer.
+        Shape (filters,), the padding left out; empty after the last layer.
 
     Raises:
         ValueError: ``bn`` where no batch norm follows the layer.

@@ -32,7 +32,7 @@ def make_vector(
         num_envs: Sub-environments.
         processes: A worker process for each, in place of one process for all. A script that asks
             for it needs ``if __name__ == "__main__":``, as with every spawned process.
-        autoreset_mode: When a sub-environment is reset behind an episode's end.
+        autoreset_mode: When a sub-environment is reset after an episode's end.
         arguments: Of :class:`prune_gym.envs.PruningEnv`; without ``threads`` one process uses all
             cores and worker processes one each.
 

@@ -14,12 +14,12 @@ class AMCOptions:
     Args:
         warmup_episodes: Of uniformly drawn ratios, before anything is learned.
         noise: Standard deviation of the truncated normal around the actor's action.
-        noise_decay: What it is multiplied by behind each later episode.
+        noise_decay: What it is multiplied by after each later episode.
         hidden: Width of the two layers of actor and critic.
         actor_learning_rate: Of Adam.
         critic_learning_rate: Of Adam.
         batch_size: Transitions of a gradient step.
-        updates: Gradient steps for each step of an episode, made behind it.
+        updates: Gradient steps for each step of an episode, made after it.
         memory: Transitions that are remembered (this project's choice; theirs: 100 a layer).
         tau: Share of the new in the slow copies.
         gamma: Discount.

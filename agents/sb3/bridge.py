@@ -59,7 +59,7 @@ class EpisodeFollower(gym.Wrapper[Any, Any, Any, Any]):
 
     @contextmanager
     def before_reset(self) -> Iterator[None]:
-        """Within it, the environment's random generator is as it was behind the last episode.
+        """Within it, the environment's random generator is as it was after the last episode.
 
         A search that goes on later resets the environment by itself.
         """
@@ -71,7 +71,7 @@ class EpisodeFollower(gym.Wrapper[Any, Any, Any, Any]):
             self._generator.state = now
 
     def forget_reset(self) -> None:
-        """Put the environment's random generator back to where it was behind the last episode."""
+        """Put the environment's random generator back to where it was after the last episode."""
         if self._random is not None:
             self._generator.state = deepcopy(self._random)
 
@@ -128,7 +128,7 @@ class Bridge(BaseCallback):
             return True  # where a rollout ends, the update comes first
         if not is_rollout(model):
             return not self.spent()
-        # Stable-Baselines3 stores the step only behind this callback.
+        # Stable-Baselines3 stores the step only after this callback.
         buffer, names = model.rollout_buffer, ("actions", "rewards", "values", "log_probs")
         masks = {k: v for k, v in self.locals.items() if k == "action_masks"}
         now = [self.locals[name] for name in names]

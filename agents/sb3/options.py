@@ -131,7 +131,7 @@ class OffPolicyOptions:
         buffer_size: Transitions that the replay buffer holds.
         warmup_episodes: Of random actions, before anything is learnt.
         batch_size: Transitions of a gradient step.
-        updates: Gradient steps for each step of the environment, made behind each episode.
+        updates: Gradient steps for each step of the environment, made after each episode.
         tau: Share of the new in the target networks.
         gamma: Discount of later layers' rewards.
         hidden: Width of the two layers of each network.

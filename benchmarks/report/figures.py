@@ -53,7 +53,7 @@ def accuracy_figure(group: Group, styles: Styles) -> Figure:
     axes.set_yticks(range(len(lines)), [name for name, _, _ in lines])
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.xaxis.set_major_formatter(percent)
-    axes.set_xlabel("test accuracy behind the final fine-tune (%)")
+    axes.set_xlabel("test accuracy after the final fine-tune (%)")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, borderaxespad=0, ncols=2)
     clean(axes)
     axes.grid(False, axis="y")

@@ -98,7 +98,7 @@ def best_run(rows: Sequence[Row]) -> tuple[Row, Result]:
     """The best network of some rows, chosen on validation alone.
 
     Of the networks that meet the target (of all, where none does) it is the one of the highest
-    validation accuracy behind the final fine-tune.
+    validation accuracy after the final fine-tune.
 
     Returns:
         Its row and run.

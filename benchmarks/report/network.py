@@ -80,7 +80,7 @@ def layers_figure(label: str, run: Result) -> Figure:
 
 
 def layer_costs(run: Result) -> tuple[NetworkCost, NetworkCost]:
-    """Costs of the layers of a run's network, before and behind the pruning.
+    """Costs of the layers of a run's network, before and after the pruning.
 
     They are computed anew from the kept channels, and held against the recorded totals.
 

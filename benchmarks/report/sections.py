@@ -74,7 +74,7 @@ def section(group: Group, number: int, styles: Styles) -> Section:
         accuracy=Picture(
             f"{number}-accuracy",
             figures.accuracy_figure(group, styles),
-            "Test accuracy behind the final fine-tune: a marker for each seed, a stroke for the "
+            "Test accuracy after the final fine-tune: a marker for each seed, a stroke for the "
             "interquartile mean, a bar for its 95 % interval.",
         ),
         pareto=Picture(

@@ -136,7 +136,7 @@ def candidates(name: str, arguments: dict[str, Any], repeats: int, count: int = 
 
 
 def resets(name: str, arguments: dict[str, Any]) -> list[Row]:
-    """Milliseconds of a reset behind an episode's start."""
+    """Milliseconds of a reset after an episode's start."""
     env = make(name, **arguments)
     times = []
     for seed in range(20):

@@ -35,7 +35,7 @@ def best_so_far(
     A network counts from the cost at which its episode had ended, and stays found.
 
     Args:
-        spent: Cost of the search behind each episode, not falling, shape (episodes,).
+        spent: Cost of the search after each episode, not falling, shape (episodes,).
         accuracy: Of each episode's network, shape (episodes,).
         valid: Whether that network meets the target, shape (episodes,).
         grid: Costs to read the curve at, shape (points,).

@@ -29,7 +29,7 @@ def two_player_train(
         generator: Draws the images' order and augmentation.
         training: Of the task's player.
         teacher: As for :func:`prune_gym.training.train`.
-        progress: Called behind both players' turns with the mini-batch's number and loss.
+        progress: Called after both players' turns with the mini-batch's number and loss.
         part: What the task's player trains where it is not the whole network.
     """
     part = part or Part(module, task_parameters(module))

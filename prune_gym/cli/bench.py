@@ -125,7 +125,7 @@ def _run(task: Any, names: Sequence[str], others: list[Any], arguments: argparse
 
 
 def _agents(text: str) -> list[str]:
-    """The names behind ``--agents``.
+    """The names after ``--agents``.
 
     Raises:
         PruneGymError: None, one that is not known, or one twice: two cells would share a folder.

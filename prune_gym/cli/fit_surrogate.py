@@ -8,7 +8,7 @@ from typing import Any
 from prune_gym.cli.settings import add_command
 
 DESCRIPTION = """\
-Fit a regressor to what `prune-gym record` wrote: the accuracy behind a step, from what is kept of
+Fit a regressor to what `prune-gym record` wrote: the accuracy after a step, from what is kept of
 the unpruned network and the fine-tuning so far. Prints Kendall's tau and the mean absolute error
 on episodes and on policies that it had not seen, and draws predicted over real accuracy.
 
@@ -100,7 +100,7 @@ def plot(report: Any, path: Path) -> None:
         axes.scatter(rows.accuracy[chosen], report.predicted[chosen], s=6, alpha=0.5, label=policy)
     axes.plot([0, 1], [0, 1], color="black", linewidth=0.8)
     axes.set(
-        xlabel="real accuracy behind a step",
+        xlabel="real accuracy after a step",
         ylabel="predicted, its episode held out",
         xlim=(0, 1),
         ylim=(0, 1),

@@ -53,7 +53,7 @@ def best_state(folder: Path, env: Any) -> State:
 
 
 def state_of(folder: Path, env: Any) -> State:
-    """A saved network as a state of its environment, behind the last space.
+    """A saved network as a state of its environment, after the last space.
 
     Raises:
         WeightsError: It is missing, damaged or of another architecture.

@@ -135,7 +135,7 @@ def limits(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def check_final_epochs(epochs: float) -> None:
-    """Refuse an option that could only fail behind the search.
+    """Refuse an option that could only fail after the search.
 
     Raises:
         PruneGymError: Not finite, negative or absurd.

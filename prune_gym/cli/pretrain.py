@@ -114,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Refuse what could only fail, or spoil something, behind the training."""
+    """Refuse what could only fail, or spoil something, after the training."""
     from prune_gym.errors import PruneGymError
 
     for name, value, least, most in (

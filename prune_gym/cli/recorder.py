@@ -26,7 +26,7 @@ def rank(final: Mapping[str, Any], target: Target) -> tuple[bool, float]:
     accuracy alone is wanted it is the score again, and of networks that miss it, the accuracy.
 
     Args:
-        final: The info behind an episode's last step.
+        final: The info after an episode's last step.
         target: The environment's.
     """
     met = bool(final["target_met"])

@@ -1,4 +1,4 @@
-"""Commands end as behind Ctrl-C when the system asks them to: what was found is saved first."""
+"""Commands end as on Ctrl-C when the system asks them to: what was found is saved first."""
 
 import signal
 import threading

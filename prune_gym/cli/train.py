@@ -19,7 +19,7 @@ Train an agent in an environment, keep the best network of all episodes, fine-tu
 The run's folder holds config.json, episodes.jsonl (one line an episode), tensorboard/,
 policy/ and best/ (model.onnx, model.pt2, weights.safetensors, network.json, report.json,
 sample.npz, network.png). Ctrl-C stops the search and keeps what was found: finish with
-`prune-gym export RUN`, or go on with `prune-gym train --resume RUN`, also behind a kill: at most
+`prune-gym export RUN`, or go on with `prune-gym train --resume RUN`, also after a kill: at most
 the episode under way is lost, and the result is that of a run that was never broken.
 
 With --target every episode ends within the wanted costs, and the best network is the one of
@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _finish(env: Any, recorder: Any, facts: dict[str, Any], arguments: argparse.Namespace) -> int:
-    """What comes behind the search."""
+    """What comes after the search."""
     from prune_gym.errors import PruneGymError
 
     if recorder.best is None:

@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         if trained_as_a_whole(result):
             told = "costs alone: compressed as a whole, their training is not done again"
         elif not arguments.final:
-            told += "; those behind the final fine-tune not at all, which takes --final"
+            told += "; those after the final fine-tune not at all, which takes --final"
         applied[told] = applied.get(told, 0) + 1
         env.close()
     for line in wrong:

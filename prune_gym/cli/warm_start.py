@@ -69,7 +69,7 @@ def facts(surrogate: Any, episodes: int) -> dict[str, Any]:
 
 
 def learn(agent: Any, surrogate: Any, episodes: int, quiet: bool) -> float:
-    """Let an agent learn in the surrogate; behind it, it has its own environment back.
+    """Let an agent learn in the surrogate; after it, it has its own environment back.
 
     Args:
         agent: Any agent that learns in its ``env``.

@@ -67,7 +67,7 @@ class ALFTransition(Stepper):
         """Take one step.
 
         Args:
-            state: Before it; not behind the last convolution.
+            state: Before it; not after the last convolution.
             sparsity: Share of codes to remove, 0 to 1.
             duration: 0 to 1, of ``max_batches``.
             seed: Of the training's images and augmentation.
@@ -214,7 +214,7 @@ class ALFTransition(Stepper):
         return self._refit
 
     def repair(self, module: nn.Module, layer: str, macs: int, ground: Ground | None) -> int:
-        """Repair a network behind a block's loss of codes.
+        """Repair a network after a block's loss of codes.
 
         Args:
             module: With the block, in ``eval`` mode; changed in place.

@@ -35,7 +35,7 @@ class Evaluation:
 
     Args:
         accuracy: 0 to 1.
-        activation: Mean activation of the next space's channels; empty behind the last space.
+        activation: Mean activation of the next space's channels; empty after the last space.
         images: How many images were looked at.
     """
 

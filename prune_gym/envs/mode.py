@@ -71,7 +71,7 @@ class Mode(ABC):
         """Take a step.
 
         Args:
-            state: Before it; not behind the last space.
+            state: Before it; not after the last space.
             checked: From :meth:`checked`.
             seed: Of all that is drawn.
         """

@@ -103,7 +103,7 @@ class Observer:
         return state.space(self.visited[state.position].name)
 
     def observe(self, state: State, budget_left: float) -> dict[str, npt.NDArray]:
-        """The observation of a state; behind the last space filters and layer are zeros."""
+        """The observation of a state; after the last space filters and layer are zeros."""
         done = state.position / len(self.visited)
         result: dict[str, npt.NDArray] = {
             "action_mask": self.action_mask(state),

@@ -66,7 +66,7 @@ class PruningEnv(gym.Env[Observation, Action]):
     The unpruned network. The seed decides the order and augmentation of the fine-tuning images.
 
     ## Episode End
-    ``terminated`` behind the last space; ``truncated`` when ``search_macs_total`` has reached
+    ``terminated`` after the last space; ``truncated`` when ``search_macs_total`` has reached
     ``search_budget``.
 
     ## Info
@@ -74,7 +74,7 @@ class PruningEnv(gym.Env[Observation, Action]):
     ``weight_bytes``, ``peak_activation_bytes``, ``params_ratio`` and ``macs_ratio`` (unpruned
     over present), ``cost_ratio`` (of the objective), ``search_macs`` (nominal, see
     :meth:`prune_gym.envs.stepping.Stepper.tuning_macs`), ``position``, ``target_met`` (by the
-    present network; True without a target), ``action_mask``; behind a step also ``mask``,
+    present network; True without a target), ``action_mask``; after a step also ``mask``,
     ``mask_changed`` (whether the rules above changed the action), ``batches``,
     ``evaluated_images`` (fewer than ``eval_images`` where a network is hopeless), ``rewards``, and
     ``seed`` (of what the step drew; :meth:`replay` takes it).
@@ -89,7 +89,7 @@ class PruningEnv(gym.Env[Observation, Action]):
     smallest mask entries are dropped, so far as it needs.
 
     The observation also has ``codes_alive`` and ``reconstruction_error``, one number for each
-    visited convolution. ``info["mask"]`` holds the codes that are left; behind a step there are
+    visited convolution. ``info["mask"]`` holds the codes that are left; after a step there are
     also ``sparsity`` (as executed), ``codes``, ``merged`` (whether it is one convolution),
     ``reconstruction_error`` and ``autoencoder_updates``.
 
@@ -108,7 +108,7 @@ class PruningEnv(gym.Env[Observation, Action]):
         objective: ``"latency"``, ``"energy"``, ``"edp"``, ``"macs"`` or ``"params"``.
         accelerator: A preset of :mod:`hw_sim` or a YAML file.
         accelerator_batch: Images that the accelerator works on at a time.
-        reward: ``"step"`` (what the step saves, weighed by the accuracy behind it), or with a
+        reward: ``"step"`` (what the step saves, weighed by the accuracy after it), or with a
             target ``"target"`` (what the network gains on its way there; nothing beyond it).
         tolerance: b of the reward: the drop in accuracy at which nothing is earned.
         duration_weight: w of the reward.
@@ -279,7 +279,7 @@ class PruningEnv(gym.Env[Observation, Action]):
             Observation, reward, terminated, truncated, info.
 
         Raises:
-            ResetNeeded: Before the first reset or behind the last space.
+            ResetNeeded: Before the first reset or after the last space.
             ValueError: An action of the wrong shape, not finite or out of range.
         """
         return self._advance(action, None)
@@ -297,7 +297,7 @@ class PruningEnv(gym.Env[Observation, Action]):
             Observation, reward, terminated, truncated, info.
 
         Raises:
-            ResetNeeded: Before the first reset or behind the last space.
+            ResetNeeded: Before the first reset or after the last space.
             ValueError: An action of the wrong shape, not finite or out of range.
         """
         return self._advance(action, seed)
@@ -340,7 +340,7 @@ class PruningEnv(gym.Env[Observation, Action]):
         """Take over a network whose visited convolutions were all compressed at once.
 
         For agents that train the whole network (:mod:`agents.alf`): the environment deploys it,
-        holds its codes to the target, evaluates it, and is behind the episode's last step.
+        holds its codes to the target, evaluates it, and is after the episode's last step.
 
         Args:
             module: With :class:`prune_gym.alf.ALFConv2d` blocks; only dropped codes change it.
@@ -445,7 +445,7 @@ class PruningEnv(gym.Env[Observation, Action]):
         return self.target.uniform_ratio()
 
     def ratio_for_rest(self) -> float | None:
-        """The same for the layers to come, behind what the episode has done so far.
+        """The same for the layers to come, after what the episode has done so far.
 
         Returns:
             Within (0, 1); :meth:`ratio_for_target` at an episode's start; None where no cost is

@@ -39,7 +39,7 @@ class Reward:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where an episode stands before or behind a step.
+    """Where an episode stands before or after a step.
 
     Args:
         accuracy: 0 to 1.

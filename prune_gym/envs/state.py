@@ -75,7 +75,7 @@ class State:
         position: How many spaces were visited.
         accuracy: On the validation subset.
         costs: On the accelerator.
-        activation: Mean activation of the next space's channels; empty behind the last.
+        activation: Mean activation of the next space's channels; empty after the last.
         search_macs: Nominal MACs on the path since the reset.
         history: The steps so far.
         random: State of the environment's random generator.

@@ -32,7 +32,7 @@ class Outcome:
     """What a step led to.
 
     Args:
-        state: The state behind it, without the random generator's.
+        state: The state after it, without the random generator's.
         reward: What it paid.
         mask: The executed mask, shape (channels,).
         changed: Whether the rules changed the mask that was asked for.
@@ -190,7 +190,7 @@ class Stepper:
         the cut network, and the moments of the least-squares systems.
 
         Args:
-            macs: Of the network behind the step, for one image.
+            macs: Of the network after the step, for one image.
             batches: Mini-batches of fine-tuning.
             trained: MACs of the layers that are fine-tuned, for one image.
 

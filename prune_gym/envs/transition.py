@@ -25,7 +25,7 @@ class Transition(Stepper):
         """Take one step.
 
         Args:
-            state: Before it; not behind the last space.
+            state: Before it; not after the last space.
             bits: Which filters stay, padded, shape (n_max,).
             duration: 0 to 1, of ``max_batches``.
             seed: Of the fine-tuning's images and augmentation.

@@ -64,7 +64,7 @@ class SurrogateEnv(gym.Env[Observation, Action]):
 
     ## Description
     A place to begin training, not to end it: nothing is cut, repaired, trained or evaluated. The
-    accuracy behind a step comes from a regressor that was fitted to recorded steps of the real
+    accuracy after a step comes from a regressor that was fitted to recorded steps of the real
     environment; parameters, MACs, latency and energy are exact. An agent that learnt here goes on
     in the real environment, which alone has a network to export.
 
@@ -84,7 +84,7 @@ class SurrogateEnv(gym.Env[Observation, Action]):
     changes nothing.
 
     ## Episode End
-    ``terminated`` behind the last space; never ``truncated``.
+    ``terminated`` after the last space; never ``truncated``.
 
     ## Info
     As the real environment's but for ``seed``, and ``surrogate``, which is True. ``search_macs``
@@ -177,7 +177,7 @@ class SurrogateEnv(gym.Env[Observation, Action]):
             Observation, reward, terminated, truncated, info.
 
         Raises:
-            ResetNeeded: Before the first reset or behind the last space.
+            ResetNeeded: Before the first reset or after the last space.
             ValueError: An action of the wrong shape, not finite or out of range.
         """
         self._state, reward, info = self._taken(self._require_state(), action)
@@ -238,7 +238,7 @@ class SurrogateEnv(gym.Env[Observation, Action]):
         return self.target.uniform_ratio()
 
     def ratio_for_rest(self) -> float | None:
-        """The same for the layers to come, behind what the episode has done so far.
+        """The same for the layers to come, after what the episode has done so far.
 
         Returns:
             Within (0, 1); :meth:`ratio_for_target` at an episode's start; None where no cost is
@@ -274,7 +274,7 @@ class SurrogateEnv(gym.Env[Observation, Action]):
     def _taken(
         self, state: SurrogateState, action: Action
     ) -> tuple[SurrogateState, float, dict[str, Any]]:
-        """The state behind an action, the reward and the info; nothing here is changed."""
+        """The state after an action, the reward and the info; nothing here is changed."""
         if state.position >= len(self.visited):
             raise ResetNeeded("The episode has ended: call reset() before step().")
         bits, duration = checked_action(action, self.observer.width)

@@ -1,6 +1,6 @@
 """What a surrogate sees of a state: what is kept, told from the unpruned network alone.
 
-Nothing in it was measured behind the start of an episode, so that the surrogate needs neither the
+Nothing in it was measured after the start of an episode, so that the surrogate needs neither the
 network nor its own earlier predictions, and its errors do not add up along an episode.
 """
 
@@ -75,7 +75,7 @@ class Features:
         return Kept(np.ones((len(self.visited), len(STATISTICS))))
 
     def after(self, kept: Kept, mask: npt.NDArray[np.bool_], batches: int) -> Kept:
-        """The state behind a step.
+        """The state after a step.
 
         Args:
             kept: Before it.

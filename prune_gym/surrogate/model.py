@@ -24,7 +24,7 @@ DEFAULTS = {"network": "resnet20", "dataset": "shapes"}
 
 @dataclass(frozen=True)
 class Surrogate:
-    """Predicts the accuracy behind a step.
+    """Predicts the accuracy after a step.
 
     Args:
         trees: The regressor of the accuracy's logit.

@@ -94,7 +94,7 @@ class Records:
 
 
 def conditions(env: PruningEnv) -> dict[str, Any]:
-    """What the accuracy behind a step depends on, beside masks and mini-batches.
+    """What the accuracy after a step depends on, beside masks and mini-batches.
 
     Objective, accelerator, tolerance, ``min_keep`` and the like are not among it: they change
     costs, rewards and what is asked for, and those the surrogate computes exactly.

@@ -99,7 +99,7 @@ def test_tables_hold_the_numbers(make_run):
 
 def test_reached_is_the_first_network_within_target_and_tolerance(make_run):
     (result,) = load([make_run("l2pf", 0, spent=7)])
-    # psi is below 0 behind the first episode.
+    # psi is below 0 after the first episode.
     assert first_success(result)["search_macs_total"] == 14
     never = result.episodes[:1]
     assert first_success(type(result)("", result.config, never, result.report)) is None

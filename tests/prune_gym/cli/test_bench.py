@@ -155,7 +155,7 @@ def test_fresh_records_replay(records, capsys, validate):
     assert validate(records()) == 0
     told = capsys.readouterr().out
     assert "4 records, 0 differences" in told
-    assert "those behind the final fine-tune not at all, which takes --final" in told
+    assert "those after the final fine-tune not at all, which takes --final" in told
     assert "within 1e-05, 1e-05 on average (same processor kind" in told
 
 

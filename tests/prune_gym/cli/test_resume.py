@@ -68,7 +68,7 @@ def test_killed_and_resumed_is_unbroken(workplace, tmp_path, unbroken):
 @pytest.mark.parametrize("left", ["behind the record", "renamed away", "not yet renamed", "none"])
 def test_every_moment_of_a_kill_leaves_a_way_on(workplace, tmp_path, unbroken, left):
     out = tmp_path / "run"
-    # The search alone, two episodes of it: what is exported behind it is taken away again.
+    # The search alone, two episodes of it: what is exported after it is taken away again.
     assert main(command(workplace, out, 2)) == 0
     (out / "best" / "report.json").unlink()
     checkpoint = out / "checkpoint"

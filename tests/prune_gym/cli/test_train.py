@@ -273,7 +273,7 @@ def test_overwrite_with_bad_input_keeps_the_earlier_run(train_arguments, tmp_pat
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_leaves_a_usable_run(workplace, tmp_path, number):
-    """An interrupt behind the first episode: the best network is there and can be exported."""
+    """An interrupt after the first episode: the best network is there and can be exported."""
     out = tmp_path / "run"
     command = [sys.executable, "-m", "prune_gym.cli", *_command(workplace, out)]
     command[command.index("--episodes") + 1] = "100000"
