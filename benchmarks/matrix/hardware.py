@@ -7,13 +7,21 @@ import numpy as np
 
 from benchmarks.results import Result
 
+SEARCHER = "evolution"
+"""The agent whose two searches are compared: it alone follows the objective, layer by layer."""
+CONTROLS = ("l1", "uniform", "random")
+"""Agents that stand beside it, at the same target."""
 
-def points(results: Sequence[Result], objective: str) -> list[dict[str, float]]:
+
+def points(
+    results: Sequence[Result], objective: str, agent: str = SEARCHER
+) -> list[dict[str, float]]:
     """The networks found with one objective, smallest latency first; seeds are averaged.
 
     Args:
         results: Finished runs.
         objective: ``"macs"`` or ``"latency"``.
+        agent: Runs of others are left out.
 
     Returns:
         ``wanted``, ``macs``, ``latency`` and ``energy`` as shares of the unpruned network's, the
@@ -23,6 +31,8 @@ def points(results: Sequence[Result], objective: str) -> list[dict[str, float]]:
     found: dict[float, list[dict[str, float]]] = {}
     for result in results:
         report = result.report
+        if result.config["agent"] != agent:
+            continue
         if report is not None and set(report["target"]["wanted"]) == {objective}:
             shares = {name: 1 / ratio for name, ratio in report["ratios"].items()}
             figures = {
@@ -57,23 +67,33 @@ def latency_at(rows: Sequence[dict[str, float]], accuracy: float) -> float | Non
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """A table of both objectives' networks, and the latencies at equal accuracy."""
+    """A table of both objectives' networks, the controls, and the latencies at equal accuracy."""
     by = {objective: points(results, objective) for objective in ("macs", "latency")}
     lines = [
         "| objective and target | seeds | MACs left | latency left | energy left | test, final | "
-        "same shape from scratch | latency of the other objective at this accuracy |",
-        "|---|---|---|---|---|---|---|---|",
+        f"{' | '.join(CONTROLS)} | same shape from scratch | "
+        "latency of the other objective at this accuracy |",
+        "|---|---|---|---|---|---|" + "---|" * len(CONTROLS) + "---|---|",
     ]
     for objective, other in (("macs", "latency"), ("latency", "macs")):
+        beside = {
+            (agent, row["wanted"]): _percent(row["test"])
+            for agent in CONTROLS
+            for row in points(results, objective, agent)
+        }
         for row in by[objective]:
             there = latency_at(by[other], row["test"])
-            scratch = "" if np.isnan(row["scratch"]) else f"{row['scratch']:.2%}"
-            beside = "outside of its range"
+            equal = "outside of its range"
             if there is not None:
-                beside = f"{there:.1%} ({there / row['latency']:.2f}x)"
+                equal = f"{there:.1%} ({there / row['latency']:.2f}x)"
+            controls = [beside.get((agent, row["wanted"]), "") for agent in CONTROLS]
             lines.append(
                 f"| {objective} {row['wanted']:g} | {row['seeds']:.0f} | {row['macs']:.1%} | "
-                f"{row['latency']:.1%} | {row['energy']:.1%} | {row['test']:.2%} | {scratch} | "
-                f"{beside} |"
+                f"{row['latency']:.1%} | {row['energy']:.1%} | {row['test']:.2%} | "
+                f"{' | '.join(controls)} | {_percent(row['scratch'])} | {equal} |"
             )
     return "\n".join(lines)
+
+
+def _percent(share: float) -> str:
+    return "" if np.isnan(share) else f"{share:.2%}"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from benchmarks.matrix import hardware
 from benchmarks.tasks import HARDWARE, hardware_task
 
 CONTROLS = ("random", "uniform", "l1", "fpgm")
@@ -29,12 +30,14 @@ class Part:
 
 
 def _hardware(seeds: int, short: bool) -> tuple[Part, ...]:
-    names = (
-        hardware_task(objective, share, short)
-        for objective, shares in HARDWARE.items()
-        for share in shares
-    )
-    return tuple(Part("hardware", name, ("evolution",), seeds) for name in names)
+    parts = []
+    for objective, shares in HARDWARE.items():
+        for share in shares:
+            # Two cores carry the controls at the middle target alone.
+            beside = hardware.CONTROLS if not short or share == sorted(shares)[1] else ()
+            name = hardware_task(objective, share, short)
+            parts.append(Part("hardware", name, (hardware.SEARCHER, *beside), seeds))
+    return tuple(parts)
 
 
 SCALES = {

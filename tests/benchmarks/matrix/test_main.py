@@ -27,7 +27,7 @@ def call(monkeypatch, tmp_path):
     """The script over one task of two cells whose commands are faked by what they leave."""
     ran = []
 
-    def run_cell(task, cell, dataset, device, until=None):
+    def run_cell(task, cell, dataset, device, until=None, stop=None):
         ran.append(cell.folder.name)
         return broken.get(cell.folder.name)
 

@@ -60,7 +60,9 @@ def test_hardware_table(make_run):
             make_run("evolution", 0, test=0.8, scratch=0.3, target={"macs": 0.5}),
             make_run("evolution", 1, test=0.9, scratch=0.5, target={"macs": 0.5}),
             make_run("evolution", 0, test=0.7, target={"latency": 0.5}),
-            make_run("l1", 0, test=0.7, target={"latency": 0.5, "macs": 0.5}),
+            make_run("evolution", 1, test=0.7, target={"latency": 0.5, "macs": 0.5}),
+            make_run("l1", 0, test=0.6, target={"macs": 0.5}),
+            make_run("random", 0, test=0.5, target={"latency": 0.4}),
         ]
     )
     (point,) = hardware.points(runs, "macs")
@@ -70,5 +72,5 @@ def test_hardware_table(make_run):
     assert point["latency"] == pytest.approx(1 / ratio)
     lines = hardware.markdown(runs).splitlines()
     assert len(lines) == 4
-    assert lines[2].endswith("| 85.00% | 40.00% | outside of its range |")
-    assert lines[3].endswith("| 70.00% |  | outside of its range |")
+    assert lines[2].endswith("| 85.00% | 60.00% |  |  | 40.00% | outside of its range |")
+    assert lines[3].endswith("| 70.00% |  |  |  |  | outside of its range |")
