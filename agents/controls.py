@@ -10,7 +10,7 @@ import numpy as np
 from agents import files
 from agents.base import Action, Callback, EpisodicAgent, Observation
 from agents.start import ratio_for
-from prune_gym import criteria
+from prune_gym.pruning import criteria
 
 
 class Control(EpisodicAgent):
@@ -28,7 +28,7 @@ class Control(EpisodicAgent):
     """
 
     criterion: ClassVar[str | None] = None
-    """What ranks the filters, of :data:`prune_gym.criteria.CRITERIA`; None: chance."""
+    """What ranks the filters, of :data:`prune_gym.pruning.criteria.CRITERIA`; None: chance."""
 
     def __init__(
         self, env: gym.Env, seed: int = 0, keep: float | None = None, duration: float = 0.1

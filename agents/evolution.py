@@ -12,8 +12,8 @@ import torch
 from agents import files
 from agents.base import Action, Callback, EpisodicAgent, Observation
 from agents.start import ratio_for
-from prune_gym import criteria
 from prune_gym.errors import PruneGymError, WeightsError
+from prune_gym.pruning import criteria
 from prune_gym.weights import read_weights
 
 Vector = npt.NDArray[np.float64]
@@ -36,7 +36,7 @@ class Evolution(EpisodicAgent):
         population: Individuals a generation, 4 or more; None: as many as the library proposes,
             ``4 + floor(3 ln layers)``.
         duration: Fine-tuning of each step, 0 to 1.
-        criterion: What ranks the filters (:data:`prune_gym.criteria.CRITERIA`).
+        criterion: What ranks the filters (:data:`prune_gym.pruning.criteria.CRITERIA`).
 
     Raises:
         PruneGymError: ``cmaes`` is not installed.

@@ -11,7 +11,7 @@ import numpy as np
 from agents import files
 from agents.base import Action, Callback, EpisodicAgent, Observation
 from agents.start import ratio_for
-from prune_gym import criteria
+from prune_gym.pruning import criteria
 
 RATIOS = (0.25, 0.375, 0.5, 0.625, 0.75, 1.0)
 SHARES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
@@ -29,7 +29,7 @@ class Greedy(EpisodicAgent):
         ratios: Keep ratios to try, each within (0, 1]. None: :data:`SHARES` of the one with which
             the environment's target is met (1 at most), or :data:`RATIOS` without one.
         durations: Durations to try with each of them, 0 to 1.
-        criterion: What ranks the filters (:data:`prune_gym.criteria.CRITERIA`).
+        criterion: What ranks the filters (:data:`prune_gym.pruning.criteria.CRITERIA`).
 
     Raises:
         ValueError: A number out of range, an unknown criterion, or one that the observation does

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.records import Tolerance, portable
 from benchmarks.results import Result
-from prune_gym.cli.recorder import rank
+from prune_gym.runs.recorder import rank
 
 SUMS = 1e-9
 """Floats of one formula."""

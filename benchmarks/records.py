@@ -10,9 +10,9 @@ import gymnasium as gym
 
 from benchmarks import tasks
 from benchmarks.results import SCHEMA, Result
-from prune_gym.cli import run_folder
 from prune_gym.errors import PruneGymError
 from prune_gym.files import write_atomically
+from prune_gym.runs import folder as run_folder
 
 FOLDER = "imagefolder:"
 SOMEWHERE = f"{FOLDER}PATH"

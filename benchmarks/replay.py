@@ -9,7 +9,7 @@ from benchmarks import consistency, records
 from benchmarks.results import Result
 from prune_gym.envs.target import ACCURACY
 from prune_gym.errors import PruneGymError
-from prune_gym.finish import fine_tuned
+from prune_gym.runs.finish import fine_tuned
 
 EXACT = ("params", "macs", "cycles")
 FLOATS = ("latency_ms", "energy_uj")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import schema
-from prune_gym.cli import run_folder
 from prune_gym.errors import PruneGymError
-from prune_gym.surgery.saved import DESCRIPTION
+from prune_gym.pruning.saved import DESCRIPTION
+from prune_gym.runs import folder as run_folder
 
 SCHEMA = 1
 REPORT = Path(run_folder.BEST) / "report.json"

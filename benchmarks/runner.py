@@ -11,9 +11,9 @@ from threading import Event
 from benchmarks.pieces import CLI, carry_out, last_lines
 from benchmarks.results import MARK, REPORT, SCRATCH, Result, load
 from benchmarks.tasks import Task
-from prune_gym.cli import run_folder
 from prune_gym.errors import PruneGymError
 from prune_gym.files import write_json
+from prune_gym.runs import folder as run_folder
 
 OUT_OF_TIME = "the time is over"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import SCRATCH
-from prune_gym.cli import run_folder
 from prune_gym.errors import PruneGymError, UnknownNameError
+from prune_gym.runs import folder as run_folder
 
 FEW = 3.84
 """L2PF's compression ratio."""

@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeVar
 
 import hw_sim
 from prune_gym.errors import PruneGymError, UnknownNameError
-from prune_gym.surgery.geometry import Counts, Geometry
+from prune_gym.pruning.geometry import Counts, Geometry
 
 OBJECTIVES = ("latency", "energy", "edp", "macs", "params")
 MEMO_SIZE = 1 << 14

@@ -17,7 +17,7 @@ from prune_gym.data import MEAN, STD, Split
 from prune_gym.errors import ExportError
 from prune_gym.files import write_atomically, write_json
 from prune_gym.networks import Network
-from prune_gym.surgery.saved import Kept, save_network
+from prune_gym.pruning.saved import Kept, save_network
 
 OPSET = 18
 SAMPLES = 64

@@ -4,7 +4,7 @@ import gymnasium as gym
 
 NETWORKS = {"ResNet20": "resnet20", "ResNet56": "resnet56", "Plain20": "plain20"}
 DATASETS = {"": "shapes", "-CIFAR10": "cifar10"}
-ENTRY_POINT = "prune_gym.envs.pruning:PruningEnv"
+ENTRY_POINT = "prune_gym.envs.env:PruningEnv"
 VECTOR_ENTRY_POINT = "prune_gym.vector:make_vector"
 ALF = "PruneResNet20-ALF-v0"
 SURROGATE = "PruneResNet20-Surrogate-v0"

@@ -6,7 +6,7 @@ from torch import nn
 
 from prune_gym.data import Dataset, Split
 from prune_gym.networks import Network
-from prune_gym.surgery import ChannelSpace
+from prune_gym.pruning import ChannelSpace
 
 
 class TinyNet(nn.Module):

@@ -14,9 +14,9 @@ from agents.amc.ddpg import DDPG
 from agents.amc.memory import Array
 from agents.amc.options import AMCOptions
 from agents.base import Action, Callback, EpisodicAgent, Observation
-from prune_gym import criteria
 from prune_gym.envs.observation import LAYER_FEATURES
 from prune_gym.errors import WeightsError
+from prune_gym.pruning import criteria
 from prune_gym.weights import load_weights, read_weights, save_weights
 
 STATE = (

@@ -25,7 +25,7 @@ class AMCOptions:
         gamma: Discount.
         baseline_decay: Share of the old in the moving average of rewards.
         least: Smallest keep ratio.
-        criterion: What ranks the filters (:data:`prune_gym.criteria.CRITERIA`).
+        criterion: What ranks the filters (:data:`prune_gym.pruning.criteria.CRITERIA`).
         duration: Fine-tuning of each step; AMC has none inside the search.
         reward: Of a whole episode, given to all its steps: ``"error"``, minus the share of wrong
             classes; ``"error_macs"``, that times the logarithm of the MACs; ``"return"``, the sum

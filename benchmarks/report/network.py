@@ -91,7 +91,7 @@ def layer_costs(run: Result) -> tuple[NetworkCost, NetworkCost]:
 
     from prune_gym import networks
     from prune_gym.costs import load_accelerator
-    from prune_gym.surgery import Geometry
+    from prune_gym.pruning import Geometry
 
     report, config = finished(run), run.config
     classes, size = _shape(run)
@@ -126,8 +126,8 @@ def layer_costs(run: Result) -> tuple[NetworkCost, NetworkCost]:
 
 def _shape(run: Result) -> tuple[int, int]:
     """Classes and image size; where only a record is there, the environment's."""
-    from prune_gym.cli.run_folder import BEST
-    from prune_gym.surgery.saved import DESCRIPTION
+    from prune_gym.pruning.saved import DESCRIPTION
+    from prune_gym.runs.folder import BEST
 
     if run.folder is not None:
         saved = json.loads((run.folder / BEST / DESCRIPTION).read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ from torch import nn
 from prune_gym.alf.block import ALFConv2d
 from prune_gym.alf.options import ALFOptions
 from prune_gym.networks import Network
-from prune_gym.surgery import ChannelSpace
+from prune_gym.pruning import ChannelSpace
 
 CODE, EXPANSION = "0", "1"
 """Names of the two convolutions within the layer that they took the place of."""

@@ -52,9 +52,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> int:
     """Run what is left, write the records, print the leaderboard."""
     from benchmarks import results, tasks
-    from prune_gym.cli import run_folder
-    from prune_gym.envs.task import checked_device
+    from prune_gym.envs.baseline import checked_device
     from prune_gym.errors import PruneGymError
+    from prune_gym.runs import folder as run_folder
 
     if arguments.task is None:
         for task in tasks.TASKS.values():

@@ -28,9 +28,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print."""
-    from prune_gym.cli.loading import best_state, open_run
     from prune_gym.envs import render
     from prune_gym.envs.target import report_lines
+    from prune_gym.runs.loading import best_state, open_run
     from prune_gym.training import split_accuracy
 
     config, env = open_run(arguments.folder, environment_settings(arguments))
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _play(folder: Path, config: dict[str, Any], env: Any) -> None:
     """One episode of the run's policy."""
     import agents
-    from prune_gym.cli.run_folder import POLICY
+    from prune_gym.runs.folder import POLICY
 
     agent = agents.make(config["agent"], env, seed=config["seed"], **config["agent_options"])
     agent.load(folder / POLICY)

@@ -30,11 +30,11 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export and print what came out."""
-    from prune_gym.cli.loading import best_state, open_run
     from prune_gym.cli.plan import check_final_epochs
-    from prune_gym.cli.run_folder import BEST, check_same, claimed, search_facts
     from prune_gym.cli.train import finish_run
     from prune_gym.errors import PruneGymError
+    from prune_gym.runs.folder import BEST, check_same, claimed, search_facts
+    from prune_gym.runs.loading import best_state, open_run
 
     if (arguments.folder / BEST / "report.json").is_file():
         raise PruneGymError(

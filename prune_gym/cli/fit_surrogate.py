@@ -37,11 +37,12 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Fit, measure, write, print."""
-    from prune_gym.cli.run_folder import versions
     from prune_gym.cli.settings import make_environment
     from prune_gym.errors import PruneGymError
     from prune_gym.files import sha256
-    from prune_gym.surrogate import model, records
+    from prune_gym.runs.folder import versions
+    from prune_gym.surrogate import predictor as model
+    from prune_gym.surrogate import records
     from prune_gym.surrogate.fit import fit_surrogate
 
     out = arguments.out

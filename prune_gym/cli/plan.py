@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from prune_gym import registration
-from prune_gym.cli import run_folder
 from prune_gym.cli.settings import environment_settings, parse_settings
 from prune_gym.errors import PruneGymError
+from prune_gym.runs import folder as run_folder
 
 EPISODES, FINAL_EPOCHS = 10, 5.0
 

@@ -42,13 +42,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, write weights and recipe, print the accuracy."""
     import torch
 
-    from prune_gym import baselines, networks
-    from prune_gym.cli.run_folder import machine, versions
+    from prune_gym import networks
     from prune_gym.data import load_dataset
-    from prune_gym.envs.task import checked_device, default_threads
+    from prune_gym.envs.baseline import checked_device, default_threads
     from prune_gym.errors import PruneGymError
     from prune_gym.files import sha256, write_json
-    from prune_gym.surgery.saved import cut_to, load_network
+    from prune_gym.networks import pretrained as baselines
+    from prune_gym.pruning.saved import cut_to, load_network
+    from prune_gym.runs.folder import machine, versions
     from prune_gym.training import TrainingOptions, split_accuracy
     from prune_gym.weights import load_weights, save_weights
 

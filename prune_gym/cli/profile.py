@@ -96,9 +96,9 @@ def layers_of(
     """
     from prune_gym import networks
     from prune_gym.errors import PruneGymError
-    from prune_gym.surgery import Geometry
-    from prune_gym.surgery.saved import DESCRIPTION as SAVED
-    from prune_gym.surgery.saved import load_network
+    from prune_gym.pruning import Geometry
+    from prune_gym.pruning.saved import DESCRIPTION as SAVED
+    from prune_gym.pruning.saved import load_network
 
     for field, value in (
         ("batch", batch),

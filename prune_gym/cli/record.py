@@ -44,8 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Play, and append each episode as it ends."""
     from tqdm import tqdm
 
-    from prune_gym.cli.run_folder import append_line
     from prune_gym.errors import PruneGymError
+    from prune_gym.runs.folder import append_line
     from prune_gym.surrogate.records import header
 
     policies = _policies(arguments.agents)

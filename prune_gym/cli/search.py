@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from agents.base import Agent, Budget
-from prune_gym.cli import run_folder, warm_start
-from prune_gym.cli.checkpoint import CheckpointingRecorder
-from prune_gym.cli.recorder import Recorder
+from prune_gym.runs import folder as run_folder
+from prune_gym.runs import warm_start
+from prune_gym.runs.checkpoint import CheckpointingRecorder
+from prune_gym.runs.recorder import Recorder
 
 
 def search(

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from prune_gym.cli import plan as plans
-from prune_gym.cli import run_folder, warm_start
 from prune_gym.cli.settings import add_command, add_environment_options, make_environment
+from prune_gym.runs import folder as run_folder
+from prune_gym.runs import warm_start
 
 DESCRIPTION = """\
 Train an agent in an environment, keep the best network of all episodes, fine-tune it
@@ -131,7 +132,7 @@ def finish_run(
     from tqdm import tqdm
 
     from prune_gym.envs import render
-    from prune_gym.finish import final_batches, finish, summary
+    from prune_gym.runs.finish import final_batches, finish, summary
 
     started, total = time.monotonic(), final_batches(env.task, arguments.final_epochs)
     with tqdm(total=total, desc="final fine-tune", disable=arguments.quiet or not total) as bar:

@@ -1,5 +1,5 @@
 """The environments."""
 
-from prune_gym.envs.pruning import PruningEnv
+from prune_gym.envs.env import PruningEnv
 
 __all__ = ["PruningEnv"]

@@ -10,20 +10,20 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from prune_gym.alf import ALFOptions, convertible, pays
+from prune_gym.alf.allocate import output_energies, select_codes
 from prune_gym.alf.convert import code_space_name
-from prune_gym.alf.ranks import output_energies, select_codes
+from prune_gym.alf.geometry import CodeGeometry, code_space
 from prune_gym.costs import CostModel, Costs
 from prune_gym.envs.actions import Action, checked_alf_action
 from prune_gym.envs.alf_transition import ALFTransition
 from prune_gym.envs.alf_whole import Spent, running_macs, taken_over
-from prune_gym.envs.code_geometry import CodeGeometry, code_space
+from prune_gym.envs.baseline import ORDERS, SCOPES, Task
 from prune_gym.envs.mode import Mode, ModeSettings, unit_box
 from prune_gym.envs.observation import BOUND, Observer
 from prune_gym.envs.state import State
 from prune_gym.envs.stepping import Outcome
-from prune_gym.envs.task import ORDERS, SCOPES, Task
 from prune_gym.errors import PruneGymError, UnknownNameError
-from prune_gym.surgery import ChannelSpace
+from prune_gym.pruning import ChannelSpace
 
 CODES_ALIVE, ERROR = "codes_alive", "reconstruction_error"
 
@@ -110,7 +110,7 @@ class ALFMode(Mode):
         """Codes of each visited convolution, by its name, with which the target is met.
 
         They are given to the convolutions whose outputs need them
-        (:func:`prune_gym.alf.ranks.select_codes`), by the repair images. None where no cost is
+        (:func:`prune_gym.alf.allocate.select_codes`), by the repair images. None where no cost is
         wanted, or none was found; :meth:`Target.uniform_ratio` serves then.
         """
         if not self.target.bounds_costs:

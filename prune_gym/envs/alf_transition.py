@@ -18,13 +18,13 @@ from prune_gym.alf import (
     two_player_train,
 )
 from prune_gym.costs import CostModel
-from prune_gym.envs.fast import Ground
+from prune_gym.envs.baseline import Task
+from prune_gym.envs.evaluation import Ground
 from prune_gym.envs.state import BlockRecord, State
 from prune_gym.envs.stepping import Made, Outcome, Stepper, StepSettings
 from prune_gym.envs.target import Target
-from prune_gym.envs.task import Task
-from prune_gym.repair import LeastSquares, layer_inputs, reestimate_batch_norm
-from prune_gym.surgery import ChannelSpace, dense, legal_mask
+from prune_gym.pruning import ChannelSpace, dense, legal_mask
+from prune_gym.pruning.repair import LeastSquares, layer_inputs, reestimate_batch_norm
 from prune_gym.training import train
 
 Mask = npt.NDArray[np.bool_]

@@ -10,14 +10,14 @@ from gymnasium import spaces
 
 from prune_gym.costs import CostModel
 from prune_gym.envs.actions import Action, checked_action
+from prune_gym.envs.baseline import Task
 from prune_gym.envs.observation import Observer
 from prune_gym.envs.state import State
 from prune_gym.envs.stepping import Outcome, Stepper, StepSettings
 from prune_gym.envs.target import Target
-from prune_gym.envs.task import Task
 from prune_gym.envs.transition import Transition
 from prune_gym.errors import UnknownNameError
-from prune_gym.surgery import ChannelSpace
+from prune_gym.pruning import ChannelSpace
 
 MODES = ("filters", "alf")
 

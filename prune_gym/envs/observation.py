@@ -8,11 +8,11 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
+from prune_gym.envs.baseline import Task
 from prune_gym.envs.state import State
-from prune_gym.envs.task import Task
 from prune_gym.errors import UnknownNameError
-from prune_gym.surgery import ChannelSpace
-from prune_gym.surgery.layers import expand
+from prune_gym.pruning import ChannelSpace
+from prune_gym.pruning.rules import expand
 
 KINDS = ("features", "weights")
 STATISTICS = ("l1", "l2", "distance", "bn_scale", "bn_shift", "activation")

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from prune_gym.envs.baseline import Task
 from prune_gym.envs.state import State
-from prune_gym.envs.task import Task
 from prune_gym.files import write_atomically
-from prune_gym.surgery import ChannelSpace
+from prune_gym.pruning import ChannelSpace
 
 
 def table(state: State, task: Task, visited: Sequence[ChannelSpace]) -> str:

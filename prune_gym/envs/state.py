@@ -9,7 +9,7 @@ from torch import nn
 
 from prune_gym.costs import Costs
 from prune_gym.networks import Network
-from prune_gym.surgery import ChannelSpace
+from prune_gym.pruning import ChannelSpace
 
 Kept = dict[str, npt.NDArray[np.int64]]
 """For each space the kept channels' numbers in the unpruned network."""

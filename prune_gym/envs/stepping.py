@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from prune_gym.costs import Costs
-from prune_gym.envs.fast import Evaluation, Ground, Grounds
+from prune_gym.envs.baseline import Task
+from prune_gym.envs.evaluation import Evaluation, Ground, Grounds
 from prune_gym.envs.reward import Reward, RewardFunction, Standing
 from prune_gym.envs.state import BlockRecord, Kept, State, StepRecord
 from prune_gym.envs.target import Target
-from prune_gym.envs.task import Task
 from prune_gym.errors import UnknownNameError
-from prune_gym.program import Bound, ProgramError
-from prune_gym.surgery import ChannelSpace
+from prune_gym.pruning import ChannelSpace
+from prune_gym.pruning.graph import Bound, ProgramError
 from prune_gym.training import Part, TrainingOptions
 
 TUNE = ("all", "suffix")
@@ -60,7 +60,7 @@ class StepSettings:
         max_batches: Mini-batches of duration 1.
         min_keep: Least number of filters (or codes) kept.
         round_to: Kept ones are rounded up to a multiple of this.
-        fast: Names of the fast paths (:mod:`prune_gym.envs.fast`).
+        fast: Names of the fast paths (:mod:`prune_gym.envs.evaluation`).
         tune: ``"all"`` layers are fine-tuned, or those from the step's layer on (``"suffix"``).
     """
 

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from prune_gym.costs import OBJECTIVES, CostModel, Costs
-from prune_gym.envs.completion import Completions, Counts
+from prune_gym.envs.feasibility import Completions, Counts
 from prune_gym.errors import TargetError, UnknownNameError
-from prune_gym.surgery import ChannelSpace, legal_mask
+from prune_gym.pruning import ChannelSpace, legal_mask
 
 ACCURACY = "accuracy"
 NAMES = (*OBJECTIVES, ACCURACY)
@@ -49,7 +49,7 @@ def checked_target(target: Mapping[str, float] | None) -> dict[str, float]:
 class Target:
     """Holds an episode to a target, as AMC does (He et al. 2018, algorithm 1).
 
-    An action after which no completion (:class:`prune_gym.envs.completion.Completions`) could
+    An action after which no completion (:class:`prune_gym.envs.feasibility.Completions`) could
     meet the wanted costs any more is clipped. Accuracy nothing can promise: it counts in
     :meth:`met` alone.
 
@@ -150,7 +150,7 @@ class Target:
 
         Args:
             mask: As asked for. Shape (channels,).
-            legal: What :func:`prune_gym.surgery.legal_mask` made of it.
+            legal: What :func:`prune_gym.pruning.legal_mask` made of it.
             before: As for :meth:`allowed`.
             l1: L1 norms: of the filters asked for, those of least norm are dropped (AMC).
             norms: L2 norms: filters are added by them, as ``legal_mask`` does.

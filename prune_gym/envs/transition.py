@@ -7,12 +7,12 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from prune_gym.envs.fast import Ground
+from prune_gym.envs.evaluation import Ground
 from prune_gym.envs.observation import filter_rows
 from prune_gym.envs.state import State
 from prune_gym.envs.stepping import Made, Outcome, Stepper
-from prune_gym.repair import reestimate_batch_norm
-from prune_gym.surgery import ChannelSpace, cut_spaces, dense, legal_mask
+from prune_gym.pruning import ChannelSpace, cut_spaces, dense, legal_mask
+from prune_gym.pruning.repair import reestimate_batch_norm
 from prune_gym.training import train
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from prune_gym.errors import UnknownNameError
 from prune_gym.networks.plain import PlainNet, plain_spaces
 from prune_gym.networks.resnet import ResNet, resnet_spaces
-from prune_gym.surgery import ChannelSpace
+from prune_gym.pruning import ChannelSpace
 
 __all__ = ["Network", "build", "names", "register"]
 

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from prune_gym.networks.resnet import WIDTHS, conv3x3, initialise
-from prune_gym.surgery import ChannelSpace
+from prune_gym.pruning import ChannelSpace
 
 
 class PlainNet(nn.Module):

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from prune_gym.surgery import ChannelPad, ChannelSpace
+from prune_gym.pruning import ChannelPad, ChannelSpace
 
 WIDTHS = (16, 32, 64)
 

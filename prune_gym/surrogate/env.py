@@ -14,13 +14,13 @@ from prune_gym.costs import Costs
 from prune_gym.data import Dataset
 from prune_gym.envs import PruningEnv
 from prune_gym.envs.actions import checked_action
+from prune_gym.envs.env import Action, Observation
 from prune_gym.envs.observation import LAYER_FEATURES, filter_rows
-from prune_gym.envs.pruning import Action, Observation
 from prune_gym.envs.reward import Reward, Standing
 from prune_gym.errors import PruneGymError
 from prune_gym.networks import Network
-from prune_gym.surgery import legal_mask
-from prune_gym.surrogate import model
+from prune_gym.pruning import legal_mask
+from prune_gym.surrogate import predictor as model
 from prune_gym.surrogate.features import Features, Kept
 from prune_gym.surrogate.records import conditions
 

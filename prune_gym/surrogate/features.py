@@ -12,9 +12,9 @@ import torch
 from numba import njit
 from torch import nn
 
+from prune_gym.envs.baseline import Task
 from prune_gym.envs.observation import filter_rows
-from prune_gym.envs.task import Task
-from prune_gym.surgery import ChannelSpace
+from prune_gym.pruning import ChannelSpace
 
 Array = npt.NDArray[np.float64]
 STATISTICS = ("count", "energy", "rebuilt")

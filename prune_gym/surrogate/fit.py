@@ -9,7 +9,7 @@ import numpy.typing as npt
 from prune_gym.envs import PruningEnv
 from prune_gym.errors import DataError, PruneGymError
 from prune_gym.surrogate.features import Features
-from prune_gym.surrogate.model import Surrogate, accuracy_of, import_library, logit
+from prune_gym.surrogate.predictor import Surrogate, accuracy_of, import_library, logit
 from prune_gym.surrogate.records import Records, conditions
 from prune_gym.surrogate.rows import Array, Rows, rows_of
 from prune_gym.surrogate.trees import TreeEnsemble

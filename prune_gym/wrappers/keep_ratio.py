@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from prune_gym import criteria
+from prune_gym.pruning import criteria
 from prune_gym.wrappers.base import Action, ActionForm, Observation
 
 
@@ -21,7 +21,7 @@ class KeepRatioAction(ActionForm, gym.utils.RecordConstructorArgs):
 
     Args:
         env: A pruning environment with the hybrid ``Dict`` action.
-        criterion: One of :data:`prune_gym.criteria.CRITERIA`.
+        criterion: One of :data:`prune_gym.pruning.criteria.CRITERIA`.
         least: Share that -1 keeps, within [0, 1).
         duration: None, and the second number of the action is the duration, from -1 (none) to 1
             (all); or the duration of every step, 0 to 1, and the action has one number.

@@ -8,11 +8,11 @@ import pytest
 
 import agents
 from agents.base import Budget
-from prune_gym.cli import run_folder
-from prune_gym.cli.recorder import Recorder
 from prune_gym.envs import PruningEnv
 from prune_gym.files import write_json
-from prune_gym.finish import finish
+from prune_gym.runs import folder as run_folder
+from prune_gym.runs.finish import finish
+from prune_gym.runs.recorder import Recorder
 
 TARGET = {"macs": 0.6}
 

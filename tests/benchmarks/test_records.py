@@ -7,7 +7,7 @@ import pytest
 from benchmarks import records, results, tasks
 from prune_gym.cli import main
 
-FOLDER = Path(records.__file__).parent / "records"
+FOLDER = Path(records.__file__).parent / "data"
 
 
 def test_the_smoke_records_replay(capsys):

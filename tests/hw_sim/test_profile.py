@@ -9,7 +9,7 @@ import pytest
 
 from hw_sim import Accelerator, evaluate_network
 from prune_gym.cli import profile
-from prune_gym.surgery.saved import cut_to, save_network
+from prune_gym.pruning.saved import cut_to, save_network
 from tests.hw_sim.networks import resnet20
 from tests.tiny import tiny_network
 

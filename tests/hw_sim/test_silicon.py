@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.hw_sim.silicon import ALEXNET, CONV3_OWN, Measured, chip_energy_uj, fit
+from benchmarks.studies.hw_sim.silicon import ALEXNET, CONV3_OWN, Measured, chip_energy_uj, fit
 from hw_sim import Accelerator, LayerCost, evaluate, search
 
 SILICON = Accelerator.preset("eyeriss_silicon")

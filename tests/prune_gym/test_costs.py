@@ -7,7 +7,7 @@ import hw_sim
 from prune_gym import costs as costs_module
 from prune_gym.costs import CostModel, remember
 from prune_gym.networks import build
-from prune_gym.surgery import Geometry
+from prune_gym.pruning import Geometry
 from tests.tiny import tiny_network
 
 

@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env, data_equivalence
 from torch.nn import functional
 
 from agents.toy import ToyPruning
-from prune_gym import criteria
+from prune_gym.pruning import criteria
 from prune_gym.wrappers import (
     FORMS,
     ActionMaskObservation,

@@ -11,9 +11,9 @@ from prune_gym.alf import ALFOptions, blocks, convertible, deploy, pays, to_alf
 from prune_gym.alf.convert import pair_up
 from prune_gym.errors import WeightsError
 from prune_gym.export import Normalized, export_network
-from prune_gym.program import Program
-from prune_gym.surgery import Geometry, check_spaces, cut_spaces, dense, masked
-from prune_gym.surgery.saved import load_network, load_network_into, save_network
+from prune_gym.pruning import Geometry, check_spaces, cut_spaces, dense, masked
+from prune_gym.pruning.graph import Program
+from prune_gym.pruning.saved import load_network, load_network_into, save_network
 from tests.tiny import shake, tiny_dataset, tiny_residual
 
 LAYERS = ["stem", "inner", "outer", "down"]

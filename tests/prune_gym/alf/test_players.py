@@ -8,9 +8,9 @@ import torch
 from prune_gym import networks
 from prune_gym.alf import ALFConv2d, ALFOptions, TwoPlayers, blocks, to_alf, two_player_train
 from prune_gym.alf.players import AUTOENCODER
-from prune_gym.baselines import SHIPPED
 from prune_gym.data import shapes
 from prune_gym.envs import PruningEnv
+from prune_gym.networks.pretrained import SHIPPED
 from prune_gym.training import TrainingOptions
 from prune_gym.weights import load_weights, tensors_of
 from tests.tiny import shake, tiny_dataset, tiny_residual

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from prune_gym.cli import main
-from prune_gym.surgery.saved import load_network
+from prune_gym.pruning.saved import load_network
 from tests.prune_gym.cli.test_resume import records
 
 NETWORK = "tests.tiny:tiny_residual"

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from prune_gym.cli import main
-from prune_gym.cli.recorder import rank
-from prune_gym.cli.run_folder import read_episodes
+from prune_gym.runs.folder import read_episodes
+from prune_gym.runs.recorder import rank
 
 TARGET = ["--target", "macs=0.4", "--target", "latency=0.8", "--target", "accuracy=0.9"]
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from prune_gym.cli import main
-from prune_gym.cli.run_folder import claimed
-from prune_gym.surgery.saved import load_network
+from prune_gym.pruning.saved import load_network
+from prune_gym.runs.folder import claimed
 
 FILES = {
     "model.onnx",

@@ -11,12 +11,12 @@ import torch
 from gymnasium.utils.env_checker import check_env, data_equivalence
 
 from prune_gym.alf import ALFOptions, pays, to_alf
+from prune_gym.alf.geometry import CodeGeometry
 from prune_gym.costs import CostModel
 from prune_gym.envs import PruningEnv
 from prune_gym.envs.alf_mode import visited_codes
-from prune_gym.envs.code_geometry import CodeGeometry
 from prune_gym.errors import PruneGymError, TargetError, UnknownNameError
-from prune_gym.surgery import Geometry, masked
+from prune_gym.pruning import Geometry, masked
 from prune_gym.wrappers import ActionMaskObservation, FlatBoxAction, adapt
 from tests.conftest import actions
 

@@ -13,7 +13,7 @@ from agents.l2pf import L2PF
 from prune_gym.errors import PruneGymError, WeightsError
 from prune_gym.surrogate.env import SurrogateEnv
 from prune_gym.surrogate.features import Features
-from prune_gym.surrogate.model import Surrogate, cache_folder, file_name
+from prune_gym.surrogate.predictor import Surrogate, cache_folder, file_name
 from prune_gym.surrogate.records import conditions
 from prune_gym.wrappers import FlatBoxAction
 from tests.prune_gym.surrogate.conftest import TINY, all_zero, random_actions

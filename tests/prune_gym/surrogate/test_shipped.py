@@ -8,9 +8,9 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import prune_gym
-from prune_gym.baselines import SHIPPED
 from prune_gym.errors import WeightsError
-from prune_gym.surrogate import model
+from prune_gym.networks.pretrained import SHIPPED
+from prune_gym.surrogate import predictor as model
 
 NAME = "PruneResNet20-Surrogate-v0"
 

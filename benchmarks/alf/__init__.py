@@ -1,1 +1,0 @@
-"""ALF beside the paper's figures: ``python -m benchmarks.alf``."""

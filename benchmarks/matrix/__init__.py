@@ -1,1 +1,0 @@
-"""The tables of ``docs/results.md`` as one resumable script: ``python -m benchmarks.matrix``."""

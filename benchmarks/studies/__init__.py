@@ -1,0 +1,1 @@
+"""Measurements and tables behind the documentation, each `python -m benchmarks.studies.NAME`."""

@@ -1,0 +1,1 @@
+"""ALF beside the paper's figures: ``python -m benchmarks.studies.alf``."""

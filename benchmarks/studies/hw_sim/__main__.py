@@ -1,0 +1,123 @@
+"""``python -m benchmarks.studies.hw_sim``: how long the search takes, and what its peers take.
+
+Compilation is excluded: each case runs once before it is timed. The memo is emptied before every
+timing; equal layers within one call share. The peers get the same 19 layers in one call; their
+start and imports are not counted.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.studies.hw_sim.layers import as_json, resnet20
+from benchmarks.studies.hw_sim.peers import PEERS, run_peer
+from hw_sim import OBJECTIVES, Accelerator, CostTable, clear_memo, evaluate_network
+
+GOLDENS = {("eyeriss_ideal", "energy"): 422_400, ("eyeriss_ideal", "latency"): 290_560}
+GOLDENS |= {("eyeriss", "energy"): 456_288}
+
+
+def time_search(accelerator: str, objective: str, repeats: int) -> dict[str, Any]:
+    """Milliseconds of :func:`hw_sim.evaluate_network` on the 19 layers, memo emptied each time."""
+    layers, machine = resnet20(), Accelerator.preset(accelerator)
+    cycles = evaluate_network(layers, machine, objective).cycles
+    times = []
+    for _ in range(repeats):
+        clear_memo()
+        start = time.perf_counter()
+        evaluate_network(layers, machine, objective)
+        times.append(1e3 * (time.perf_counter() - start))
+    expected = GOLDENS.get((accelerator, objective), cycles)
+    if cycles != expected:
+        raise SystemExit(f"{accelerator}, {objective}: {cycles} cycles, not {expected}")
+    return {
+        "accelerator": accelerator,
+        "objective": objective,
+        "cycles": cycles,
+        "median_ms": statistics.median(times),
+        "min_ms": min(times),
+    }
+
+
+def time_table(seed: int) -> dict[str, Any]:
+    """Seconds to tabulate all channel counts, and look-ups per second of random networks."""
+    layers = resnet20()
+    machine = Accelerator.preset("eyeriss")
+    CostTable.build(layers[:1], machine)
+    start = time.perf_counter()
+    table = CostTable.build(layers, machine)
+    built = time.perf_counter() - start
+    most = np.array([[layer.in_channels, layer.out_channels] for layer in layers])
+    channels = np.random.default_rng(seed).integers(1, most + 1, (50_000, len(layers), 2))
+    rates = []
+    for _ in range(5):
+        start = time.perf_counter()
+        table.cycles(channels[..., 0], channels[..., 1])
+        rates.append(channels[..., 0].size / (time.perf_counter() - start))
+    return {"shapes": len(table), "build_s": built, "lookups_per_s": statistics.median(rates)}
+
+
+def time_peers(folder: Path, repeats: int) -> list[dict[str, Any]]:
+    """Seconds and cycles of each peer, and how many times longer it takes.
+
+    The search is timed again before and after each peer, since a shared machine's speed drifts.
+    """
+    results = []
+    for peer in PEERS:
+        before = time_search("eyeriss_ideal", "energy", repeats)
+        result = run_peer(peer, as_json(resnet20()), folder)
+        after = time_search("eyeriss_ideal", "energy", repeats)
+        if peer.cycles is not None and result["cycles"] != peer.cycles:
+            raise SystemExit(f"{peer.name}: {result['cycles']} cycles, not {peer.cycles}")
+        ours_ms = (before["median_ms"] + after["median_ms"]) / 2
+        ratio = 1e3 * result["seconds"] / ours_ms
+        results.append({"name": peer.name, **result, "beside_ms": ours_ms, "ratio": ratio})
+    return results
+
+
+def main() -> None:
+    """Time, print, and write a JSON file where asked."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.studies.hw_sim", description=__doc__
+    )
+    parser.add_argument("--repeats", type=int, default=200, help="timings per case")
+    parser.add_argument("--seed", type=int, default=0, help="of the networks that are looked up")
+    parser.add_argument("--peers", action="store_true", help="install the peers and time them too")
+    parser.add_argument(
+        "--peers-folder", type=Path, default=Path("runs/peers"), help="their environments"
+    )
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    arguments = parser.parse_args()
+
+    searches = [
+        time_search(accelerator, objective, arguments.repeats)
+        for accelerator in ("eyeriss_ideal", "eyeriss", "eyeriss_silicon")
+        for objective in OBJECTIVES
+    ]
+    print(f"{'19 layers of ResNet-20':<34}{'cycles':>9}{'median ms':>11}{'min ms':>9}")
+    for row in searches:
+        name = f"{row['accelerator']}, {row['objective']}"
+        print(f"{name:<34}{row['cycles']:>9}{row['median_ms']:>11.2f}{row['min_ms']:>9.2f}")
+    table = time_table(arguments.seed)
+    print(
+        f"table of {table['shapes']} channel counts: {table['build_s']:.2f} s to build, "
+        f"{table['lookups_per_s'] / 1e6:.1f} million look-ups a second"
+    )
+    peers = time_peers(arguments.peers_folder, arguments.repeats) if arguments.peers else []
+    for row in peers:
+        print(
+            f"{row['name']:<34}{row['cycles']:>9}{1e3 * row['seconds']:>11.0f}"
+            f"   {row['ratio']:,.0f} times the {row['beside_ms']:.2f} ms of the search beside it"
+        )
+    if arguments.json:
+        figures = {"searches": searches, "table": table, "peers": peers}
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Where a step's time goes, and how it grows with network, images and filters."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.studies.speed.step import alternate, make, walk
+from benchmarks.studies.speed.table import Row
+from prune_gym.data import load_dataset
+from prune_gym.envs import PruningEnv, transition
+from prune_gym.envs.evaluation import FAST
+from prune_gym.networks import build
+
+PARTS = {
+    "cut": (transition, "dense"),
+    "repair": (transition.Transition, "_repair"),
+    "fine-tuning": (transition, "train"),
+    "evaluation": (transition.Transition, "_evaluate"),
+}
+
+
+@contextmanager
+def timed(env: PruningEnv) -> Iterator[dict[str, float]]:
+    """Seconds by part of the steps that are made within."""
+    seconds = dict.fromkeys([*PARTS, "costs", "observation"], 0.0)
+    places: dict[str, tuple[Any, str]] = PARTS | {
+        "costs": (env.task.costs, "of"),
+        "observation": (env.observer, "observe"),
+    }
+
+    def timer(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                seconds[part] += time.perf_counter() - started
+
+        return run
+
+    originals = {part: getattr(place, name) for part, (place, name) in places.items()}
+    try:
+        for part, (place, name) in places.items():
+            setattr(place, name, timer(part, originals[part]))
+        yield seconds
+    finally:
+        for part, (place, name) in places.items():
+            setattr(place, name, originals[part])
+
+
+def profile(name: str, arguments: dict[str, Any], duration: float, episodes: int) -> list[Row]:
+    """Seconds of a mean step by part, with the fast paths off and on."""
+    found: dict[bool, dict[str, float]] = {}
+    for fast in (False, True):
+        env = make(name, fast=fast, **arguments)
+        walk(env, 0, duration)
+        with timed(env) as seconds:
+            total = sum(walk(env, seed, duration) for seed in range(1, episodes + 1)) / episodes
+        found[fast] = {part: s / episodes / len(env.visited) for part, s in seconds.items()}
+        found[fast]["the rest"] = total - sum(found[fast].values())
+        found[fast]["a step in all"] = total
+    return [
+        Row(f"duration {duration}: {part}", 1e3 * found[True][part], "ms", 1e3 * seconds)
+        for part, seconds in found[False].items()
+    ]
+
+
+def growth(name: str, arguments: dict[str, Any], repeats: int) -> list[Row]:
+    """A mean step without fine-tuning, by network, by images and by share of filters kept."""
+    rows = []
+    dataset = load_dataset("shapes")
+    size = dataset.train.images.shape[2]
+    # Weights make no difference to the time, so untrained networks do.
+    torch.manual_seed(0)
+    networks = {
+        n: build(n, len(dataset.classes), size) for n in ("plain20", "resnet20", "resnet56")
+    }
+    for label, network in networks.items():
+        network.module.eval()
+        rows.append(_row(f"{label}", PruningEnv(network, dataset, **arguments), repeats))
+    for images in (250, 500, 1000, 2000):
+        env = make(name, eval_images=images, **arguments)
+        rows.append(_row(f"{images} evaluation images", env, repeats))
+    # The same masks come again, so nothing may be remembered.
+    env = make(name, fast=[path for path in FAST if path != "memo"], **arguments)
+    for keep in (1.0, 0.75, 0.5, 0.25):
+        mask = (np.arange(env.observer.width) % 4 < 4 * keep).astype(np.int8)
+        action = {"mask": mask, "duration": np.zeros(1, np.float32)}
+        rows.append(_row(f"{keep:.0%} of the filters kept", env, repeats, action))
+    return rows
+
+
+def _row(what: str, env: PruningEnv, repeats: int, action: dict[str, Any] | None = None) -> Row:
+    def case(seed: int) -> float:
+        if action is None:
+            return walk(env, seed)
+        env.reset(seed=seed)
+        started = time.perf_counter()
+        for _ in env.visited:
+            env.step(action)
+        return (time.perf_counter() - started) / len(env.visited)
+
+    return Row(f"step, {what}", alternate({what: case}, repeats)[what], "s")

@@ -1,0 +1,80 @@
+"""How long L2PF takes to its first network at half the MACs within tolerance."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+
+from agents.base import Budget, Callback
+from agents.l2pf import L2PF
+from benchmarks.studies.speed.step import make
+from benchmarks.studies.speed.table import Row
+
+RATIO = 2.0
+
+
+class _Found(Exception):
+    """Ends the search."""
+
+
+class _Watch(Callback):
+    """Stops at the first whole network that meets the aim."""
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+        self.episodes = 0
+        self.info: dict[str, Any] = {}
+
+    def on_episode(self, number: int, env: gym.Env, infos: list[dict[str, Any]]) -> None:
+        self.episodes, self.info = number + 1, infos[-1]
+        drop = self.env.task.baseline_accuracy - self.info["accuracy"]
+        if self.info["macs_ratio"] >= RATIO and drop <= self.env.reward_function.tolerance:
+            raise _Found
+
+
+def time_to_network(
+    name: str, arguments: Mapping[str, Any], seed: int, most: int, **options: Any
+) -> dict[str, float]:
+    """Seconds until L2PF's first network at 2x in MACs within tolerance.
+
+    Args:
+        name: Environment id.
+        arguments: Of the environment.
+        seed: Of agent and environment.
+        most: Episodes after which the search is given up.
+        options: Of the agent.
+
+    Returns:
+        Seconds, episodes, accuracy, macs_ratio and search_macs.
+
+    Raises:
+        RuntimeError: No such network was found.
+    """
+    env = make(name, **arguments)
+    watch = _Watch(env)
+    started = time.perf_counter()
+    try:
+        L2PF(env, seed=seed, **options).learn(Budget(episodes=most), watch)
+    except _Found:
+        seconds = time.perf_counter() - started
+        figures = {key: float(watch.info[key]) for key in ("accuracy", "macs_ratio")}
+        spent = float(env.search_macs_total)
+        return {"seconds": seconds, "episodes": watch.episodes, "search_macs": spent} | figures
+    raise RuntimeError(f"no network at {RATIO}x within tolerance in {most} episodes")
+
+
+def searches(name: str, arguments: dict[str, Any], seed: int, most: int = 10) -> list[Row]:
+    """L2PF with the fast paths, beside the same agent without."""
+    before = time_to_network(name, arguments | {"fast": False}, seed, most)
+    rows = []
+    for label, settings in (("all fast paths", {}), ("and tune='suffix'", {"tune": "suffix"})):
+        after = time_to_network(name, arguments | settings, seed, most)
+        what = f"l2pf to its first network at {RATIO}x in MACs within tolerance, {label}"
+        found = f"{_words(after)}; without: {_words(before)}"
+        rows.append(Row(f"{what} ({found})", after["seconds"], "s", before["seconds"]))
+    return rows
+
+
+def _words(figures: dict[str, float]) -> str:
+    return f"{figures['macs_ratio']:.2f}x, {100 * figures['accuracy']:.1f} %"

@@ -1,0 +1,194 @@
+"""Steps, resets and candidates of the environment, with the fast paths on and off."""
+
+import resource
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.studies.speed.table import Row
+from benchmarks.studies.speed.tiny import tiny_env
+from prune_gym.envs import PruningEnv
+from prune_gym.envs.evaluation import FAST
+
+LADDER: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("batch norm folded", ("fold",)),
+    ("+ moments", ("fold", "moments")),
+    ("+ prefix", ("fold", "moments", "prefix")),
+    ("all fast paths", FAST),
+)
+STEP_TARGET_S, RESET_TARGET_MS, OWN_TARGET = 0.6, 50.0, 0.05
+
+
+def make(name: str, **arguments: Any) -> PruningEnv:
+    """An environment by id, unwrapped."""
+    env = gym.make(name, disable_env_checker=True, **arguments).unwrapped
+    assert isinstance(env, PruningEnv)
+    return env
+
+
+def random_actions(env: PruningEnv, seed: int, duration: float = 0.0) -> list[dict[str, Any]]:
+    """One action for each layer: a share of its own, filters at random, one duration."""
+    rng = np.random.default_rng(seed)
+    return [
+        {
+            "mask": (rng.random(env.observer.width) < rng.uniform(0.3, 0.95)).astype(np.int8),
+            "duration": np.array([duration], np.float32),
+        }
+        for _ in env.visited
+    ]
+
+
+def walk(env: PruningEnv, seed: int, duration: float = 0.0) -> float:
+    """Mean seconds of a step of one episode."""
+    chosen = random_actions(env, seed, duration)
+    env.reset(seed=seed)
+    started = time.perf_counter()
+    for action in chosen:
+        env.step(action)
+    return (time.perf_counter() - started) / len(chosen)
+
+
+def alternate(cases: Mapping[str, Callable[[int], float]], repeats: int) -> dict[str, float]:
+    """Median of each case's figure; the cases take turns, as a shared machine's speed drifts.
+
+    Every turn has a seed of its own, so that no case finds its work done.
+    """
+    figures: dict[str, list[float]] = {name: [] for name in cases}
+    for turn in range(repeats + 1):
+        for name, case in cases.items():
+            figure = case(turn)
+            if turn:  # the first turn warms up and is not counted
+                figures[name].append(figure)
+    return {name: statistics.median(values) for name, values in figures.items()}
+
+
+def steps(name: str, arguments: dict[str, Any], repeats: int) -> list[Row]:
+    """Mean step without fine-tuning, one fast path after the other; and with fine-tuning."""
+    envs = {"off": make(name, fast=False, **arguments)}
+    envs |= {label: make(name, fast=paths, **arguments) for label, paths in LADDER}
+    found = alternate({label: partial(walk, env) for label, env in envs.items()}, repeats)
+    rows = []
+    for label, _ in LADDER:
+        last = label == LADDER[-1][0]
+        met = found[label] <= STEP_TARGET_S if last else None
+        target = f"at most {STEP_TARGET_S} s" if last else ""
+        rows.append(
+            Row(
+                f"step, duration 0, {label}",
+                found[label],
+                "s",
+                found["off"],
+                target=target,
+                met=met,
+            )
+        )
+    suffix = make(name, tune="suffix", **arguments)
+    tuned = {"off": envs["off"], "all": envs[LADDER[-1][0]], "suffix": suffix}
+    cases = {label: partial(walk, env, duration=0.25) for label, env in tuned.items()}
+    found = alternate(cases, max(1, repeats // 3))
+    for label, tune in (("all", "all"), ("suffix", "suffix")):
+        what = f"step, duration 0.25, all fast paths, tune={tune!r}"
+        rows.append(Row(what, found[label], "s", found["off"]))
+    return rows
+
+
+def candidates(name: str, arguments: dict[str, Any], repeats: int, count: int = 8) -> list[Row]:
+    """Eight candidates from the states of an episode, together and one by one."""
+    together, alone = make(name, **arguments), make(name, fast=False, **arguments)
+
+    def run(env: PruningEnv, seed: int, trial: Callable[[list[Any]], None]) -> float:
+        env.reset(seed=seed)
+        seconds = 0.0
+        for position, chosen in enumerate(random_actions(env, seed)):
+            if position % 3 == 1:  # three layers of an episode are enough
+                actions = [random_actions(env, 100 * seed + k)[position] for k in range(count)]
+                started = time.perf_counter()
+                trial(actions)
+                seconds += time.perf_counter() - started
+            env.step(chosen)
+        return seconds
+
+    def one_by_one(actions: list[Any]) -> None:
+        before = alone.snapshot()
+        for action in actions:
+            alone.restore(before)
+            alone.step(action)
+        alone.restore(before)
+
+    def by_trial(actions: list[Any]) -> None:
+        together.try_actions(actions)
+
+    cases = {
+        "off": lambda seed: run(alone, seed, one_by_one),
+        "on": lambda seed: run(together, seed, by_trial),
+    }
+    found = alternate(cases, repeats)
+    what = f"{count} candidates, duration 0 (sum over 3 layers)"
+    met = found["off"] >= 2 * found["on"]
+    return [Row(what, found["on"], "s", found["off"], target="at least 2x", met=met)]
+
+
+def resets(name: str, arguments: dict[str, Any]) -> list[Row]:
+    """Milliseconds of a reset after an episode's start."""
+    env = make(name, **arguments)
+    times = []
+    for seed in range(20):
+        started = time.perf_counter()
+        env.reset(seed=seed)
+        times.append(1e3 * (time.perf_counter() - started))
+    figure = statistics.median(times)
+    met = figure < RESET_TARGET_MS
+    return [Row("reset", figure, "ms", target=f"under {RESET_TARGET_MS:.0f} ms", met=met)]
+
+
+def own_work(name: str, arguments: dict[str, Any], repeats: int) -> list[Row]:
+    """Share of a step that is neither a torch kernel nor the accelerator's mapping search."""
+    env = make(name, **arguments)
+    walk(env, 0)
+    searching = [0.0]
+    search = env.task.costs.of
+
+    def timed(*counts: Any) -> Any:
+        started = time.perf_counter()
+        costs = search(*counts)
+        searching[0] += time.perf_counter() - started
+        return costs
+
+    env.task.costs.of = timed  # type: ignore[assignment,method-assign]
+    shares = []
+    for seed in range(1, repeats + 1):
+        searching[0] = 0.0
+        with profile(activities=[ProfilerActivity.CPU]) as profiler:
+            wall = walk(env, seed) * len(env.visited)
+        kernels = sum(event.self_cpu_time_total for event in profiler.key_averages()) / 1e6
+        shares.append(1 - (kernels + searching[0]) / wall)
+    del env.task.costs.of
+    share = statistics.median(shares)
+    return [
+        Row("own work in a step", 100 * share, "%", target="at most 5 %", met=share <= OWN_TARGET)
+    ]
+
+
+def memory(episodes: int) -> list[Row]:
+    """Growth of the process over many episodes of the smallest task."""
+    env = tiny_env()
+    for seed in range(50):
+        walk(env, seed)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for seed in range(50, 50 + episodes):
+        walk(env, seed, 0.5 if seed % 4 == 0 else 0.0)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    what = f"growth of the peak memory over {episodes} episodes of the smallest task"
+    return [Row(what, grown, "MiB", target="flat (under 5 MiB)", met=grown < 5)]
+
+
+def threads_of(arguments: dict[str, Any]) -> int:
+    """What torch uses with these arguments."""
+    return int(arguments.get("threads") or torch.get_num_threads())

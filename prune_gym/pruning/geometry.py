@@ -1,0 +1,263 @@
+"""Closed-form parameters, MACs and accelerator layers of a network of any channel counts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hw_sim import ConvLayer
+from prune_gym.pruning.rules import is_depthwise
+from prune_gym.pruning.spaces import ChannelSpace, check_spaces, iterate_roles
+
+Counts = Mapping[str, int]
+"""For each space the number of its kept channels; spaces not named keep all."""
+
+
+@dataclass(frozen=True)
+class LayerGeometry:
+    """What does not change of a convolution or dense layer when channels go.
+
+    Args:
+        name: The layer's name.
+        out_space: The space that it produces, or None where its outputs are fixed.
+        in_space: The space that it consumes, or None where its inputs are fixed.
+        out_channels: Outputs of the network as described.
+        in_channels: Inputs of the network as described.
+        repeat: Input features a channel (above 1 for a Linear layer behind a flatten).
+        kernel: Kernel height and width; (1, 1) for a dense layer.
+        stride: Stride in both directions.
+        padding: Padding in both directions.
+        in_size: Input height and width.
+        out_size: Output height and width.
+        depthwise: Whether each channel has one filter of its own.
+        bias: Whether there is one.
+        linear: Whether it is a dense layer.
+    """
+
+    name: str
+    out_space: str | None
+    in_space: str | None
+    out_channels: int
+    in_channels: int
+    repeat: int
+    kernel: tuple[int, int]
+    stride: int
+    padding: int
+    in_size: tuple[int, int]
+    out_size: tuple[int, int]
+    depthwise: bool
+    bias: bool
+    linear: bool
+
+    def channels(self, counts: Counts) -> tuple[int, int]:
+        """Output and input channels (or features) at these counts."""
+        out = counts.get(self.out_space or "", self.out_channels)
+        before = counts.get(self.in_space or "")
+        inp = self.in_channels if before is None else before * self.repeat
+        return out, out if self.depthwise else inp
+
+    def weights(self, counts: Counts) -> int:
+        """Weights and biases at these counts."""
+        out, inp = self.channels(counts)
+        each = (1 if self.depthwise else inp) * self.kernel[0] * self.kernel[1]
+        return out * (each + self.bias)
+
+    def macs(self, counts: Counts) -> int:
+        """Multiply-accumulates for one image at these counts."""
+        out, inp = self.channels(counts)
+        each = (1 if self.depthwise else inp) * self.kernel[0] * self.kernel[1]
+        return out * each * self.out_size[0] * self.out_size[1]
+
+    def activations(self, counts: Counts) -> int:
+        """Values of the input and output feature maps of one image at these counts."""
+        out, inp = self.channels(counts)
+        return out * self.out_size[0] * self.out_size[1] + inp * self.in_size[0] * self.in_size[1]
+
+    def accelerator_layer(self, counts: Counts, batch: int) -> ConvLayer:
+        """The same layer as :mod:`hw_sim` takes it."""
+        out, inp = self.channels(counts)
+        if self.linear:
+            return ConvLayer.dense(self.name, batch, inp, out)
+        return ConvLayer(
+            self.name,
+            batch,
+            inp,
+            out,
+            *self.in_size,
+            kernel=self.kernel,
+            stride=self.stride,
+            padding=self.padding,
+            groups=out if self.depthwise else 1,
+        )
+
+
+class Geometry:
+    """The shapes of a network, traced once; every cost after that is arithmetic.
+
+    Args:
+        network: The network; it is run once on a zero image, in ``eval`` mode.
+        spaces: Its channel spaces.
+        input_shape: Channels, height and width of an image.
+
+    Raises:
+        ValueError: The description does not fit, or a layer's stride or padding is uneven.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        spaces: Sequence[ChannelSpace],
+        input_shape: tuple[int, int, int],
+    ) -> None:
+        check_spaces(network, spaces)
+        self.spaces = tuple(spaces)
+        self.layers = _trace(network, spaces, input_shape)
+        self._fixed, self._per_channel = _other_parameters(network, spaces, self.layers)
+
+    def numbered(self, counts: Counts) -> Sequence[tuple[int, LayerGeometry]]:
+        """The layers that there are at counts of all spaces, in the order in which they run.
+
+        Each has a number that no other layer has, whatever the counts.
+        """
+        return tuple(enumerate(self.layers))
+
+    def counts(self, counts: Counts | None = None) -> dict[str, int]:
+        """Channel counts of all spaces, those given taking the place of the full ones."""
+        return {space.name: space.channels for space in self.spaces} | dict(counts or {})
+
+    def params(self, counts: Counts | None = None) -> int:
+        """Parameters: weights, biases, and batch norms' weights and shifts."""
+        full = self.counts(counts)
+        return self.other_params(full) + sum(
+            layer.weights(full) for _, layer in self.numbered(full)
+        )
+
+    def other_params(self, counts: Counts) -> int:
+        """Parameters outside convolutions and dense layers, at counts of all spaces."""
+        return self._fixed + sum(each * counts[name] for name, each in self._per_channel.items())
+
+    def macs(self, counts: Counts | None = None) -> int:
+        """Multiply-accumulates of convolutions and dense layers for one image."""
+        full = self.counts(counts)
+        return sum(layer.macs(full) for _, layer in self.numbered(full))
+
+    def peak_activations(self, counts: Counts | None = None) -> int:
+        """Most values that the input and output maps of one layer hold (this project's choice).
+
+        A layer-by-layer runtime needs this much; a residual that waits meanwhile is not counted.
+        """
+        full = self.counts(counts)
+        return max(layer.activations(full) for _, layer in self.numbered(full))
+
+    def accelerator_layers(self, counts: Counts | None = None, batch: int = 1) -> list[ConvLayer]:
+        """All layers in the order in which they run, for :func:`hw_sim.evaluate_network`."""
+        full = self.counts(counts)
+        return [layer.accelerator_layer(full, batch) for _, layer in self.numbered(full)]
+
+
+def _trace(
+    network: nn.Module, spaces: Sequence[ChannelSpace], input_shape: tuple[int, int, int]
+) -> tuple[LayerGeometry, ...]:
+    """Run one zero image and note the shape at every convolution and dense layer."""
+    out_of: dict[str, ChannelSpace] = {}
+    into: dict[str, ChannelSpace] = {}
+    for layer, role, space in iterate_roles(spaces):
+        (into if role == "consumers" else out_of)[layer] = space
+    found: list[LayerGeometry] = []
+    handles = []
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+
+            def note(
+                module: nn.Module, args: tuple[Tensor], output: Tensor, name: str = name
+            ) -> None:
+                found.append(
+                    _layer_geometry(name, module, args[0], output, out_of.get(name), into.get(name))
+                )
+
+            handles.append(module.register_forward_hook(note))
+    training = network.training
+    parameter = next(network.parameters())
+    try:
+        network.eval()
+        with torch.no_grad():
+            network(torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype))
+    finally:
+        network.train(training)
+        for handle in handles:
+            handle.remove()
+    return tuple(found)
+
+
+def _layer_geometry(
+    name: str,
+    module: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    out_space: ChannelSpace | None,
+    in_space: ChannelSpace | None,
+) -> LayerGeometry:
+    follower = out_space is not None and name in out_space.followers
+    outside = (out_space.name if out_space else None, in_space.name if in_space else None)
+    if isinstance(module, nn.Linear):
+        return LayerGeometry(
+            name,
+            *outside,
+            out_channels=module.out_features,
+            in_channels=module.in_features,
+            repeat=module.in_features // in_space.channels if in_space else 1,
+            kernel=(1, 1),
+            stride=1,
+            padding=0,
+            in_size=(1, 1),
+            out_size=(1, 1),
+            depthwise=False,
+            bias=module.bias is not None,
+            linear=True,
+        )
+    assert isinstance(module, nn.Conv2d)
+    uneven = len(set(module.stride)) > 1 or isinstance(module.padding, str)
+    if uneven or len(set(module.padding)) > 1 or set(module.dilation) != {1}:
+        raise ValueError(
+            f"layer {name!r}: stride {module.stride}, padding {module.padding!r} and dilation "
+            f"{module.dilation} must be one number in both directions, dilation 1"
+        )
+    depthwise = is_depthwise(module) and (module.groups > 1 or follower)
+    if module.groups != 1 and not depthwise:
+        raise ValueError(f"layer {name!r}: groups={module.groups} is not supported")
+    return LayerGeometry(
+        name,
+        *outside,
+        out_channels=module.out_channels,
+        in_channels=module.in_channels,
+        repeat=1,
+        kernel=(module.kernel_size[0], module.kernel_size[1]),
+        stride=module.stride[0],
+        padding=int(module.padding[0]),
+        in_size=(x.shape[2], x.shape[3]),
+        out_size=(y.shape[2], y.shape[3]),
+        depthwise=depthwise,
+        bias=module.bias is not None,
+        linear=False,
+    )
+
+
+def _other_parameters(
+    network: nn.Module, spaces: Sequence[ChannelSpace], layers: Sequence[LayerGeometry]
+) -> tuple[int, dict[str, int]]:
+    """Parameters outside convolutions and dense layers: a constant, and so many a channel."""
+    counted = {layer.name for layer in layers}
+    space_of = {layer: space for layer, role, space in iterate_roles(spaces) if role == "followers"}
+    fixed = 0
+    per_channel: dict[str, int] = {}
+    for name, module in network.named_modules():
+        size = sum(parameter.numel() for parameter in module.parameters(recurse=False))
+        if name in counted or not size:
+            continue
+        if name in space_of:
+            space = space_of[name]
+            per_channel[space.name] = per_channel.get(space.name, 0) + size // space.channels
+        else:
+            fixed += size
+    return fixed, per_channel

@@ -1,0 +1,325 @@
+"""A network as a list of calls, so that it can be run in parts and with batch norms folded.
+
+The list is traced once, on the unpruned network; a cut network makes the same calls with its own
+layers. So what lies before a cut is computed once and shared by all that is tried behind it.
+"""
+
+import copy
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from prune_gym.errors import PruneGymError
+from prune_gym.pruning import ChannelSpace, dense
+from prune_gym.pruning.rules import RULES
+
+Values = dict[int, Any]
+"""Results of calls by the call's number; number 0 is the images."""
+
+_RELU = (torch.relu, functional.relu, "relu", "relu_")
+_ADD = (operator.add, operator.iadd, torch.add, "add", "add_")
+
+
+class ProgramError(PruneGymError):
+    """The network cannot be taken apart into calls."""
+
+
+class _Tracer(fx.Tracer):
+    """Keeps every layer that surgery knows whole."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m) in RULES or super().is_leaf_module(m, module_qualified_name)
+
+
+class Program:
+    """The calls of a network's forward pass, in order.
+
+    Args:
+        network: The unpruned network, in ``eval`` mode.
+        spaces: Its channel spaces.
+        images: A few normalised images to hold the calls against the network.
+
+    Raises:
+        ProgramError: The forward pass depends on data, on channel counts or on itself in a way
+            that one list of calls cannot hold, or a layer of a space is called twice.
+    """
+
+    def __init__(self, network: nn.Module, spaces: Sequence[ChannelSpace], images: Tensor) -> None:
+        masks = {
+            space.name: np.arange(space.channels) < max(1, space.channels - 1) for space in spaces
+        }
+        nodes = _trace(network)
+        if _signature(nodes) != _signature(_trace(dense(network, spaces, masks))):
+            raise ProgramError("the forward pass holds channel counts as constants")
+        training = copy.deepcopy(network).train()
+        self.same_in_training = _signature(nodes) == _signature(_trace(training))
+        if nodes[0].op != "placeholder" or any(node.op == "placeholder" for node in nodes[1:]):
+            raise ProgramError("the forward pass takes more than the images")
+        self.nodes = nodes
+        self.number = {node: index for index, node in enumerate(nodes)}
+        self.last_use = [
+            max((self.number[user] for user in node.users), default=index)
+            for index, node in enumerate(nodes)
+        ]
+        self.sources = [tuple(self.number[n] for n in node.all_input_nodes) for node in nodes]
+        self.calls = self._calls(spaces)
+        modules = dict(network.named_modules())
+        self.kinds = [_kind(node, modules) for node in nodes]
+        for node in nodes:
+            if _changes_in_place(node, modules):
+                # What lies before a cut is shared, so nothing may write into it.
+                raise ProgramError(f"the call {node.format_node()!r} changes its input in place")
+        self.folds = {
+            index: self.number[norm]
+            for index, node in enumerate(nodes)
+            if (norm := _folding_norm(node, modules)) is not None
+        }
+        if not isinstance(nodes[-1].args[0], fx.Node):
+            raise ProgramError("the forward pass does not return the logits alone")
+        self._verify(network, images)
+
+    def _calls(self, spaces: Sequence[ChannelSpace]) -> dict[str, int]:
+        """The number of the call of each layer of the spaces."""
+        calls: dict[str, int] = {}
+        wanted = {layer for space in spaces for layer in space.members}
+        for index, node in enumerate(self.nodes):
+            if node.op == "call_module" and str(node.target) in wanted:
+                if str(node.target) in calls:
+                    raise ProgramError(f"the layer {node.target!r} is called twice")
+                calls[str(node.target)] = index
+        missing = sorted(wanted - set(calls))
+        if missing:
+            raise ProgramError(f"the layer {missing[0]!r} is not called as a module")
+        return calls
+
+    @torch.no_grad()
+    def _verify(self, network: nn.Module, images: Tensor) -> None:
+        expected = network(images)
+        result = Bound(self, network).logits({0: images})
+        if result.shape != expected.shape or not torch.allclose(
+            result, expected, rtol=1e-3, atol=1e-3
+        ):
+            raise ProgramError("the traced calls compute something else than the network")
+
+    def called_from(self, start: int) -> set[str]:
+        """Names of the modules that are called from a call on."""
+        return {str(node.target) for node in self.nodes[start:] if node.op == "call_module"}
+
+    def first_call(self, space: ChannelSpace) -> int:
+        """The first call that a cut of this space changes; all before stays as it is."""
+        return min(self.calls[layer] for layer in space.members)
+
+    def watch_point(self, space: ChannelSpace) -> int:
+        """The call whose result is what the space carries: behind its last follower.
+
+        Where nothing but a ReLU reads that result, the ReLU's own is as good and comes for free.
+        """
+        index = self.calls[(space.followers or space.producers)[-1]]
+        users = list(self.nodes[index].users)
+        alone = len(users) == 1 and _kind(users[0], {}) == "relu"
+        return self.number[users[0]] if alone else index
+
+    def independent(self, space: ChannelSpace) -> bool:
+        """Whether no consumer of a space lies behind another one.
+
+        Then what each reads of the kept channels does not depend on the cut.
+        """
+        consumers = {self.calls[layer] for layer in space.consumers}
+        behind: set[int] = set()
+        for index in range(len(self.nodes)):
+            if not (behind | consumers).isdisjoint(self.sources[index]):
+                if index in consumers:
+                    return False
+                behind.add(index)
+        return True
+
+
+class Bound:
+    """A program with the layers of one network.
+
+    Args:
+        program: The calls.
+        network: The network, cut or not, of the architecture that the program was traced on; a
+            layer may have become several in a row (``nn.Sequential``).
+        fold: Whether batch norms are folded into the convolutions before them. Their running
+            statistics then count, whatever the network's mode.
+    """
+
+    def __init__(self, program: Program, network: nn.Module, fold: bool = True) -> None:
+        self.program = program
+        self.modules = dict(network.named_modules())
+        self.network = network
+        self.folded = {}
+        self.skipped: dict[int, int] = {}
+        if fold:
+            for conv, norm in program.folds.items():
+                # Where two layers took the convolution's place, the norm runs by itself.
+                if isinstance(self._module(conv), nn.Conv2d):
+                    self.folded[conv] = _fold(self._module(conv), self._module(norm))
+                    self.skipped[norm] = conv
+
+    def _module(self, index: int) -> Any:
+        return self.modules[str(self.program.nodes[index].target)]
+
+    def layers_from(self, start: int) -> list[nn.Module]:
+        """The modules that are called from a call on, in a fixed order."""
+        return [self.modules[name] for name in sorted(self.program.called_from(start))]
+
+    def logits(self, values: Values, start: int = 1, watch: Mapping[int, Any] | None = None) -> Any:
+        """Run to the end.
+
+        Args:
+            values: What :meth:`run` left at ``start``; ``{0: images}`` at 1.
+            start: The first call to make.
+            watch: See :meth:`run`.
+
+        Returns:
+            The logits, shape (N, classes).
+        """
+        last = len(self.program.nodes) - 1
+        output = self.program.nodes[last].args[0]
+        assert isinstance(output, fx.Node)
+        return self.run(values, start, last, watch)[self.program.number[output]]
+
+    def run(
+        self,
+        values: Values,
+        start: int,
+        stop: int,
+        watch: Mapping[int, Callable[[Tensor], None]] | None = None,
+    ) -> Values:
+        """Make the calls from ``start`` up to, not including, ``stop``.
+
+        Args:
+            values: What the calls before ``start`` left; it is not changed.
+            start: Number of the first call.
+            stop: Number of the call before which to stop.
+            watch: Called with the result of the call of that number.
+
+        Returns:
+            The results that calls from ``stop`` on read.
+        """
+        program, live, watch = self.program, dict(values), watch or {}
+        fresh: set[int] = set()
+        for index in range(start, stop):
+            live[index] = self._call(index, live, fresh)
+            if index in watch:
+                watch[index](live[index])
+            for source in program.sources[index]:
+                if program.last_use[source] == index:
+                    live.pop(source, None)
+        return {index: value for index, value in live.items() if program.last_use[index] >= stop}
+
+    def _call(self, index: int, live: Values, fresh: set[int]) -> Any:
+        """One call; results that nobody else holds are overwritten where gradients allow."""
+        program = self.program
+        node = program.nodes[index]
+        if index in self.skipped:
+            # The folded convolution's result goes by another name: as fresh as it was.
+            if self.skipped[index] in fresh:
+                fresh.add(index)
+            return live[self.skipped[index]]
+        kind = program.kinds[index]
+        if kind in ("relu", "add", "compute"):
+            fresh.add(index)
+        if index in self.folded:
+            weight, bias = self.folded[index]
+            conv = self._module(index)
+            (images,) = (live[source] for source in program.sources[index])
+            return functional.conv2d(
+                images, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups
+            )
+        args: Any = fx.node.map_arg(node.args, lambda source: live[program.number[source]])
+        ours = [self._ours(source, fresh) for source in program.sources[index]]
+        if kind == "relu":
+            return args[0].relu_() if ours[0] else args[0].relu()
+        if kind == "add" and len(ours) == 2 and any(ours) and args[0].shape == args[1].shape:
+            return args[0].add_(args[1]) if ours[0] else args[1].add_(args[0])
+        kwargs: Any = fx.node.map_arg(node.kwargs, lambda source: live[program.number[source]])
+        if node.op == "call_module":
+            return self.modules[str(node.target)](*args, **kwargs)
+        if node.op == "call_method":
+            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        if node.op == "get_attr":
+            return operator.attrgetter(str(node.target))(self.network)
+        assert callable(node.target)
+        return node.target(*args, **kwargs)
+
+    def _ours(self, source: int, fresh: set[int]) -> bool:
+        """Whether a result was made in this run, by a call that makes new tensors, for one."""
+        alone = len(self.program.nodes[source].users) == 1
+        return source in fresh and alone and not torch.is_grad_enabled()
+
+
+def _trace(network: nn.Module) -> list[fx.Node]:
+    try:
+        return list(_Tracer().trace(network).nodes)
+    except Exception as error:  # whatever a user's forward raises when it meets a proxy
+        raise ProgramError(f"the forward pass cannot be traced: {error}") from error
+
+
+def _signature(nodes: Sequence[fx.Node]) -> list[tuple[str, str, str, str]]:
+    return [(n.op, str(n.target), str(n.args), str(n.kwargs)) for n in nodes]
+
+
+def _kind(node: fx.Node, modules: Mapping[str, nn.Module]) -> str:
+    """``relu``, ``add``, ``compute`` (a layer that makes a new tensor), or nothing of these."""
+    if node.op == "call_module":
+        module = modules.get(str(node.target))
+        if isinstance(module, nn.ReLU):
+            return "relu"
+        layers = nn.Conv2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d
+        return "compute" if isinstance(module, layers) else ""
+    if node.target in _RELU and len(node.args) == 1:
+        return "relu"
+    if node.target in _ADD and len(node.args) == 2 and not node.kwargs:
+        return "add"
+    return ""
+
+
+def _changes_in_place(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether a call writes into its input; of ReLU and addition we make our own form."""
+    if _kind(node, modules):
+        return False
+    module = modules.get(str(node.target)) if node.op == "call_module" else None
+    name = getattr(node.target, "__name__", str(node.target)) if node.op != "call_module" else ""
+    underscore = name.endswith("_") and not name.endswith("__")
+    augmented = node.op == "call_function" and getattr(operator, name, None) is node.target
+    return bool(
+        getattr(module, "inplace", False)
+        or node.kwargs.get("inplace")
+        or (node.op in ("call_function", "call_method") and underscore)
+        or (augmented and name in ("iadd", "isub", "imul", "itruediv", "setitem"))
+    )
+
+
+def _folding_norm(node: fx.Node, modules: Mapping[str, nn.Module]) -> fx.Node | None:
+    """The batch norm that can be folded into a convolution: its only reader."""
+    if node.op != "call_module" or len(node.users) != 1:
+        return None
+    conv = modules[str(node.target)]
+    if not isinstance(conv, nn.Conv2d) or conv.padding_mode != "zeros":
+        return None
+    (user,) = node.users
+    norm = modules.get(str(user.target)) if user.op == "call_module" else None
+    return user if isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats else None
+
+
+@torch.no_grad()
+def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the convolution that does what both do in ``eval`` mode."""
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None
+    assert variance is not None
+    scale = (variance + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = scale * norm.weight
+    bias = -mean * scale if conv.bias is None else (conv.bias - mean) * scale
+    if norm.bias is not None:
+        bias = bias + norm.bias
+    return conv.weight * scale[:, None, None, None], bias

@@ -1,0 +1,289 @@
+"""Repair after a cut, without labels: batch norm re-estimated, or consumers refitted.
+
+Accuracy right after a cut says almost nothing; after a least-squares refit of the layers that
+read the cut channels it ranks networks rightly (reconstruction as in He et al. 2017, "Channel
+Pruning for Accelerating Very Deep Neural Networks", equation 2; sampling and ridge are this
+project's choice).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from prune_gym.pruning.rules import expand
+
+METHODS = ("none", "bn", "lsq")
+BATCH = 128
+
+
+@torch.no_grad()
+def reestimate_batch_norm(network: nn.Module, images: Tensor) -> None:
+    """Set the running statistics of all batch norms to their mean over these images, in place.
+
+    Args:
+        network: Left in ``eval`` mode.
+        images: Normalised, shape (N, 3, H, W), on the network's device.
+    """
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch's way to say: the plain mean over the batches
+    network.train()
+    for start in range(0, len(images), BATCH):
+        network(images[start : start + BATCH])
+    network.eval()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the unpruned network's layer puts out on the repair images.
+
+    Args:
+        rows: Sampled output rows; empty for a dense layer.
+        columns: Sampled output columns, as many.
+        outputs: Shape (images * samples, out channels), float32.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    outputs: Tensor
+
+
+class _Reached(Exception):
+    """Ends a forward pass at the layer of interest."""
+
+
+class LeastSquares:
+    """Refits layers so that they put out what they did in the unpruned network.
+
+    The targets are computed once, for all layers that consume a space.
+
+    Args:
+        network: The unpruned network, in ``eval`` mode.
+        layers: Names of its convolutions and dense layers that may need a refit.
+        images: Unlabelled repair images, normalised, shape (N, 3, H, W).
+        samples: Output positions sampled of each feature map, the same for all images.
+        ridge: Pull towards the present weights, relative to the inputs' mean square.
+        seed: Of the sampled positions.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        layers: Sequence[str],
+        images: Tensor,
+        samples: int = 32,
+        ridge: float = 1e-3,
+        seed: int = 0,
+    ) -> None:
+        self.images = images
+        self.ridge = ridge
+        rng = np.random.default_rng(seed)
+        parts: dict[str, list[Tensor]] = {name: [] for name in layers}
+        places: dict[str, tuple[Tensor, Tensor]] = {}
+
+        def keep(name: str, output: Tensor) -> None:
+            if output.dim() == 4:
+                if name not in places:
+                    places[name] = _sample(rng, output.shape[2], output.shape[3], samples)
+                rows, columns = places[name]
+                output = output[:, :, rows, columns].transpose(1, 2).flatten(0, 1)
+            parts[name].append(output.clone())
+
+        modules = dict(network.named_modules())
+        handles = [
+            modules[name].register_forward_hook(lambda m, i, output, name=name: keep(name, output))
+            for name in layers
+        ]
+        try:
+            with torch.no_grad():
+                for start in range(0, len(images), BATCH):
+                    network(images[start : start + BATCH])
+        finally:
+            for handle in handles:
+                handle.remove()
+        none = torch.empty(0, dtype=torch.int64)
+        self.targets = {
+            name: Target(*places.get(name, (none, none)), torch.cat(parts[name])) for name in layers
+        }
+
+    def refit(self, network: nn.Module, layer: str, kept: Tensor | None = None) -> int:
+        """Refit one layer's weights (and bias), with one pass over the repair images.
+
+        Args:
+            network: The cut network, in ``eval`` mode; its layer gets new parameters.
+            layer: The layer's name.
+            kept: The layer's output channels that are left, as numbers in the unpruned network;
+                None where all are.
+
+        Returns:
+            MACs of the moments: rows x features x (features + outputs).
+        """
+        inputs = layer_inputs(network, network.get_submodule(layer), self.images)
+        return self.solve(network, layer, self.moments(network, layer, inputs), kept)
+
+    @torch.no_grad()
+    def moments(self, network: nn.Module, layer: str, inputs: Iterable[Tensor]) -> "Moments":
+        """Sums of products of a layer's inputs with each other and with the targets.
+
+        Args:
+            network: The network.
+            layer: The layer's name.
+            inputs: What the layer reads of the repair images, batch by batch.
+
+        Returns:
+            The moments; those of fewer channels are a part of them.
+        """
+        module, target = _layer(network, layer), self.targets[layer]
+        size = module.weight[0].numel() + (module.bias is not None)
+        device = target.outputs.device
+        gram = torch.zeros(size, size, dtype=torch.float64, device=device)
+        cross = torch.zeros(size, target.outputs.shape[1], dtype=torch.float64, device=device)
+        row = 0
+        for part in inputs:
+            features = _features(module, part, target)
+            gram += features.T @ features
+            cross += features.T @ target.outputs[row : row + len(features)].double()
+            row += len(features)
+        return Moments(gram, cross, row, module.bias is not None)
+
+    @torch.no_grad()
+    def solve(
+        self, network: nn.Module, layer: str, moments: "Moments", kept: Tensor | None = None
+    ) -> int:
+        """Give a layer the weights (and bias) that fit its moments best.
+
+        Args:
+            network: The cut network; its layer gets new parameters.
+            layer: The layer's name.
+            moments: Of the inputs that the layer has.
+            kept: As for :meth:`refit`.
+
+        Returns:
+            As for :meth:`refit`.
+        """
+        module = _layer(network, layer)
+        cross = moments.cross if kept is None else moments.cross[:, kept]
+        weights = module.weight.flatten(1)
+        if module.bias is not None:
+            weights = torch.cat([weights, module.bias[:, None]], dim=1)
+        weights = weights.double().T
+        gram = moments.gram.clone()
+        residual = cross - gram @ weights
+        # The ridge keeps the system positive definite; a layer whose inputs are all zero stays.
+        strength = self.ridge * gram.diagonal().mean().clamp_min(1e-12)
+        gram.diagonal().add_(strength)
+        weights = weights + torch.cholesky_solve(residual, torch.linalg.cholesky(gram))
+        fitted = weights.T.to(module.weight.dtype)
+        # New parameters, not new values: networks may share the old ones.
+        if module.bias is not None:
+            module.bias = _parameter(fitted[:, -1].contiguous(), module.bias)
+            fitted = fitted[:, :-1]
+        new = torch.empty_like(module.weight).copy_(fitted.reshape(module.weight.shape))
+        module.weight = _parameter(new, module.weight)
+        size = len(gram)
+        return moments.rows * size * (size + cross.shape[1])
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Second moments of a layer's inputs on the repair images, float64.
+
+    Args:
+        gram: Inputs with inputs, shape (features, features).
+        cross: Inputs with the targets, shape (features, outputs of the unpruned layer).
+        rows: Over how many sampled positions the sums went.
+        bias: Whether the last input is the constant 1.
+    """
+
+    gram: Tensor
+    cross: Tensor
+    rows: int
+    bias: bool
+
+    def of_channels(self, mask: npt.NDArray[np.bool_]) -> "Moments":
+        """The moments where only some input channels are left, exactly.
+
+        Args:
+            mask: Which channels stay, shape (channels,).
+        """
+        repeat = (len(self.gram) - self.bias) // mask.size
+        index = expand(torch.from_numpy(np.flatnonzero(mask)), repeat)
+        if self.bias:
+            index = torch.cat([index, torch.tensor([len(self.gram) - 1])])
+        index = index.to(self.gram.device)
+        return Moments(self.gram[index[:, None], index], self.cross[index], self.rows, self.bias)
+
+
+def _layer(network: nn.Module, name: str) -> nn.Conv2d | nn.Linear:
+    module = network.get_submodule(name)
+    assert isinstance(module, nn.Conv2d | nn.Linear)
+    return module
+
+
+def _parameter(value: Tensor, old: Tensor) -> nn.Parameter:
+    return nn.Parameter(value, requires_grad=old.requires_grad)
+
+
+def _sample(
+    rng: np.random.Generator, height: int, width: int, samples: int
+) -> tuple[Tensor, Tensor]:
+    places = rng.choice(height * width, min(samples, height * width), replace=False)
+    places.sort()
+    return torch.from_numpy(places // width), torch.from_numpy(places % width)
+
+
+def layer_inputs(network: nn.Module, module: nn.Module, images: Tensor) -> Iterator[Tensor]:
+    """What one of a network's layers reads, batch by batch.
+
+    Args:
+        network: In ``eval`` mode.
+        module: The layer.
+        images: Normalised, shape (N, 3, H, W).
+    """
+    for start in range(0, len(images), BATCH):
+        yield _inputs(network, module, images[start : start + BATCH])
+
+
+def _inputs(network: nn.Module, module: nn.Module, images: Tensor) -> Tensor:
+    """The layer's input; the forward pass ends there."""
+    seen: list[Tensor] = []
+
+    def stop(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        seen.append(args[0])
+        raise _Reached
+
+    handle = module.register_forward_pre_hook(stop)
+    try:
+        network(images)
+    except _Reached:
+        pass
+    finally:
+        handle.remove()
+    return seen[0]
+
+
+def _features(module: nn.Conv2d | nn.Linear, inputs: Tensor, target: Target) -> Tensor:
+    """The rows of the least-squares system, float64: one a sampled output position."""
+    if isinstance(module, nn.Linear):
+        features = inputs
+    else:
+        (height, width), stride = module.kernel_size, module.stride
+        assert not isinstance(module.padding, str)
+        (top, left) = module.padding
+        padded = nn.functional.pad(inputs, (left, left, top, top))
+        rows = target.rows[:, None, None] * stride[0] + torch.arange(height)[:, None]
+        columns = target.columns[:, None, None] * stride[1] + torch.arange(width)
+        # (N, C, samples, kh, kw) -> (N * samples, C * kh * kw)
+        features = padded[:, :, rows, columns].transpose(1, 2).flatten(2).flatten(0, 1)
+    features = features.double()
+    if module.bias is not None:
+        features = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
+    return features

@@ -1,0 +1,248 @@
+"""What cutting means for each kind of layer: the one table that surgery and costs read."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from prune_gym.pruning.spaces import ChannelSpace
+
+Index = Tensor | None
+"""Kept channels as an int64 tensor, or None where all are kept."""
+
+
+class ChannelPad(nn.Module):
+    """Parameter-free shortcut: subsample in space, spread channels over a wider space.
+
+    The "option A" of He et al. 2016 (CVPR, section 4.2), written as a channel map so that it
+    can be cut: output channel ``i`` is input channel ``source[i]``, or zero where that is -1.
+
+    Args:
+        in_channels: Input channels.
+        out_channels: Output channels; the input's stand in the middle of them.
+        stride: Every how many pixels one is kept.
+    """
+
+    source: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.stride = stride
+        source = torch.full((out_channels,), -1)
+        first = (out_channels - in_channels) // 2
+        source[first : first + in_channels] = torch.arange(in_channels)
+        # Structure, not weights: surgery makes it again from the kept channels.
+        self.register_buffer("source", source, persistent=False)
+
+    @property
+    def out_channels(self) -> int:
+        """Output channels."""
+        return self.source.numel()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, ceil(H/stride), ceil(W/stride))."""
+        x = x[:, :, :: self.stride, :: self.stride]
+        # One zero channel at the end is what every -1 points at.
+        x = nn.functional.pad(x, (0, 0, 0, 0, 0, 1))
+        source = torch.where(self.source < 0, self.in_channels, self.source)
+        return x.index_select(1, source)
+
+
+@dataclass(frozen=True)
+class LayerRule:
+    """How one kind of layer is cut and masked.
+
+    Args:
+        channels: Maps (module, role) to the channels that the layer has in that role.
+        cut: Cuts the module in place to kept output and input channels.
+        mask: Zeroes, in place, removed output and input channels.
+    """
+
+    channels: Callable[[nn.Module, str], int]
+    cut: Callable[[nn.Module, Index, Index], None]
+    mask: Callable[[nn.Module, Tensor | None, Tensor | None], None]
+
+
+def _set(module: nn.Module, name: str, index: Tensor, dim: int = 0) -> None:
+    """Replace a parameter or buffer by its selected entries, as a new leaf."""
+    old = getattr(module, name, None)
+    if old is None:
+        return
+    new = old.detach().index_select(dim, index.to(old.device))
+    last = old.dim() == 4 and not old.is_contiguous()
+    new = new.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    if isinstance(old, nn.Parameter):
+        setattr(module, name, nn.Parameter(new, requires_grad=old.requires_grad))
+    else:
+        setattr(module, name, new)
+
+
+def expand(index: Tensor, repeat: int) -> Tensor:
+    """Indices of the features of flattened channels, ``repeat`` features a channel."""
+    return (index[:, None] * repeat + torch.arange(repeat)).flatten()
+
+
+def is_depthwise(module: nn.Module) -> bool:
+    """Whether a layer is a convolution with one filter a channel (cut to one channel: too)."""
+    return (
+        isinstance(module, nn.Conv2d) and module.groups == module.in_channels == module.out_channels
+    )
+
+
+def _conv_channels(module: nn.Module, role: str) -> int:
+    assert isinstance(module, nn.Conv2d)
+    if role == "followers" and not is_depthwise(module):
+        raise ValueError("only a depthwise convolution can be a follower")
+    if role != "followers" and module.groups != 1:
+        raise ValueError(f"groups={module.groups} is not supported; depthwise goes to followers")
+    return module.in_channels if role == "consumers" else module.out_channels
+
+
+def _conv_cut(module: nn.Module, out: Index, inp: Index) -> None:
+    assert isinstance(module, nn.Conv2d)
+    if out is not None:
+        _set(module, "weight", out)
+        _set(module, "bias", out)
+        if is_depthwise(module) and inp is None:
+            # One filter a channel: of a layer with one channel and one group that is true too.
+            module.groups = module.in_channels = out.numel()
+        module.out_channels = out.numel()
+    if inp is not None:
+        _set(module, "weight", inp, dim=1)
+        module.in_channels = inp.numel()
+
+
+def _weight_mask(module: nn.Module, out: Tensor | None, inp: Tensor | None) -> None:
+    weight, bias = module.weight, module.bias
+    assert isinstance(weight, Tensor)
+    if out is not None:
+        weight.data[~out] = 0
+        if isinstance(bias, Tensor):
+            bias.data[~out] = 0
+    if inp is not None:
+        repeat = weight.shape[1] // inp.numel()
+        weight.data[:, ~inp.repeat_interleave(repeat)] = 0
+
+
+def _linear_channels(module: nn.Module, role: str) -> int:
+    assert isinstance(module, nn.Linear)
+    if role == "followers":
+        raise ValueError("a Linear layer cannot be a follower")
+    return module.in_features if role == "consumers" else module.out_features
+
+
+def _linear_cut(module: nn.Module, out: Index, inp: Index) -> None:
+    assert isinstance(module, nn.Linear)
+    if out is not None:
+        _set(module, "weight", out)
+        _set(module, "bias", out)
+        module.out_features = out.numel()
+    if inp is not None:
+        _set(module, "weight", inp, dim=1)
+        module.in_features = inp.numel()
+
+
+def _norm_channels(module: nn.Module, role: str) -> int:
+    if role != "followers":
+        raise ValueError("a batch norm can only be a follower")
+    assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+    return module.num_features
+
+
+def _norm_cut(module: nn.Module, out: Index, inp: Index) -> None:
+    assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+    if out is not None:
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            _set(module, name, out)
+        module.num_features = out.numel()
+
+
+def _norm_mask(module: nn.Module, out: Tensor | None, inp: Tensor | None) -> None:
+    # Without the bias a removed channel would go on adding the norm's shift.
+    assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+    if out is None:
+        return
+    if not module.affine:
+        raise ValueError("a batch norm without weight and bias cannot be masked; cut it instead")
+    module.weight.data[~out] = 0
+    module.bias.data[~out] = 0
+
+
+def _prelu_channels(module: nn.Module, role: str) -> int:
+    if role != "followers":
+        raise ValueError("a PReLU can only be a follower")
+    assert isinstance(module, nn.PReLU)
+    return module.num_parameters
+
+
+def _prelu_cut(module: nn.Module, out: Index, inp: Index) -> None:
+    assert isinstance(module, nn.PReLU)
+    if out is not None:
+        _set(module, "weight", out)
+        module.num_parameters = out.numel()
+
+
+def _pad_channels(module: nn.Module, role: str) -> int:
+    assert isinstance(module, ChannelPad)
+    if role == "followers":
+        raise ValueError("a ChannelPad produces one space and consumes another")
+    return module.in_channels if role == "consumers" else module.out_channels
+
+
+def _pad_cut(module: nn.Module, out: Index, inp: Index) -> None:
+    assert isinstance(module, ChannelPad)
+    if out is not None:
+        _set(module, "source", out)
+    if inp is not None:
+        place = torch.full((module.in_channels + 1,), -1)
+        place[inp] = torch.arange(inp.numel())
+        # The last entry of `place` is -1, so a zero channel stays one.
+        module.source = place.to(module.source.device)[module.source]
+        module.in_channels = inp.numel()
+
+
+def _pad_mask(module: nn.Module, out: Tensor | None, inp: Tensor | None) -> None:
+    assert isinstance(module, ChannelPad)
+    if out is not None:
+        module.source[~out] = -1
+    if inp is not None:
+        removed = torch.cat([~inp, torch.tensor([True])]).to(module.source.device)
+        module.source[removed[module.source]] = -1
+
+
+def _nothing(module: nn.Module, out: Tensor | None, inp: Tensor | None) -> None:
+    """A PReLU of zero is zero: there is nothing to mask."""
+
+
+_NORM = LayerRule(_norm_channels, _norm_cut, _norm_mask)
+RULES: dict[type[nn.Module], LayerRule] = {
+    nn.Conv2d: LayerRule(_conv_channels, _conv_cut, _weight_mask),
+    nn.Linear: LayerRule(_linear_channels, _linear_cut, _weight_mask),
+    nn.BatchNorm1d: _NORM,
+    nn.BatchNorm2d: _NORM,
+    nn.PReLU: LayerRule(_prelu_channels, _prelu_cut, _nothing),
+    ChannelPad: LayerRule(_pad_channels, _pad_cut, _pad_mask),
+}
+
+
+def check_layer(name: str, module: nn.Module, role: str, space: ChannelSpace) -> None:
+    """Hold one layer against the role that a space gives it.
+
+    Raises:
+        ValueError: The layer's kind has no rule or not this role, or its channels differ.
+    """
+    where = f"space {space.name!r}, {role} {name!r}"
+    if type(module) not in RULES:
+        known = ", ".join(kind.__name__ for kind in RULES)
+        raise ValueError(f"{where}: no rule cuts a {type(module).__name__}; there are: {known}")
+    try:
+        channels = RULES[type(module)].channels(module, role)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    # A Linear layer behind a flatten sees each channel several times.
+    flattened = isinstance(module, nn.Linear) and role == "consumers"
+    fits = channels % space.channels == 0 if flattened else channels == space.channels
+    if not fits:
+        raise ValueError(f"{where}: the layer has {channels} channels, the space {space.channels}")

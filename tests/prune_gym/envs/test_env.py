@@ -1,0 +1,350 @@
+"""The environment: its interface, its determinism, and what a step really does."""
+
+import pickle
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.error import ResetNeeded
+from gymnasium.utils.env_checker import check_env, data_equivalence
+
+from prune_gym.envs import PruningEnv
+from prune_gym.pruning import masked
+from prune_gym.pruning.saved import masks_from_kept
+from tests.conftest import actions
+
+
+def rollout(env, seed, chosen):
+    steps = [env.reset(seed=seed)]
+    for action in chosen:
+        steps.append(env.step(action))
+    weights = {name: tensor.clone() for name, tensor in env.network.module.state_dict().items()}
+    return steps, weights
+
+
+@pytest.mark.parametrize("scope", ["inner", "all"])
+@pytest.mark.parametrize("observation", ["features", "weights"])
+@pytest.mark.parametrize("recovery", ["none", "bn", "lsq"])
+def test_gymnasium_checker(make_tiny_env, scope, observation, recovery):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env = make_tiny_env(scope=scope, observation=observation, recovery=recovery)
+        check_env(env, skip_render_check=True)
+
+
+def test_same_seed_and_actions_give_the_same_to_the_bit(make_tiny_env):
+    first, second = make_tiny_env(), make_tiny_env()
+    chosen = actions(first, 7)
+    one, weights = rollout(first, 3, chosen)
+    two, others = rollout(second, 3, chosen)
+    again, third = rollout(first, 3, chosen)
+    assert data_equivalence(one, two, exact=True)
+    assert data_equivalence(one, again, exact=True)
+    for name in weights:
+        assert torch.equal(weights[name], others[name])
+        assert torch.equal(weights[name], third[name])
+
+
+def test_another_seed_trains_otherwise(make_tiny_env):
+    env = make_tiny_env()
+    chosen = actions(env, 7)
+    for action in chosen:
+        action["duration"][:] = 1
+    _, one = rollout(env, 3, chosen)
+    _, two = rollout(env, 4, chosen)
+    assert any(not torch.equal(one[name], two[name]) for name in one)
+
+
+def test_cut_without_training_equals_the_masked_baseline(make_tiny_env):
+    env = make_tiny_env(recovery="none")
+    env.reset(seed=0)
+    chosen = actions(env, 1)
+    for action in chosen:
+        action["duration"][:] = 0
+        *_, info = env.step(action)
+    masks = masks_from_kept(env.task.network, env.kept)
+    silenced = masked(env.task.module, env.task.network.spaces, masks)
+    with torch.no_grad():
+        expected = silenced(env.task.eval_images)
+        actual = env.network.module(env.task.eval_images)
+    assert torch.allclose(expected, actual, atol=1e-4)
+    correct = (expected.argmax(1) == env.task.eval_labels).float().mean()
+    assert info["accuracy"] == pytest.approx(float(correct))
+
+
+def test_keeping_all_without_training_changes_nothing(make_tiny_env):
+    env = make_tiny_env()
+    _, start = env.reset(seed=0)
+    everything = np.ones(env.observer.width, np.int8)
+    for _ in env.visited:
+        _, _, terminated, truncated, info = env.step(
+            {"mask": everything, "duration": np.zeros(1, np.float32)}
+        )
+        assert info["rewards"]["phi_prune"] == 0
+        assert info["accuracy"] == start["accuracy"]
+    assert terminated
+    assert not truncated
+    weights = env.network.module.state_dict()
+    baseline = env.task.module.state_dict()
+    assert all(torch.equal(weights[name], baseline[name]) for name in baseline)
+
+
+def test_info_tells_the_cut_networks_size(make_tiny_env):
+    env = make_tiny_env()
+    env.reset(seed=0)
+    for action in actions(env, 2):
+        *_, info = env.step(action)
+        module = env.network.module
+        assert info["params"] == sum(p.numel() for p in module.parameters())
+        assert info["params_ratio"] == pytest.approx(env.task.costs.of().params / info["params"])
+
+
+def test_duration_is_rounded_to_batches(make_tiny_env):
+    env = make_tiny_env(max_epochs=0.5)  # 256 images, 32 a batch: 4 batches
+    assert env.max_batches == 4
+    mask = np.ones(env.observer.width, np.int8)
+    for duration, batches in [(0, 0), (0.1, 0), (0.13, 1), (0.5, 2), (1, 4)]:
+        env.reset(seed=0)
+        *_, info = env.step({"mask": mask, "duration": np.array([duration], np.float32)})
+        assert info["batches"] == batches
+
+
+def test_an_empty_mask_keeps_the_filter_of_largest_norm(make_tiny_env):
+    env = make_tiny_env()
+    env.reset(seed=0)
+    norms = env.task.module.first.weight.detach().flatten(1).norm(dim=1)
+    empty = np.zeros(env.observer.width, np.int8)
+    *_, info = env.step({"mask": empty, "duration": np.zeros(1, np.float32)})
+    assert np.flatnonzero(info["mask"]).tolist() == [int(norms.argmax())]
+    assert info["mask_changed"] is True
+
+
+def test_the_padded_tail_is_ignored(make_tiny_env):
+    env = make_tiny_env(order="backward")  # 5 filters first, 6 wide
+    env.reset(seed=0)
+    mask = np.array([1, 0, 1, 0, 0, 1], np.int8)
+    *_, info = env.step({"mask": mask, "duration": np.zeros(1, np.float32)})
+    assert info["mask"].tolist() == [1, 0, 1, 0, 0, 0]
+    assert info["mask_changed"] is False
+
+
+def test_min_keep_and_round_to(make_tiny_env):
+    env = make_tiny_env(min_keep=3, round_to=2)
+    env.reset(seed=0)
+    mask = np.zeros(env.observer.width, np.int8)
+    *_, info = env.step({"mask": mask, "duration": np.zeros(1, np.float32)})
+    assert info["mask"].sum() == 4
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        ({"mask": np.ones(5, np.int8), "duration": np.zeros(1)}, r"shape \(5,\)"),
+        ({"mask": np.full(6, 2), "duration": np.zeros(1)}, "only 0 and 1"),
+        ({"mask": np.full(6, np.nan), "duration": np.zeros(1)}, "only 0 and 1"),
+        ({"mask": np.ones(6), "duration": np.array([1.1])}, "0 to 1"),
+        ({"mask": np.ones(6), "duration": np.array([-0.1])}, "0 to 1"),
+        ({"mask": np.ones(6), "duration": np.array([np.nan])}, "finite"),
+        ({"mask": np.ones(6), "duration": np.zeros(2)}, "one finite number"),
+        ({"mask": np.ones(6)}, "dict of 'mask' and 'duration'"),
+        (np.ones(6), "dict of 'mask' and 'duration'"),
+    ],
+)
+def test_bad_actions_are_refused_and_lose_nothing(make_tiny_env, action, message):
+    env = make_tiny_env()
+    observation, _ = env.reset(seed=0)
+    with pytest.raises(ValueError, match=message):
+        env.step(action)
+    assert env.snapshot().position == 0
+    assert data_equivalence(env.restore(env.snapshot())[0], observation, exact=True)
+
+
+def test_stepping_past_the_end_needs_a_reset(make_tiny_env):
+    env = make_tiny_env()
+    with pytest.raises(ResetNeeded):
+        env.step(actions(env, 0)[0])
+    env.reset(seed=0)
+    for action in actions(env, 0):
+        env.step(action)
+    with pytest.raises(ResetNeeded, match="reset"):
+        env.step(action)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"objective": "speed"}, "Unknown objective 'speed'"),
+        ({"recovery": "magic"}, "Unknown recovery"),
+        ({"order": "sideways"}, "Unknown order"),
+        ({"scope": "outer"}, "Unknown scope"),
+        ({"observation": "pixels"}, "Unknown observation"),
+        ({"accelerator": "eyeris"}, "Did you mean 'eyeriss'"),
+        ({"device": "abacus"}, "device 'abacus'"),
+        ({"tolerance": 0}, "tolerance=0"),
+        ({"duration_weight": -1}, "duration_weight=-1"),
+        ({"max_epochs": 0}, "max_epochs=0"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"eval_images": 65}, "eval_images=65 must be 1 to 64"),
+        ({"min_keep": 0}, "min_keep=0"),
+        ({"search_budget": 0}, "search_budget=0"),
+        ({"threads": 0}, "threads=0"),
+        ({"render_mode": "human"}, "render_mode='human'"),
+    ],
+)
+def test_bad_arguments_are_refused_by_name(make_tiny_env, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_tiny_env(**arguments)
+
+
+def test_snapshot_and_restore_bring_everything_back(make_tiny_env):
+    env = make_tiny_env()
+    env.reset(seed=5)
+    first, second = actions(env, 9)
+    env.step(first)
+    state = env.snapshot()
+    one = env.step(second)
+    env.reset(seed=1)
+    env.step(second)
+    env.restore(state)
+    two = env.step(second)
+    assert data_equivalence(one, two, exact=True)
+
+
+def test_try_actions_is_stepping_from_a_snapshot(make_tiny_env):
+    env = make_tiny_env()
+    env.reset(seed=5)
+    env.step(actions(env, 9)[0])
+    env.action_space.seed(1)
+    candidates = [env.action_space.sample() for _ in range(3)]
+    before = env.snapshot()
+    tried = env.try_actions(candidates)
+    assert data_equivalence(env.snapshot().random, before.random, exact=True)
+    singly = []
+    for action in candidates:
+        _, reward, _, _, info = env.step(action)
+        singly.append((reward, info))
+        env.restore(before)
+    assert data_equivalence(tried, singly, exact=True)
+    _, reward, _, _, info = env.step(candidates[1])
+    assert data_equivalence(tried[1], (reward, info), exact=True)
+
+
+def test_a_bad_candidate_leaves_the_state_alone(make_tiny_env):
+    env = make_tiny_env()
+    env.reset(seed=5)
+    good = actions(env, 9)[0]
+    with pytest.raises(ValueError, match="shape"):
+        env.try_actions([good, {"mask": np.ones(1), "duration": np.zeros(1)}])
+    assert env.snapshot().position == 0
+
+
+def test_search_macs_follow_the_formula(make_tiny_env):
+    env = make_tiny_env(recovery="bn")
+    env.reset(seed=0)
+    mask = np.array([1, 1, 0, 0, 0, 0], np.int8)
+    *_, info = env.step({"mask": mask, "duration": np.array([0.5], np.float32)})
+    images = 3 * 2 * 32 + 64 + 64  # fine-tuning thrice, repair, evaluation
+    assert info["search_macs"] == info["macs"] * images
+    assert env.search_macs_total == info["search_macs"]
+
+
+def test_the_lifetime_total_never_goes_back(make_tiny_env):
+    env = make_tiny_env()
+    _, info = env.reset(seed=0)
+    assert info["search_macs"] == 0
+    candidates = actions(env, 1)
+    tried = env.try_actions(candidates)
+    spent = sum(info["search_macs"] for _, info in tried)
+    assert env.search_macs_total == spent
+    _, info = env.reset(seed=0)
+    assert info["search_macs"] == 0
+    assert env.search_macs_total == spent
+
+
+def test_a_spent_budget_truncates(make_tiny_env):
+    env = make_tiny_env(search_budget=1)
+    env.reset(seed=0)
+    first, second = actions(env, 1)
+    observation, _, terminated, truncated, _ = env.step(first)
+    assert (terminated, truncated) == (False, True)
+    assert observation["layer"][-1] == 0
+    *_, terminated, truncated, _ = env.step(second)
+    assert (terminated, truncated) == (True, False)
+
+
+def test_observation_shows_the_network_as_it_is(make_tiny_env):
+    env = make_tiny_env(observation="weights")
+    env.reset(seed=0)
+    mask = np.array([1, 0, 1, 1, 0, 0], np.int8)
+    observation, *_ = env.step({"mask": mask, "duration": np.zeros(1, np.float32)})
+    rows = observation["weights"].reshape(6, -1)
+    assert rows.shape[1] == 27  # the widest filter: 3 x 3 x 3
+    # The second layer's filters keep their places: removed inputs are zero columns.
+    assert (rows[:5, [1, 4, 5]] == 0).all()
+    assert (rows[:5, [0, 2, 3]] != 0).all()
+    assert (rows[5:] == 0).all()
+    assert observation["action_mask"].tolist() == [1, 1, 1, 1, 1, 0]
+
+
+def test_the_users_own_network_is_not_touched(tiny_trained, make_tiny_env):
+    network, _ = tiny_trained
+    before = {name: tensor.clone() for name, tensor in network.module.state_dict().items()}
+    env = make_tiny_env()
+    env.reset(seed=0)
+    for action in actions(env, 4):
+        env.step(action)
+    after = network.module.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_pickle_round_trip(make_tiny_env):
+    env = make_tiny_env()
+    env.reset(seed=2)
+    chosen = actions(env, 4)
+    env.step(chosen[0])
+    copy = pickle.loads(pickle.dumps(env))
+    assert data_equivalence(env.step(chosen[1]), copy.step(chosen[1]), exact=True)
+
+
+def test_render(make_tiny_env):
+    env = make_tiny_env(render_mode="ansi")
+    env.reset(seed=0)
+    env.step(actions(env, 0)[0])
+    lines = env.render().splitlines()
+    assert lines[0].startswith("space")
+    assert lines[1].startswith("one")
+    assert "params" in lines[-1]
+    env = make_tiny_env(render_mode="rgb_array")
+    env.reset(seed=0)
+    empty = env.render()
+    for action in actions(env, 0):
+        env.step(action)
+    picture = env.render()
+    assert picture.shape[2] == 3
+    assert picture.dtype == np.uint8
+    assert (picture != empty).any()
+
+
+def test_a_network_that_does_not_fit_the_images_is_refused(tiny_trained):
+    network, dataset = tiny_trained
+    settings = {"eval_images": 64, "repair_images": 64, "threads": 1}
+    for change in ({"input_shape": (3, 16, 16)}, {"num_classes": 3}):
+        with pytest.raises(ValueError, match="the network takes images of shape"):
+            PruningEnv(replace(network, **change), dataset, **settings)
+
+
+def test_a_snapshot_of_another_network_is_refused(make_tiny_env):
+    env = make_tiny_env()
+    env.reset(seed=0)
+    state = env.snapshot()
+    with pytest.raises(ValueError, match="another network"):
+        env.restore(replace(state, spaces=state.spaces[:1]))
+
+
+def test_small_splits_are_taken_whole_where_nothing_is_asked_for(make_tiny_env):
+    env = make_tiny_env(eval_images=None, repair_images=None)
+    splits = env.task.dataset
+    assert len(env.task.eval_labels) == min(1000, len(splits.validation)) == 64
+    assert len(env.task.repair_images) == min(256, len(splits.train))

@@ -1,0 +1,225 @@
+"""Every fast path is held to the slow one."""
+
+import copy
+import pickle
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+import prune_gym
+from prune_gym.envs.evaluation import FAST
+from prune_gym.errors import PruneGymError
+from prune_gym.networks import Network
+from tests.conftest import actions
+from tests.tiny import shake, tiny_dataset
+
+RESNET = {"network": "resnet20", "eval_images": 50, "repair_images": 20, "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def resnet():
+    """Makes environments on the real network with few images."""
+
+    def make(**arguments):
+        return gym.make("PruneResNet20-v0", **(RESNET | arguments)).unwrapped
+
+    return make
+
+
+def play(env, seed, steps, durations=(0.0,)):
+    """Accuracies, observations and weights along a walk of random actions."""
+    env.reset(seed=seed)
+    trail = []
+    for index, action in enumerate(actions(env, seed, steps)):
+        action["duration"][:] = durations[index % len(durations)]
+        observation, reward, *_, info = env.step(action)
+        trail.append((reward, info, observation, env.network.module))
+    return trail
+
+
+def same_bits(one, other):
+    for (reward, info, seen, module), (reward2, info2, seen2, module2) in zip(
+        one, other, strict=True
+    ):
+        assert reward == reward2
+        assert info["accuracy"] == info2["accuracy"]
+        assert all(np.array_equal(seen[key], seen2[key]) for key in seen)
+        weights = module2.state_dict()
+        assert all(torch.equal(weights[k], v) for k, v in module.state_dict().items())
+
+
+def near(one, other, images):
+    """Equal but for rounding: at most one image in fifty differs."""
+    for (_, info, seen, module), (_, info2, seen2, module2) in zip(one, other, strict=True):
+        assert abs(info["accuracy"] - info2["accuracy"]) <= max(1.01 / images, 0.02)
+        assert info["search_macs"] == info2["search_macs"]
+        for key in seen:
+            np.testing.assert_allclose(seen[key], seen2[key], atol=2e-2)
+        weights = module2.state_dict()
+        for name, value in module.state_dict().items():
+            assert torch.allclose(weights[name], value, rtol=1e-3, atol=1e-4), name
+
+
+@pytest.mark.parametrize("order", ["forward", "backward"])
+@pytest.mark.parametrize("scope", ["inner", "all"])
+@pytest.mark.parametrize("recovery", ["lsq", "bn", "none"])
+def test_prefix_and_memo_change_no_bit(make_tiny_env, order, scope, recovery):
+    settings = {"order": order, "scope": scope, "recovery": recovery}
+    plain = make_tiny_env(**settings, fast=["fold", "moments"])
+    cached = make_tiny_env(**settings, fast=["fold", "moments", "prefix", "memo"])
+    durations = (0.0, 0.3)
+    same_bits(play(plain, 3, 2, durations), play(cached, 3, 2, durations))
+
+
+@pytest.mark.parametrize("order", ["forward", "backward"])
+@pytest.mark.parametrize("tune", ["all", "suffix"])
+def test_prefix_and_memo_change_no_bit_on_resnet(resnet, order, tune):
+    settings = {"order": order, "scope": "all", "max_epochs": 0.02, "batch_size": 16, "tune": tune}
+    plain = resnet(**settings, fast=["fold", "moments"])
+    cached = resnet(**settings, fast=["fold", "moments", "prefix", "memo"])
+    plain.transition.max_batches = cached.transition.max_batches = 2
+    durations = (0.0, 0.0, 0.5, 0.0)
+    same_bits(play(plain, 1, 6, durations), play(cached, 1, 6, durations))
+
+
+@pytest.mark.parametrize("scope", ["inner", "all"])
+@pytest.mark.parametrize("fast", [["fold"], ["moments"], ["prefix"], list(FAST)])
+def test_fast_paths_agree_with_the_slow_one(make_tiny_env, scope, fast):
+    slow, quick = make_tiny_env(scope=scope, fast=False), make_tiny_env(scope=scope, fast=fast)
+    near(play(slow, 5, 2), play(quick, 5, 2), 64)
+
+
+@pytest.mark.parametrize("scope", ["inner", "all"])
+def test_all_fast_paths_agree_with_the_slow_one_on_resnet(resnet, scope):
+    slow, quick = resnet(scope=scope, fast=False), resnet(scope=scope, fast=True)
+    near(play(slow, 2, 4), play(quick, 2, 4), 50)
+
+
+def test_try_actions_is_trying_one_by_one(make_tiny_env):
+    for fast in (True, False):
+        env = make_tiny_env(fast=fast)
+        env.reset(seed=4)
+        candidates = actions(env, 4, 5)
+        candidates.append(copy.deepcopy(candidates[0]))
+        before = env.snapshot()
+        together = env.try_actions(candidates)
+        alone = make_tiny_env(fast=fast)
+        for action, (reward, info) in zip(candidates, together, strict=True):
+            alone.reset(seed=4)
+            _, expected, *_, expected_info = alone.step(action)
+            assert reward == expected
+            for name in ("accuracy", "search_macs", "cycles", "batches", "rewards"):
+                assert info[name] == expected_info[name]
+        # The environment stands where it stood, and a step gives what its trial gave.
+        assert env.snapshot().random == before.random
+        _, reward, *_ = env.step(candidates[2])
+        assert reward == together[2][0]
+
+
+def test_memo_tells_durations_seeds_and_masks_apart(make_tiny_env):
+    env, reference = make_tiny_env(fast=["memo"]), make_tiny_env(fast=False)
+    chosen = actions(env, 8, 3)
+    for duration in (0.0, 1.0, 0.5):
+        for action in chosen:
+            action["duration"][:] = duration
+            for seed in (0, 1, 0):
+                env.reset(seed=seed)
+                reference.reset(seed=seed)
+                got, expected = env.step(action), reference.step(action)
+                assert got[1] == expected[1]
+                assert got[4]["mask_changed"] == expected[4]["mask_changed"]
+                assert env.search_macs_total == reference.search_macs_total
+
+
+@pytest.mark.parametrize("recovery", ["lsq", "bn", "none"])
+def test_caches_stay_small_and_shared_weights_stay_whole(make_tiny_env, recovery):
+    env = make_tiny_env(recovery=recovery)
+    before = {k: v.clone() for k, v in env.task.module.state_dict().items()}
+    for seed in range(40):
+        play(env, seed, 2, (0.0, 0.4))
+        play(env, seed, 2)
+    assert len(env.transition._memo) <= 32
+    assert len(env.transition._grounds._kept) <= 2
+    assert len(env.transition._grounds._origins) <= 2 * 32 + 4
+    assert all(torch.equal(before[k], v) for k, v in env.task.module.state_dict().items())
+
+
+def test_early_exit_pays_what_the_whole_subset_pays(make_tiny_env, monkeypatch):
+    monkeypatch.setattr("prune_gym.envs.evaluation.EVALUATION_BATCH", 16)
+    whole = make_tiny_env(tolerance=0.05, recovery="none", fast=["fold"])
+    early = make_tiny_env(tolerance=0.05, recovery="none", fast=["fold", "early_exit"])
+    left = 0
+    for seed in range(20):
+        for one, other in zip(play(whole, seed, 2), play(early, seed, 2), strict=True):
+            assert one[0] == other[0]
+            left += other[1]["evaluated_images"] < 64
+            if other[1]["evaluated_images"] == 64:
+                assert one[1]["accuracy"] == other[1]["accuracy"]
+    assert left > 0
+
+
+def test_suffix_leaves_the_layers_before_the_cut(make_tiny_env):
+    env = make_tiny_env(tune="suffix", max_epochs=1.0)
+    env.reset(seed=0)
+    chosen = actions(env, 0, 2)
+    for action in chosen:
+        action["duration"][:] = 1.0
+    env.step(chosen[0])
+    before = {k: v.clone() for k, v in env.network.module.state_dict().items()}
+    env.step(chosen[1])
+    after = env.network.module.state_dict()
+    # The second space's producer is `second`: what lies before it is as it was.
+    for name in before:
+        if name.split(".")[0] in ("first", "slope", "depthwise", "norm"):
+            assert torch.equal(before[name], after[name]), name
+    assert not torch.equal(before["head.weight"][:, :16], after["head.weight"][:, :16])
+
+
+class TwoFaced(torch.nn.Module):
+    """Its forward pass holds a channel count as a constant, so it cannot be traced for all."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = torch.nn.Conv2d(3, 4, 1)
+        self.b = torch.nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = self.a(x).relu()
+        return self.b(x.mean((2, 3)).reshape(-1, self.a.out_channels))
+
+
+def two_faced():
+    from prune_gym.pruning import ChannelSpace
+
+    spaces = (ChannelSpace("a", 4, ("a",), ("b",)),)
+    return Network("tests:two_faced", shake(TwoFaced()), spaces, (3, 8, 8), 4)
+
+
+def test_networks_that_cannot_be_traced_step_slowly_and_say_so():
+    settings = {"eval_images": 64, "repair_images": 64, "threads": 1}
+    with pytest.warns(UserWarning, match="the fast paths are off: .* constants"):
+        env = prune_gym.envs.PruningEnv(two_faced(), tiny_dataset(), **settings)
+    slow = prune_gym.envs.PruningEnv(two_faced(), tiny_dataset(), fast=False, **settings)
+    same_bits(play(env, 0, 1), play(slow, 0, 1))
+    with pytest.raises(PruneGymError, match="constants"):
+        prune_gym.envs.PruningEnv(two_faced(), tiny_dataset(), tune="suffix", **settings)
+
+
+def test_unknown_names_are_refused(make_tiny_env):
+    with pytest.raises(ValueError, match=r"fast path 'folds'.*'fold'"):
+        make_tiny_env(fast=["folds"])
+    with pytest.raises(ValueError, match="tune"):
+        make_tiny_env(tune="half")
+
+
+def test_a_copy_goes_on_alike(make_tiny_env):
+    env = make_tiny_env()
+    env.reset(seed=0)
+    chosen = actions(env, 0, 2)
+    env.step(chosen[0])
+    for other in (pickle.loads(pickle.dumps(env)), copy.deepcopy(env)):
+        before = env.snapshot()
+        assert other.step(chosen[1])[1] == env.step(chosen[1])[1]
+        env.restore(before)

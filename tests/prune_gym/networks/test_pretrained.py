@@ -1,0 +1,87 @@
+"""The weights that ship with the package are what their recipes say."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from prune_gym.data import load_dataset
+from prune_gym.envs import PruningEnv
+from prune_gym.errors import WeightsError
+from prune_gym.files import sha256
+from prune_gym.networks import pretrained as baselines
+from prune_gym.training import split_accuracy, train
+
+SHIPPED = sorted(baselines.SHIPPED.glob("*-shapes.safetensors"))
+
+
+def test_two_baselines_ship():
+    assert [path.stem for path in SHIPPED] == ["plain20-shapes", "resnet20-shapes"]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_recipe_and_checksum(path):
+    recipe = baselines.read_recipe(path)
+    assert recipe["sha256"] == sha256(path)
+    assert recipe["dataset_fingerprint"] == load_dataset("shapes").fingerprint
+    assert 0.90 <= recipe["test_accuracy"] <= 0.95
+
+
+def test_a_damaged_baseline_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(baselines, "cache_folder", lambda: tmp_path)
+    shipped = next(path for path in SHIPPED if path.stem.startswith("resnet20"))
+    copy = tmp_path / shipped.name
+    data = bytearray(shipped.read_bytes())
+    data[-1] ^= 1
+    copy.write_bytes(bytes(data))
+    copy.with_suffix(".json").write_text(shipped.with_suffix(".json").read_text())
+    with pytest.raises(WeightsError, match="checksum"):
+        baselines.load("resnet20", load_dataset("shapes"))
+    copy.with_suffix(".json").write_text("{")
+    with pytest.raises(WeightsError, match="recipe"):
+        baselines.load("resnet20", load_dataset("shapes"))
+
+
+def test_a_baseline_of_other_images_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(baselines, "cache_folder", lambda: tmp_path)
+    shipped = next(path for path in SHIPPED if path.stem.startswith("resnet20"))
+    copy = tmp_path / shipped.name
+    copy.write_bytes(shipped.read_bytes())
+    recipe = json.loads(shipped.with_suffix(".json").read_text())
+    copy.with_suffix(".json").write_text(json.dumps(recipe | {"dataset_fingerprint": "0"}))
+    with pytest.raises(WeightsError, match="other images"):
+        baselines.load("resnet20", load_dataset("shapes"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_accuracy_is_the_recipes(path):
+    data = load_dataset("shapes")
+    network = baselines.load(path.stem.split("-")[0], data)
+    recipe = baselines.read_recipe(path)
+    # A few images may fall the other way on a processor with other vector instructions.
+    assert split_accuracy(network.module, data.test) == pytest.approx(
+        recipe["test_accuracy"], abs=0.002
+    )
+
+
+@pytest.mark.slow
+def test_removing_three_quarters_by_l1_costs_points():
+    """Hard enough to be worth a search: a short fine-tune does not bring it all back."""
+    env = PruningEnv("resnet20", "shapes")
+    observation, start = env.reset(seed=0)
+    for _ in env.visited:
+        filters = int(observation["action_mask"].sum())
+        mask = np.zeros(env.observer.width, np.int8)
+        mask[np.argsort(-observation["l1"][:filters])[: filters // 4]] = 1
+        observation, *_ = env.step({"mask": mask, "duration": np.zeros(1, np.float32)})
+    module = env.network.module
+    train(
+        module,
+        env.task.train_split,
+        len(env.task.train_split) // 128,
+        torch.Generator().manual_seed(0),
+        env.transition.training,
+    )
+    assert start["accuracy"] - env.task.evaluate(module)[0] > 0.01

@@ -1,0 +1,123 @@
+"""Closed-form costs equal counted ones, and the published ones."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from prune_gym import networks
+from prune_gym.pruning import Geometry, cut_spaces, dense
+from tests.prune_gym.pruning.test_apply import NAMES, random_masks
+from tests.tiny import tiny_network
+
+PUBLISHED = {
+    "resnet20": (269_722, 40_551_040),
+    "resnet56": (853_018, 125_485_696),
+    "resnet20b": (272_474, 40_813_184),
+    "resnet56b": (855_770, 125_747_840),
+    "plain20": (269_722, 40_551_040),
+}
+
+
+def counted_macs(module, shape):
+    """An oracle of its own: multiply-accumulates from weights and output maps."""
+    total = 0
+
+    def count(layer, inputs, output):
+        nonlocal total
+        pixels = output[0, 0].numel() if output.dim() == 4 else 1
+        total += layer.weight.numel() * pixels
+
+    handles = [
+        layer.register_forward_hook(count)
+        for layer in module.modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear)
+    ]
+    with torch.no_grad():
+        module.eval()(torch.zeros(1, *shape))
+    for handle in handles:
+        handle.remove()
+    return total
+
+
+def make(name):
+    return tiny_network() if name == "tiny" else networks.build(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_published_sizes(name):
+    network = networks.build(name)
+    geometry = Geometry(network.module, network.spaces, network.input_shape)
+    assert (geometry.params(), geometry.macs()) == PUBLISHED[name]
+
+
+def test_resnet20_has_the_spaces_of_the_papers():
+    spaces = networks.build("resnet20").spaces
+    inner = [space for space in spaces if not space.tied]
+    assert (len(inner), len(spaces) - len(inner)) == (9, 3)
+    assert sum(space.channels for space in spaces) == 448
+    assert sum(space.channels for space in inner) == 336
+
+
+@pytest.mark.parametrize("name", [*NAMES, "tiny"])
+def test_closed_form_equals_the_cut_network(name):
+    network = make(name)
+    geometry = Geometry(network.module, network.spaces, network.input_shape)
+    masks = random_masks(network.spaces, 5)
+    counts = {name: int(mask.sum()) for name, mask in masks.items()}
+    module = dense(network.module, network.spaces, masks)
+    assert geometry.params(counts) == sum(p.numel() for p in module.parameters())
+    assert geometry.macs(counts) == counted_macs(module, network.input_shape)
+    again = Geometry(module, cut_spaces(network.spaces, masks), network.input_shape)
+    assert again.accelerator_layers() == geometry.accelerator_layers(counts)
+    assert again.peak_activations() == geometry.peak_activations(counts)
+
+
+def test_peak_activations_of_resnet20():
+    network = networks.build("resnet20")
+    geometry = Geometry(network.module, network.spaces, network.input_shape)
+    assert geometry.peak_activations() == 2 * 16 * 32 * 32
+
+
+def test_tracing_leaves_the_network_alone():
+    network = tiny_network()
+    network.module.train()
+    before = {name: tensor.clone() for name, tensor in network.module.state_dict().items()}
+    Geometry(network.module, network.spaces, network.input_shape)
+    assert network.module.training
+    after = network.module.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_uneven_strides_are_refused():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, stride=(1, 2))
+            self.last = nn.Conv2d(4, 2, 1)
+
+        def forward(self, x):
+            return self.last(self.conv(x)).mean(dim=(2, 3))
+
+    from prune_gym.pruning import ChannelSpace
+
+    with pytest.raises(ValueError, match="stride"):
+        Geometry(Odd(), [ChannelSpace("x", 4, ("conv",), ("last",))], (3, 8, 8))
+
+
+def test_unknown_networks_are_refused_with_a_hint():
+    with pytest.raises(ValueError, match="Did you mean 'resnet20'"):
+        networks.build("resnet2O")
+    with pytest.raises(ValueError, match="Unknown network"):
+        networks.build("tests.tiny:nothing")
+    assert networks.build("tests.tiny:tiny_network", 4, 8).num_classes == 4
+    with pytest.raises(ValueError, match="registered already"):
+        networks.register("resnet20", lambda classes, size: tiny_network())
+
+
+def test_counts_default_to_full():
+    network = networks.build("resnet20")
+    geometry = Geometry(network.module, network.spaces, network.input_shape)
+    half = {space.name: space.channels // 2 for space in network.spaces}
+    assert np.isclose(geometry.macs() / geometry.macs(half), 4, rtol=0.05)
+    assert geometry.counts({"trunk1": 3})["trunk1"] == 3
