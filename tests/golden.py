@@ -197,17 +197,25 @@ SCENARIOS: dict[str, Callable[[], Any]] = {
         *FAST, "--agent=maskable_ppo", "--set=rollout_episodes=1", "--set=minibatches=2"
     ),
     "run_alf": lambda: trained(
-        *FAST, "--episodes=2", "--agent=alf", "--set=epochs=0.1", "--set=first_updates=20",
+        *FAST,
+        "--episodes=2",
+        "--agent=alf",
+        "--set=epochs=0.1",
+        "--set=first_updates=20",
         "--target=macs=0.5",
-    ),  # fmt: skip
+    ),
     "run_alf_scratch": lambda: trained(
         *FAST, "--episodes=1", "--agent=alf", "--set=epochs=0.1", "--set=from_scratch=true"
     ),
     "run_warm": lambda: trained(
-        "PruneResNet20-v0", "--episodes=1", "--final-epochs=0", "--agent=l2pf",
-        "--set=candidates=2", "--set=updates=1",
-    ),  # fmt: skip
-}  # fmt: skip
+        "PruneResNet20-v0",
+        "--episodes=1",
+        "--final-epochs=0",
+        "--agent=l2pf",
+        "--set=candidates=2",
+        "--set=updates=1",
+    ),
+}
 
 
 def surrogate(**arguments: Any) -> list[Any]:
@@ -245,7 +253,11 @@ def difference(before: Any, now: Any, where: str = "") -> str | None:
             return f"{where}: {len(now)} entries, before {len(before)}"
         return next(
             filter(
-                None, (difference(*pair, f"{where}/{i}") for i, pair in enumerate(zip(before, now)))
+                None,
+                (
+                    difference(*pair, f"{where}/{i}")
+                    for i, pair in enumerate(zip(before, now, strict=True))
+                ),
             ),
             None,
         )
@@ -257,9 +269,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("command", choices=("record", "compare"))
     parser.add_argument("folder", type=Path)
-    parser.add_argument(
-        "scenarios", nargs="*", help="names, or beginnings of names; all by default"
-    )
+    parser.add_argument("scenarios", nargs="*", help="names or beginnings (all by default)")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     wrong = 0

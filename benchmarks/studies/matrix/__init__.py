@@ -1,1 +1,1 @@
-"""The tables of ``docs/results.md`` as one resumable script: ``python -m benchmarks.studies.matrix``."""
+"""The tables of ``docs/results.md`` as one resumable script."""

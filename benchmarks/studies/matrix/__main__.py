@@ -1,4 +1,4 @@
-"""Run what is left of the matrix, and print its tables: ``python -m benchmarks.studies.matrix --help``."""
+"""Run what is left of the matrix, and print its tables."""
 
 import argparse
 from pathlib import Path
@@ -22,7 +22,8 @@ The full setting, on a GPU (baselines first, see docs/results.md):
   python -m benchmarks.studies.matrix --scale full --dataset cifar10 --device cuda --workers 4 \\
     --minutes 9 --out runs/matrix
 What two cores carry in some hours:
-  python -m benchmarks.studies.matrix --scale short --dataset imagefolder:PATH --workers 2 --out runs/matrix
+  python -m benchmarks.studies.matrix --scale short --dataset imagefolder:PATH \\
+    --workers 2 --out runs/matrix
 """
 BARS = tuple(percent / 100 for percent in range(70, 94, 2))
 

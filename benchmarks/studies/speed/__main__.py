@@ -1,4 +1,4 @@
-"""``python -m benchmarks.studies.speed``: how fast the environment is, each figure beside its reference.
+"""How fast the environment is, each figure beside its reference.
 
 References are the same work with the fast paths off, in the same run and taking turns, since a
 shared machine's speed drifts. Parts: steps, candidates, resets, own, memory, search, profile,
