@@ -35,6 +35,19 @@ class ToyState:
     random: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class ToyLayer:
+    """A layer of the toy.
+
+    Args:
+        name: The layer's name.
+        channels: The number of its filters.
+    """
+
+    name: str
+    channels: int
+
+
 class ToyPruning(gym.Env[Observation, Mapping[str, npt.NDArray]]):
     """:class:`prune_gym.envs.PruningEnv` without a network: random layers, known best actions.
 
@@ -69,12 +82,14 @@ class ToyPruning(gym.Env[Observation, Mapping[str, npt.NDArray]]):
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012
+    action_mode = "filters"
+    pays_to_target = False
 
     def __init__(self, layers: int = 3) -> None:
         if not 1 <= layers <= WIDTH:
             raise ValueError(f"layers={layers} must be 1 to {WIDTH}")
         self.layers = layers
-        self.visited = tuple(f"layer{number}" for number in range(layers))
+        self.visited = tuple(ToyLayer(f"layer{n}", WIDTH - n) for n in range(layers))
         per_filter = spaces.Box(-10, 10, (WIDTH,), np.float32)
         entries: dict[str, spaces.Space[Any]] = {
             "action_mask": spaces.MultiBinary(WIDTH),
@@ -166,6 +181,16 @@ class ToyPruning(gym.Env[Observation, Mapping[str, npt.NDArray]]):
         self.position, self.valid = state.position, state.valid
         self.scale, self.l2 = state.scale, state.l2
         return self._observe(), {"action_mask": self.valid.copy(), "position": self.position}
+
+    def score(self) -> float:
+        """Nothing is kept of a toy network, so it has no value."""
+        return 0.0
+
+    def ratio_for_target(self) -> None:
+        """The toy knows no targets."""
+
+    def ratio_for_rest(self) -> None:
+        """The toy knows no targets."""
 
     def best_mask(self) -> npt.NDArray[np.int8]:
         """The best mask of the present layer, shape (WIDTH,)."""

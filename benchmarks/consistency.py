@@ -135,10 +135,10 @@ def _scores(result: Result, env: Any, allowed: Tolerance) -> Iterator[str]:
 
 def _report(result: Result, env: Any) -> Iterator[str]:
     """What a report says of data, network and accelerator."""
-    report, costs = _report_of(result), env.task.costs
+    report, costs = _report_of(result), env.baseline.costs
     here = {
-        "dataset": portable(env.task.dataset.name),
-        "architecture": env.task.network.architecture,
+        "dataset": portable(env.baseline.dataset.name),
+        "architecture": env.baseline.network.architecture,
         "objective": costs.objective,
         "accelerator": costs.accelerator.name,
         "accelerator_batch": costs.batch,

@@ -56,8 +56,8 @@ def random_walk(env: PruningEnv, seed: int, duration: float = 0.0) -> State:
 def subsets(name: str, arguments: dict[str, Any], walks: int) -> None:
     """Rank correlation and time by the size of the validation subset."""
     env = make(name, **arguments)
-    validation = env.task.dataset.validation
-    images = normalize(validation.images, env.task.device)
+    validation = env.baseline.dataset.validation
+    images = normalize(validation.images, env.baseline.device)
     hits = []
     for seed in range(walks):
         module = random_walk(env, seed).module
@@ -77,7 +77,7 @@ def subsets(name: str, arguments: dict[str, Any], walks: int) -> None:
         started = time.perf_counter()
         with torch.no_grad():
             for batch in images[:size].split(250):
-                env.task.module(batch)
+                env.baseline.module(batch)
         seconds = time.perf_counter() - started
         error = 100 * np.abs(part - full).mean()
         print(f"| {size} | {kendall_tau(part, full):.3f} | {error:.2f} | {seconds:.2f} |")

@@ -190,7 +190,7 @@ def _accuracy(name: str, wanted: float, found: float, allowed: float) -> list[st
 
 def _hold_report(report: Mapping[str, Any], episode: Mapping[str, Any], env: Any) -> list[str]:
     """What a report says of costs and target, held against the best episode's network."""
-    full = env.task.costs.of().as_dict()
+    full = env.baseline.costs.of().as_dict()
     if compressed_as_a_whole(episode):
         costs = env.mode.costs_of({step["space"]: step["codes"] for step in episode["steps"]})
     else:
@@ -204,7 +204,7 @@ def _hold_report(report: Mapping[str, Any], episode: Mapping[str, Any], env: Any
         if not np.isclose(value, ratios[name], rtol=CLOSE, atol=0):
             wrong.append(f"report: the ratio of {name} is {value}, here {ratios[name]}")
     if not compressed_as_a_whole(episode):
-        left, spaces = env.snapshot().counts(), env.task.network.spaces
+        left, spaces = env.snapshot().counts(), env.baseline.network.spaces
         channels = {space.name: [left[space.name], space.channels] for space in spaces}
         if report["channels"] != channels:
             wrong.append(f"report: channels are {report['channels']}, here {channels}")
@@ -231,7 +231,7 @@ def _hold_report(report: Mapping[str, Any], episode: Mapping[str, Any], env: Any
 def _hold_accuracies(result: Result, env: Any, allowed: float) -> list[str]:
     """A report's accuracies, held against the final fine-tune done again."""
     report, config = result.report or {}, result.config
-    _, found = fine_tuned(env.task, env.snapshot(), config["final_epochs"], config["seed"])
+    _, found = fine_tuned(env.baseline, env.snapshot(), config["final_epochs"], config["seed"])
     wrong: list[str] = []
     for split, accuracies in found.items():
         for which, accuracy in accuracies.items():

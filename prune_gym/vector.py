@@ -1,8 +1,8 @@
 """Several environments at a time, sharing what they can.
 
-In one process the sub-environments share one task: data, baseline, repair targets and cost
-tables exist once. Worker processes share the memory-mapped images, have a task each, and run one
-torch thread each.
+In one process the sub-environments share one baseline: its data, repair targets and cost
+tables exist once. Worker processes share the memory-mapped images; each has a baseline of its own
+and runs one torch thread.
 """
 
 import functools

@@ -75,9 +75,9 @@ class ALF(Agent):
         env: Any = self.env.unwrapped
         layers = [space.producers[0] for space in env.visited]
         if not self.options.from_scratch:
-            return to_alf(env.task.network, layers, self.constants)
+            return to_alf(env.baseline.network, layers, self.constants)
         generator = torch.Generator().manual_seed(self.seed)
-        module = to_alf(env.task.network, layers, self.constants, generator)
+        module = to_alf(env.baseline.network, layers, self.constants, generator)
         inside = {id(part) for block in blocks(module).values() for part in block.modules()}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
@@ -129,14 +129,14 @@ class ALF(Agent):
     def _batches(self) -> int:
         """Mini-batches of an episode."""
         env: Any = self.env.unwrapped
-        images = len(env.task.train_split.labels)
+        images = len(env.baseline.train_split.labels)
         size = env.mode.transition.training.batch_size
         return max(1, round(self.options.epochs * images / size))
 
     def _train(self, callback: Callback) -> tuple[int, int]:
         """One piece of training; its mini-batches and nominal MACs."""
         env: Any = self.env.unwrapped
-        task, options = env.task, self.options
+        task, options = env.baseline, self.options
         size, batches = env.mode.transition.training.batch_size, self._batches()
         distilled = not options.from_scratch and options.distillation > 0
         training = TrainingOptions(

@@ -40,9 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
         state = unwrapped.snapshot()
     else:
         state = best_state(arguments.folder, unwrapped)
-    print(render.table(state, unwrapped.task, unwrapped.visited))
-    split = getattr(unwrapped.task.dataset, arguments.split)
-    accuracy = split_accuracy(state.module, split, unwrapped.task.device)
+    print(render.table(state, unwrapped.baseline, unwrapped.visited))
+    split = getattr(unwrapped.baseline.dataset, arguments.split)
+    accuracy = split_accuracy(state.module, split, unwrapped.baseline.device)
     print(f"accuracy on the whole {arguments.split} split: {accuracy:.4f}")
     for line in report_lines(unwrapped.target.report(state.costs, state.accuracy)):
         print(line)

@@ -134,7 +134,7 @@ def finish_run(
     from prune_gym.envs import render
     from prune_gym.runs.finish import final_batches, finish, summary
 
-    started, total = time.monotonic(), final_batches(env.task, arguments.final_epochs)
+    started, total = time.monotonic(), final_batches(env.baseline, arguments.final_epochs)
     with tqdm(total=total, desc="final fine-tune", disable=arguments.quiet or not total) as bar:
 
         def progress(batch: int, loss: float) -> None:
@@ -146,10 +146,10 @@ def finish_run(
         def draw(report: Mapping[str, Any]) -> None:
             test = report["accuracy"]["test"]
             title = f"test accuracy {test['final']:.3f} (unpruned {test['unpruned']:.3f})"
-            render.picture(best, env.task, env.visited, target / "network.png", title)
+            render.picture(best, env.baseline, env.visited, target / "network.png", title)
 
         report = finish(
-            env.task,
+            env.baseline,
             best,
             target,
             arguments.final_epochs,

@@ -17,7 +17,7 @@ from prune_gym.costs import CostModel, Costs
 from prune_gym.envs.actions import Action, checked_alf_action
 from prune_gym.envs.alf_transition import ALFTransition
 from prune_gym.envs.alf_whole import Spent, running_macs, taken_over
-from prune_gym.envs.baseline import ORDERS, SCOPES, Task
+from prune_gym.envs.baseline import ORDERS, SCOPES, Baseline
 from prune_gym.envs.mode import Mode, ModeSettings, unit_box
 from prune_gym.envs.observation import BOUND, Observer
 from prune_gym.envs.state import State
@@ -61,7 +61,7 @@ class ALFObserver(Observer):
         return self.visited[state.position]
 
     def _macs_by_space(self) -> dict[str, int]:
-        counts = self.task.geometry.counts()
+        counts = self.baseline.geometry.counts()
         return {space.name: self._layers[space.producers[0]].macs(counts) for space in self.visited}
 
 
@@ -73,7 +73,7 @@ class ALFMode(Mode):
     before, in the network that the environment was given, are not visited again.
 
     Args:
-        task: Baseline, data and costs.
+        baseline: Baseline, data and costs.
         settings: The environment's arguments.
 
     Raises:
@@ -82,14 +82,16 @@ class ALFMode(Mode):
         ValueError: An argument is out of range or unknown.
     """
 
-    def __init__(self, task: Task, settings: ModeSettings) -> None:
-        self._names = set(task.geometry.counts())
-        self.visited = visited_codes(task, settings.order, settings.scope)
-        geometry = CodeGeometry(task.geometry, self.visited)
-        costs = CostModel(geometry, task.costs.accelerator, task.costs.objective, task.costs.batch)
-        self._prepare(task, settings, costs, ALFObserver)
+    def __init__(self, baseline: Baseline, settings: ModeSettings) -> None:
+        self._names = set(baseline.geometry.counts())
+        self.visited = visited_codes(baseline, settings.order, settings.scope)
+        geometry = CodeGeometry(baseline.geometry, self.visited)
+        costs = CostModel(
+            geometry, baseline.costs.accelerator, baseline.costs.objective, baseline.costs.batch
+        )
+        self._prepare(baseline, settings, costs, ALFObserver)
         self._take = ALFTransition(
-            task, self.visited, settings.step, self.target, costs, ALFOptions()
+            baseline, self.visited, settings.step, self.target, costs, ALFOptions()
         )
         self.transition = self._take
         self.action_space = spaces.Dict({"duration": unit_box(), "sparsity": unit_box()})
@@ -119,7 +121,7 @@ class ALFMode(Mode):
         refit = self._take.refit()
         counts: dict[str, list[int]] = {}
         for name, legal in zip(names, self.target.legal(), strict=True):
-            layer = self._take.task.module.get_submodule(name)
+            layer = self._take.baseline.module.get_submodule(name)
             assert isinstance(layer, nn.Conv2d)
             counts[name] = [count for count in legal if pays(layer, count)] + legal[-1:]
         return select_codes(
@@ -174,7 +176,7 @@ class ALFMode(Mode):
         }
 
 
-def visited_codes(task: Task, order: str, scope: str) -> tuple[ChannelSpace, ...]:
+def visited_codes(baseline: Baseline, order: str, scope: str) -> tuple[ChannelSpace, ...]:
     """The code spaces to be of the convolutions that an episode visits.
 
     Raises:
@@ -184,10 +186,10 @@ def visited_codes(task: Task, order: str, scope: str) -> tuple[ChannelSpace, ...
     for what, name, known in (("order", order, ORDERS), ("scope", scope, SCOPES)):
         if name not in known:
             raise UnknownNameError(what, name, known)
-    norms, dense = _norms(task), set(convertible(task.module))
+    norms, dense = _norms(baseline), set(convertible(baseline.module))
     found = [
-        code_space(layer, task.geometry, norms.get(layer.name))
-        for layer in task.geometry.layers
+        code_space(layer, baseline.geometry, norms.get(layer.name))
+        for layer in baseline.geometry.layers
         if layer.name in dense
         and layer.out_space is not None
         # What already makes codes is not taken apart once more.
@@ -202,7 +204,7 @@ def visited_codes(task: Task, order: str, scope: str) -> tuple[ChannelSpace, ...
     return tuple(found if order == "forward" else reversed(found))
 
 
-def _norms(task: Task) -> dict[str, str]:
+def _norms(baseline: Baseline) -> dict[str, str]:
     """For each convolution the batch norm that reads its output, where there is one."""
     written: dict[int, str] = {}
     kept: list[Tensor] = []
@@ -219,12 +221,12 @@ def _norms(task: Task) -> dict[str, str]:
         module.register_forward_hook(
             lambda module, inputs, output, name=name: note(name, module, inputs, output)
         )
-        for name, module in task.module.named_modules()
+        for name, module in baseline.module.named_modules()
         if isinstance(module, nn.Conv2d | nn.BatchNorm2d)
     ]
     try:
         with torch.no_grad():
-            task.module(task.eval_images[:1])
+            baseline.module(baseline.eval_images[:1])
     finally:
         for handle in handles:
             handle.remove()

@@ -18,7 +18,7 @@ from prune_gym.alf import (
     two_player_train,
 )
 from prune_gym.costs import CostModel
-from prune_gym.envs.baseline import Task
+from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.evaluation import Ground
 from prune_gym.envs.state import BlockRecord, State
 from prune_gym.envs.stepping import Made, Outcome, Stepper, StepSettings
@@ -37,7 +37,7 @@ class ALFTransition(Stepper):
     as that needs no images; during two-player training it is updated on.
 
     Args:
-        task: Baseline, data and costs.
+        baseline: Baseline, data and costs.
         visited: The code spaces to be, in the order of the visits.
         settings: Of the steps.
         target: Codes with which it could not be met any more are dropped.
@@ -51,16 +51,16 @@ class ALFTransition(Stepper):
 
     def __init__(
         self,
-        task: Task,
+        baseline: Baseline,
         visited: tuple[ChannelSpace, ...],
         settings: StepSettings,
         target: Target,
         costs: CostModel,
         options: ALFOptions,
     ) -> None:
-        super().__init__(task, visited, settings, target)
+        super().__init__(baseline, visited, settings, target)
         self.costs, self.options = costs, options
-        self._layers = {layer.name: layer for layer in task.geometry.layers}
+        self._layers = {layer.name: layer for layer in baseline.geometry.layers}
         self._refit: LeastSquares | None = None
 
     def __call__(self, state: State, sparsity: float, duration: float, seed: int) -> Outcome:
@@ -109,7 +109,7 @@ class ALFTransition(Stepper):
     ) -> Made:
         module = dense(state.module, state.spaces, {}, share=batches == 0)
         part = self._part(ground, module)
-        train(module, self.task.train_split, batches, generator, self.training, part=part)
+        train(module, self.baseline.train_split, batches, generator, self.training, part=part)
         trained = self._trained_macs(state, ground, state.costs.macs)
         return Made(
             module=module,
@@ -138,7 +138,7 @@ class ALFTransition(Stepper):
     ) -> Made:
         layer = space.producers[0]
         options = replace(self.options, pr_max=asked)
-        module = to_alf(state.network(self.task.network), [layer], options)
+        module = to_alf(state.network(self.baseline.network), [layer], options)
         block = module.get_submodule(layer)
         assert isinstance(block, ALFConv2d)
         updates = options.updates * self.max_batches
@@ -156,14 +156,14 @@ class ALFTransition(Stepper):
                 own = set(map(id, task_parameters(module)))
                 part = replace(part, parameters=[p for p in part.parameters if id(p) in own])
             two_player_train(
-                module, self.task.train_split, batches, generator, self.training, part=part
+                module, self.baseline.train_split, batches, generator, self.training, part=part
             )
             if self.hold(block, before):
                 changed = True
                 spent += self.repair(module, layer, state.costs.macs, ground)
         updates += options.updates * batches
         mask = block.alive().numpy()
-        deployed = deploy(module, state.network(self.task.network))
+        deployed = deploy(module, state.network(self.baseline.network))
         merged = isinstance(deployed.module.get_submodule(layer), nn.Conv2d)
         kept = state.kept if merged else state.kept | {space.name: np.flatnonzero(mask)}
         counts = self._counts(state) | {space.name: int(mask.sum())}
@@ -178,7 +178,8 @@ class ALFTransition(Stepper):
             mask=mask,
             changed=changed,
             batches=batches,
-            elsewhere=self.task.options.recovery == "bn" or (batches > 0 and self.tune == "all"),
+            elsewhere=self.baseline.options.recovery == "bn"
+            or (batches > 0 and self.tune == "all"),
             macs=spent,
             block=BlockRecord(
                 asked, int(mask.sum()), merged, block.reconstruction_error(), updates
@@ -210,7 +211,7 @@ class ALFTransition(Stepper):
         """What refits expansions; its targets are the unpruned convolutions' outputs."""
         if self._refit is None:
             names = [space.producers[0] for space in self.visited]
-            self._refit = LeastSquares(self.task.module, names, self.task.repair_images)
+            self._refit = LeastSquares(self.baseline.module, names, self.baseline.repair_images)
         return self._refit
 
     def repair(self, module: nn.Module, layer: str, macs: int, ground: Ground | None) -> int:
@@ -225,11 +226,11 @@ class ALFTransition(Stepper):
         Returns:
             Nominal MACs of it.
         """
-        task, images = self.task, len(self.task.repair_images)
-        if task.options.recovery == "none":
+        baseline, images = self.baseline, len(self.baseline.repair_images)
+        if baseline.options.recovery == "none":
             return 0
-        if task.options.recovery == "bn":
-            reestimate_batch_norm(module, task.repair_images)
+        if baseline.options.recovery == "bn":
+            reestimate_batch_norm(module, baseline.repair_images)
             return macs * images
         block = module.get_submodule(layer)
         assert isinstance(block, ALFConv2d)
@@ -246,13 +247,13 @@ class ALFTransition(Stepper):
             block.set_expansion(expansion.weight)
             if expansion.bias is not None and block.expansion.bias is not None:
                 block.expansion.bias.copy_(expansion.bias)
-        return spent + (task.costs.of().macs + macs) * images
+        return spent + (baseline.costs.of().macs + macs) * images
 
     def _inputs(self, module: nn.Module, layer: str, ground: Ground | None) -> Iterator[Tensor]:
         """What the block reads of the repair images, batch by batch."""
         if ground is not None:
             return ground.inputs(ground.bind(module), layer)
-        return layer_inputs(module, module.get_submodule(layer), self.task.repair_images)
+        return layer_inputs(module, module.get_submodule(layer), self.baseline.repair_images)
 
     # What it costs
 

@@ -53,8 +53,8 @@ def taken_over(
     if missing:
         raise ValueError(f"the network has no block for {', '.join(missing)}")
     records, changed = _decided(transition, found, spent)
-    deployed = deploy(module, start.network(transition.task.network))
-    accuracy, _ = transition.task.evaluate(deployed.module.eval())
+    deployed = deploy(module, start.network(transition.baseline.network))
+    accuracy, _ = transition.baseline.evaluate(deployed.module.eval())
     counts, kept, state = dict[str, int](), dict(start.kept), start
     outcomes: list[Outcome] = []
     for place, (space, (mask, record)) in enumerate(zip(transition.visited, records, strict=True)):
@@ -64,7 +64,7 @@ def taken_over(
             kept[space.name] = np.flatnonzero(mask)
         costs = transition.costs.of(counts)
         batches = spent.batches if first else 0
-        macs = costs.macs * len(transition.task.eval_labels) if place + 1 == len(records) else 0
+        macs = costs.macs * len(transition.baseline.eval_labels) if place + 1 == len(records) else 0
         macs += spent.macs if first else 0
         reward = transition.reward(
             Standing(state.accuracy, state.costs),
@@ -85,7 +85,7 @@ def taken_over(
             search_macs=state.search_macs + macs,
             history=(*state.history, step),
         )
-        images = len(transition.task.eval_labels)
+        images = len(transition.baseline.eval_labels)
         outcomes.append(Outcome(state, reward, mask, changed[place], batches, macs, images))
     return outcomes
 
@@ -116,8 +116,8 @@ def running_macs(transition: ALFTransition, module: nn.Module) -> int:
         transition: Of the environment.
         module: With a block for each visited convolution.
     """
-    macs = transition.task.costs.of().macs
-    layers = {layer.name: layer for layer in transition.task.geometry.layers}
+    macs = transition.baseline.costs.of().macs
+    layers = {layer.name: layer for layer in transition.baseline.geometry.layers}
     for name, block in blocks(module).items():
         layer = layers[name]
         pixels = layer.out_size[0] * layer.out_size[1]

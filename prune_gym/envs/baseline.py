@@ -32,7 +32,7 @@ EVAL_IMAGES, REPAIR_IMAGES = 1000, 256
 
 
 @dataclass(frozen=True)
-class TaskOptions:
+class BaselineOptions:
     """The arguments of an environment that decide what can be shared.
 
     See :class:`prune_gym.envs.env.PruningEnv` for their meaning.
@@ -51,7 +51,7 @@ class TaskOptions:
     device: str
 
 
-class Task:
+class Baseline:
     """A baseline on its data, with everything that resets and steps only read.
 
     Args:
@@ -62,7 +62,7 @@ class Task:
         ValueError: An argument is out of range or unknown.
     """
 
-    def __init__(self, options: TaskOptions) -> None:
+    def __init__(self, options: BaselineOptions) -> None:
         if options.recovery not in METHODS:
             raise UnknownNameError("recovery", options.recovery, METHODS)
         self.device = checked_device(options.device)
@@ -97,8 +97,8 @@ class Task:
         self.eval_labels = subset.labels.to(self.device)
         subset = _first(dataset.train, options.repair_images, REPAIR_IMAGES, "repair_images")
         self.repair_images = normalize(subset.images, self.device)
-        self.baseline_accuracy, activations = self.evaluate(self.module, self.network.spaces)
-        self.baseline_activations = activations
+        self.accuracy, activations = self.evaluate(self.module, self.network.spaces)
+        self.activations = activations
 
     @functools.cached_property
     def weights_hash(self) -> str:
@@ -172,11 +172,11 @@ class Task:
         return correct / images, means
 
     def cost_model(self, module: nn.Module, described: Sequence[ChannelSpace]) -> CostModel:
-        """Costs of a network that was made of this task's, on the same accelerator.
+        """Costs of a network that was made of this baseline's, on the same accelerator.
 
         Args:
             module: The network.
-            described: Its channel spaces; of the unpruned network's names the task's own model.
+            described: Its channel spaces; of the unpruned network's names the baseline's own model.
         """
         if {space.name for space in described} == set(self.geometry.counts()):
             return self.costs
@@ -184,15 +184,15 @@ class Task:
         geometry = Geometry(module, described, shape)
         return CostModel(geometry, costs.accelerator, costs.objective, costs.batch)
 
-    def baseline_activation(self, space: ChannelSpace) -> npt.NDArray[np.float32]:
+    def activation(self, space: ChannelSpace) -> npt.NDArray[np.float32]:
         """Mean activation of a space's channels in the unpruned network, shape (channels,).
 
         Args:
             space: One of the network's, or of its layers' outputs.
         """
-        if space.name not in self.baseline_activations:
-            self.baseline_activations |= self.evaluate(self.module, [space])[1]
-        return self.baseline_activations[space.name]
+        if space.name not in self.activations:
+            self.activations |= self.evaluate(self.module, [space])[1]
+        return self.activations[space.name]
 
     def visited(self, order: str, scope: str) -> tuple[ChannelSpace, ...]:
         """The spaces that an episode walks through.
@@ -245,12 +245,12 @@ def default_threads() -> int:
 
 
 @functools.lru_cache(maxsize=8)
-def _shared_task(options: TaskOptions, home: str) -> Task:
-    return Task(options)
+def _shared_baseline(options: BaselineOptions, home: str) -> Baseline:
+    return Baseline(options)
 
 
-def shared_task(options: TaskOptions) -> Task:
-    """The task of these options, made once in a process where it is named by strings alone."""
+def shared_baseline(options: BaselineOptions) -> Baseline:
+    """The baseline of these options, made once in a process where it is named by strings alone."""
     if isinstance(options.dataset, str) and isinstance(options.network, str):
-        return _shared_task(options, os.environ.get("PRUNE_GYM_HOME", ""))
-    return Task(options)
+        return _shared_baseline(options, os.environ.get("PRUNE_GYM_HOME", ""))
+    return Baseline(options)

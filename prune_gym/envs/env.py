@@ -16,10 +16,10 @@ from torch import nn
 from prune_gym.data import Dataset
 from prune_gym.envs.actions import Action
 from prune_gym.envs.arguments import check_arguments
-from prune_gym.envs.baseline import TaskOptions, default_threads, shared_task
+from prune_gym.envs.baseline import BaselineOptions, default_threads, shared_baseline
 from prune_gym.envs.evaluation import checked_fast
 from prune_gym.envs.mode import ModeSettings, check_mode, make_mode
-from prune_gym.envs.reward import make_reward
+from prune_gym.envs.reward import TargetReward, make_reward
 from prune_gym.envs.state import State
 from prune_gym.envs.stepping import StepSettings
 from prune_gym.envs.target import ACCURACY, checked_target
@@ -193,8 +193,8 @@ class PruningEnv(gym.Env[Observation, Action]):
             )
         self.threads = threads or default_threads()
         torch.set_num_threads(self.threads)
-        self.task = shared_task(
-            TaskOptions(
+        self.baseline = shared_baseline(
+            BaselineOptions(
                 dataset,
                 network,
                 weights,
@@ -212,14 +212,14 @@ class PruningEnv(gym.Env[Observation, Action]):
         self.render_mode = render_mode
         self.reward_function = make_reward(
             reward,
-            self.task.baseline_accuracy,
+            self.baseline.accuracy,
             tolerance,
             duration_weight,
             objective,
-            self.task.costs.of(),
+            self.baseline.costs.of(),
             {name: most for name, most in checked_target(target).items() if name != ACCURACY},
         )
-        images = len(self.task.train_split.labels)
+        images = len(self.baseline.train_split.labels)
         self.max_batches = max(1, round(max_epochs * images / batch_size))
         steps = StepSettings(
             self.reward_function,
@@ -232,7 +232,7 @@ class PruningEnv(gym.Env[Observation, Action]):
         )
         self.action_mode = action_mode
         self.mode = mode = make_mode(
-            action_mode, self.task, ModeSettings(order, scope, observation, target, steps)
+            action_mode, self.baseline, ModeSettings(order, scope, observation, target, steps)
         )
         self.visited, self.observer, self.target = mode.visited, mode.observer, mode.target
         self.transition = mode.transition
@@ -256,15 +256,15 @@ class PruningEnv(gym.Env[Observation, Action]):
             The first observation, and ``info``.
         """
         super().reset(seed=seed)
-        task = self.task
+        baseline = self.baseline
         self._state = State(
-            module=task.module,
-            spaces=task.network.spaces,
-            kept={space.name: np.arange(space.channels) for space in task.network.spaces},
+            module=baseline.module,
+            spaces=baseline.network.spaces,
+            kept={space.name: np.arange(space.channels) for space in baseline.network.spaces},
             position=0,
-            accuracy=task.baseline_accuracy,
-            costs=task.costs.of(),
-            activation=task.baseline_activation(self.visited[0]),
+            accuracy=baseline.accuracy,
+            costs=baseline.costs.of(),
+            activation=baseline.activation(self.visited[0]),
         )
         return self._observe(self._state), self._info(self._state)
 
@@ -329,8 +329,8 @@ class PruningEnv(gym.Env[Observation, Action]):
             return None
         state = self._require_state()
         if self.render_mode == "ansi":
-            return render.table(state, self.task, self.visited)
-        return render.picture(state, self.task, self.visited)
+            return render.table(state, self.baseline, self.visited)
+        return render.picture(state, self.baseline, self.visited)
 
     # What agents use beyond it
 
@@ -424,7 +424,7 @@ class PruningEnv(gym.Env[Observation, Action]):
     @property
     def network(self) -> Network:
         """The present network; steps do not change it, and neither should its reader."""
-        return self._require_state().network(self.task.network)
+        return self._require_state().network(self.baseline.network)
 
     @property
     def kept(self) -> dict[str, npt.NDArray[np.int64]]:
@@ -435,6 +435,11 @@ class PruningEnv(gym.Env[Observation, Action]):
         """What the present network is worth (:meth:`RewardFunction.score`)."""
         state = self._require_state()
         return self.reward_function.score(state.accuracy, self._cost_ratio(state))
+
+    @property
+    def pays_to_target(self) -> bool:
+        """Whether the reward ends at the target."""
+        return isinstance(self.reward_function, TargetReward)
 
     def ratio_for_target(self) -> float | None:
         """The keep ratio of a uniform cut to the target (:meth:`Target.uniform_ratio`).
@@ -474,7 +479,7 @@ class PruningEnv(gym.Env[Observation, Action]):
         info = self._info(state)
         report = {name: value for name, value in info.items() if np.isscalar(value)}
         return export_network(
-            Path(folder), self.network, self.kept, report, samples=self.task.dataset.validation
+            Path(folder), self.network, self.kept, report, samples=self.baseline.dataset.validation
         )
 
     def _observe(self, state: State) -> Observation:
@@ -486,11 +491,11 @@ class PruningEnv(gym.Env[Observation, Action]):
         return max(0.0, 1 - self.search_macs_total / self.search_budget)
 
     def _cost_ratio(self, state: State) -> float:
-        objective = self.task.costs.objective
-        return self.task.costs.of().of(objective) / state.costs.of(objective)
+        objective = self.baseline.costs.objective
+        return self.baseline.costs.of().of(objective) / state.costs.of(objective)
 
     def _info(self, state: State) -> dict[str, Any]:
-        full, costs = self.task.costs.of(), state.costs
+        full, costs = self.baseline.costs.of(), state.costs
         ratio = self._cost_ratio(state)
         return {
             "accuracy": state.accuracy,

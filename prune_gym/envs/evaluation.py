@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from prune_gym.envs.baseline import Task, channel_sums
+from prune_gym.envs.baseline import Baseline, channel_sums
 from prune_gym.envs.state import State
 from prune_gym.errors import UnknownNameError
 from prune_gym.pruning import ChannelSpace
@@ -66,7 +66,7 @@ class Ground:
     """What all candidates from one state share: the layers before the cut, and the moments.
 
     Args:
-        task: Baseline, data and targets.
+        baseline: Baseline, data and targets.
         program: The network's calls.
         fast: Names of the fast paths in use.
         state: The state.
@@ -76,14 +76,14 @@ class Ground:
 
     def __init__(
         self,
-        task: Task,
+        baseline: Baseline,
         program: Program,
         fast: frozenset[str],
         state: State,
         space: ChannelSpace,
         parent: "Ground | None" = None,
     ) -> None:
-        self.task, self.program, self.fast = task, program, fast
+        self.baseline, self.program, self.fast = baseline, program, fast
         self.module, self.space = state.module, space
         self.start = program.first_call(space)
         self.bound = Bound(program, state.module, "fold" in fast)
@@ -112,8 +112,8 @@ class Ground:
 
     def _batches(self, images: str) -> list[Values]:
         if images == "eval":
-            return [{0: part} for part in self.task.eval_images.split(EVALUATION_BATCH)]
-        return [{0: part} for part in self.task.repair_images.split(BATCH)]
+            return [{0: part} for part in self.baseline.eval_images.split(EVALUATION_BATCH)]
+        return [{0: part} for part in self.baseline.repair_images.split(BATCH)]
 
     def forget_parent(self) -> None:
         """Let the values of the state before go."""
@@ -135,7 +135,7 @@ class Ground:
         """The moments of a consumer's inputs before the cut; those behind it are a part of them."""
         if layer not in self._moments:
             inputs = self.inputs(self.bound, layer)
-            self._moments[layer] = self.task.least_squares.moments(self.module, layer, inputs)
+            self._moments[layer] = self.baseline.least_squares.moments(self.module, layer, inputs)
         return self._moments[layer]
 
     # Evaluation
@@ -155,7 +155,7 @@ class Ground:
         Returns:
             The evaluation.
         """
-        bound, task = self.bind(module), self.task
+        bound, baseline = self.bind(module), self.baseline
         prefix = "prefix" in self.fast and not changed
         start = self.start if prefix else 1
         sums: list[Tensor] = []
@@ -166,7 +166,7 @@ class Ground:
         correct = seen = 0
         for values in self.values("eval") if prefix else self._batches("eval"):
             logits = bound.logits(values, start, watch)
-            labels = task.eval_labels[seen : seen + len(logits)]
+            labels = baseline.eval_labels[seen : seen + len(logits)]
             correct += int((logits.argmax(1) == labels).sum())
             seen += len(logits)
             if "early_exit" in self.fast and _hopeless(correct, seen, hopeless):
@@ -187,7 +187,7 @@ class Ground:
             for values in self._batches("eval"):
                 watch = {point: lambda output: sums.append(channel_sums(output))}
                 self.bound.run(values, 1, point + 1, watch)
-            mean = torch.stack(sums).sum(0) / len(self.task.eval_labels)
+            mean = torch.stack(sums).sum(0) / len(self.baseline.eval_labels)
             self._activations[space.name] = mean.cpu().numpy().astype(np.float32)
         return self._activations[space.name]
 
@@ -201,13 +201,13 @@ class Grounds:
     """The grounds of the latest states.
 
     Args:
-        task: Baseline, data and targets.
+        baseline: Baseline, data and targets.
         program: The network's calls.
         fast: Names of the fast paths in use.
     """
 
-    def __init__(self, task: Task, program: Program, fast: frozenset[str]) -> None:
-        self.task, self.program, self.fast = task, program, fast
+    def __init__(self, baseline: Baseline, program: Program, fast: frozenset[str]) -> None:
+        self.baseline, self.program, self.fast = baseline, program, fast
         self._kept: OrderedDict[int, Ground] = OrderedDict()
         self._origins: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
 
@@ -219,7 +219,7 @@ class Grounds:
         if ground is None or ground.space.name != space.name:
             origin = self._origins.get(state.module)
             parent = None if origin is None else self._kept.get(id(origin))
-            ground = Ground(self.task, self.program, self.fast, state, space, parent)
+            ground = Ground(self.baseline, self.program, self.fast, state, space, parent)
             self._kept[key] = ground
         self._kept.move_to_end(key)
         while len(self._kept) > GROUNDS:

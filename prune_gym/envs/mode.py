@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from prune_gym.costs import CostModel
 from prune_gym.envs.actions import Action, checked_action
-from prune_gym.envs.baseline import Task
+from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.observation import Observer
 from prune_gym.envs.state import State
 from prune_gym.envs.stepping import Outcome, Stepper, StepSettings
@@ -93,15 +93,15 @@ class Mode(ABC):
         }
 
     def _prepare(
-        self, task: Task, settings: ModeSettings, costs: CostModel, observer: type[Observer]
+        self, baseline: Baseline, settings: ModeSettings, costs: CostModel, observer: type[Observer]
     ) -> None:
         """Observer and target, which all modes make of what they visit."""
-        self.observer = observer(task, self.visited, settings.observation)
+        self.observer = observer(baseline, self.visited, settings.observation)
         self.target = Target(
             settings.target,
             costs,
             self.visited,
-            task.baseline_accuracy,
+            baseline.accuracy,
             settings.step.min_keep,
             settings.step.round_to,
         )
@@ -116,7 +116,7 @@ class FilterMode(Mode):
     """An action keeps some filters of a channel space and removes the others.
 
     Args:
-        task: Baseline, data and costs.
+        baseline: Baseline, data and costs.
         settings: The environment's arguments.
 
     Raises:
@@ -124,11 +124,11 @@ class FilterMode(Mode):
         ValueError: An argument is out of range or unknown.
     """
 
-    def __init__(self, task: Task, settings: ModeSettings) -> None:
-        self._names = set(task.geometry.counts())
-        self.visited = task.visited(settings.order, settings.scope)
-        self._prepare(task, settings, task.costs, Observer)
-        self._take = Transition(task, self.visited, settings.step, self.target)
+    def __init__(self, baseline: Baseline, settings: ModeSettings) -> None:
+        self._names = set(baseline.geometry.counts())
+        self.visited = baseline.visited(settings.order, settings.scope)
+        self._prepare(baseline, settings, baseline.costs, Observer)
+        self._take = Transition(baseline, self.visited, settings.step, self.target)
         self.transition = self._take
         self.action_space = spaces.Dict(
             {"duration": unit_box(), "mask": spaces.MultiBinary(self.observer.width)}
@@ -147,7 +147,7 @@ class FilterMode(Mode):
         return {space.name for space in state.spaces} == self._names
 
 
-def make_mode(name: str, task: Task, settings: ModeSettings) -> Mode:
+def make_mode(name: str, baseline: Baseline, settings: ModeSettings) -> Mode:
     """A mode by name.
 
     Raises:
@@ -157,10 +157,10 @@ def make_mode(name: str, task: Task, settings: ModeSettings) -> Mode:
     """
     check_mode(name)
     if name == "filters":
-        return FilterMode(task, settings)
+        return FilterMode(baseline, settings)
     from prune_gym.envs.alf_mode import ALFMode
 
-    return ALFMode(task, settings)
+    return ALFMode(baseline, settings)
 
 
 def check_mode(name: str) -> None:

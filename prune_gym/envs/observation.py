@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from prune_gym.envs.baseline import Task
+from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.state import State
 from prune_gym.errors import UnknownNameError
 from prune_gym.pruning import ChannelSpace
@@ -55,10 +55,10 @@ def filter_rows(module: nn.Module, space: ChannelSpace) -> torch.Tensor:
 
 
 class Observer:
-    """Makes the observations of one task.
+    """Makes the observations of one baseline.
 
     Args:
-        task: The baseline and its costs.
+        baseline: The baseline and its costs.
         visited: The spaces that an episode walks through, unpruned.
         kind: ``"features"`` (statistics of each filter) or ``"weights"`` (the filters).
 
@@ -66,14 +66,16 @@ class Observer:
         UnknownNameError: No such kind.
     """
 
-    def __init__(self, task: Task, visited: Sequence[ChannelSpace], kind: str) -> None:
+    def __init__(self, baseline: Baseline, visited: Sequence[ChannelSpace], kind: str) -> None:
         if kind not in KINDS:
             raise UnknownNameError("observation", kind, KINDS)
-        self.task, self.visited, self.kind = task, tuple(visited), kind
+        self.baseline, self.visited, self.kind = baseline, tuple(visited), kind
         self.width = max(space.channels for space in visited)
-        self._columns = {space.name: filter_rows(task.module, space).shape[1] for space in visited}
+        self._columns = {
+            space.name: filter_rows(baseline.module, space).shape[1] for space in visited
+        }
         self.row = max(self._columns.values())
-        self._layers = {layer.name: layer for layer in task.geometry.layers}
+        self._layers = {layer.name: layer for layer in baseline.geometry.layers}
         self._macs = self._macs_by_space()
 
     def observation_space(self) -> spaces.Dict:
@@ -178,9 +180,9 @@ class Observer:
         """AMC's layer features (He et al. 2018, section 3.1), share of cost and budget left."""
         visited = self.visited[state.position]
         layer = next(self._layers[n] for n in visited.producers if n in self._layers)
-        costs, baseline = self.task.costs, self.task.costs.of()
+        costs, baseline = self.baseline.costs, self.baseline.costs.of()
         objective = costs.objective
-        total_macs = max(self.task.geometry.macs(), 1)
+        total_macs = max(self.baseline.geometry.macs(), 1)
         upcoming = sum(self._macs[space.name] for space in self.visited[state.position + 1 :])
         last = state.history[-1].mask.mean() if state.history else 1.0
         most = {
@@ -208,9 +210,9 @@ class Observer:
 
     def _macs_by_space(self) -> dict[str, int]:
         """MACs of the layers that each space's channels enter or leave."""
-        counts = self.task.geometry.counts()
+        counts = self.baseline.geometry.counts()
         layers = {name: layer.macs(counts) for name, layer in self._layers.items()}
         return {
             space.name: sum(layers.get(name, 0) for name in {*space.producers, *space.consumers})
-            for space in self.task.network.spaces
+            for space in self.baseline.network.spaces
         }

@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from prune_gym.envs.baseline import Task
+from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.state import State
 from prune_gym.files import write_atomically
 from prune_gym.pruning import ChannelSpace
 
 
-def table(state: State, task: Task, visited: Sequence[ChannelSpace]) -> str:
+def table(state: State, baseline: Baseline, visited: Sequence[ChannelSpace]) -> str:
     """One line a visited space, and what the whole network costs.
 
     Args:
         state: The episode's state.
-        task: Its baseline.
+        baseline: Its baseline.
         visited: The spaces that an episode walks through.
 
     Returns:
@@ -36,10 +36,10 @@ def table(state: State, task: Task, visited: Sequence[ChannelSpace]) -> str:
         whole = state.position == len(visited)
         kept = str(left.get(space.name, space.channels)) if whole else "-"
         lines.append(f"{space.name:<12}{f'{kept}/{space.channels}':>9}")
-    full, costs = task.costs.of(), state.costs
+    full, costs = baseline.costs.of(), state.costs
     lines.append(
-        f"accuracy on {len(task.eval_labels)} validation images {state.accuracy:.4f} "
-        f"(unpruned {task.baseline_accuracy:.4f}); "
+        f"accuracy on {len(baseline.eval_labels)} validation images {state.accuracy:.4f} "
+        f"(unpruned {baseline.accuracy:.4f}); "
         f"params {costs.params:,} ({full.params / costs.params:.2f}x), "
         f"MACs {costs.macs:,} ({full.macs / costs.macs:.2f}x), "
         f"latency {costs.latency_ms:.3f} ms ({full.latency_ms / costs.latency_ms:.2f}x), "
@@ -50,7 +50,7 @@ def table(state: State, task: Task, visited: Sequence[ChannelSpace]) -> str:
 
 def picture(
     state: State,
-    task: Task,
+    baseline: Baseline,
     visited: Sequence[ChannelSpace],
     path: Path | None = None,
     accuracy: str | None = None,
@@ -59,7 +59,7 @@ def picture(
 
     Args:
         state: The episode's state.
-        task: Its baseline.
+        baseline: Its baseline.
         visited: The spaces that an episode walks through.
         path: Where to write a PNG as well.
         accuracy: What the title says of accuracy; the search's figures by default.
@@ -81,13 +81,13 @@ def picture(
     upper.set_ylabel("filters")
     upper.legend(frameon=False, loc="upper left")
     if accuracy is None:
-        accuracy = f"accuracy {state.accuracy:.3f} (unpruned {task.baseline_accuracy:.3f})"
+        accuracy = f"accuracy {state.accuracy:.3f} (unpruned {baseline.accuracy:.3f})"
     upper.set_title(
-        f"{accuracy}, {task.costs.of().latency_ms / state.costs.latency_ms:.2f}x faster on "
-        f"{task.costs.accelerator.name}"
+        f"{accuracy}, {baseline.costs.of().latency_ms / state.costs.latency_ms:.2f}x faster on "
+        f"{baseline.costs.accelerator.name}"
     )
-    before = task.costs.layer_cycles()
-    after = _in_place_of(before, task.cost_model(state.module, state.spaces).layer_cycles(left))
+    before = baseline.costs.layer_cycles()
+    after = _in_place_of(before, baseline.cost_model(state.module, state.spaces).layer_cycles(left))
     _bars(lower, list(before), list(before.values()), list(after.values()))
     lower.set_ylabel("cycles")
     canvas.draw()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_gym.costs import Costs
-from prune_gym.envs.baseline import Task
+from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.evaluation import Evaluation, Ground, Grounds
 from prune_gym.envs.reward import Reward, RewardFunction, Standing
 from prune_gym.envs.state import BlockRecord, Kept, State, StepRecord
@@ -108,7 +108,7 @@ class Stepper:
     """Takes steps; a call of it changes nothing but makes a new state. One subclass a mode.
 
     Args:
-        task: Baseline, data and costs.
+        baseline: Baseline, data and costs.
         visited: The spaces that an episode walks through.
         settings: Of the steps.
         target: Actions after which it could not be met any more are clipped.
@@ -120,14 +120,14 @@ class Stepper:
 
     def __init__(
         self,
-        task: Task,
+        baseline: Baseline,
         visited: tuple[ChannelSpace, ...],
         settings: StepSettings,
         target: Target,
     ) -> None:
         if settings.tune not in TUNE:
             raise UnknownNameError("tune", settings.tune, TUNE)
-        self.task, self.visited, self.target = task, visited, target
+        self.baseline, self.visited, self.target = baseline, visited, target
         self.reward, self.training = settings.reward, settings.training
         self.max_batches = settings.max_batches
         self.min_keep, self.round_to = settings.min_keep, settings.round_to
@@ -147,7 +147,7 @@ class Stepper:
         if not self.fast - {"memo"} and self.tune == "all":
             return None
         try:
-            program = self.task.program
+            program = self.baseline.program
         except ProgramError as error:
             if self.tune == "suffix":
                 raise
@@ -155,7 +155,7 @@ class Stepper:
             return None
         if self.tune == "suffix" and not program.same_in_training:
             raise ProgramError("tune='suffix': the network calls other layers in training")
-        return Grounds(self.task, program, self.fast)
+        return Grounds(self.baseline, program, self.fast)
 
     def _remembered(self, state: State, key: Hashable, make: Callable[[], Outcome]) -> Outcome:
         """The outcome of a step, taken where it is not remembered.
@@ -219,7 +219,7 @@ class Stepper:
             made.batches,
             self.max_batches,
         )
-        macs = made.macs + made.costs.macs * len(self.task.eval_labels)
+        macs = made.macs + made.costs.macs * len(self.baseline.eval_labels)
         record = StepRecord(
             made.space,
             made.mask,
@@ -252,9 +252,9 @@ class Stepper:
             hopeless = self.reward.baseline_accuracy - 2 * self.reward.tolerance
             return ground.evaluate(module, upcoming, changed, hopeless)
         spaces = [] if upcoming is None else [upcoming]
-        accuracy, activations = self.task.evaluate(module, spaces)
+        accuracy, activations = self.baseline.evaluate(module, spaces)
         activation = next(iter(activations.values()), np.zeros(0, np.float32))
-        return Evaluation(accuracy, activation, len(self.task.eval_labels))
+        return Evaluation(accuracy, activation, len(self.baseline.eval_labels))
 
 
 def _suffix(ground: Ground, module: nn.Module) -> Part:

@@ -58,15 +58,15 @@ class Transition(Stepper):
         seed: int,
     ) -> Outcome:
         """Cut, repair, fine-tune, evaluate and pay."""
-        task, masks = self.task, {space.name: mask}
+        baseline, masks = self.baseline, {space.name: mask}
         ground = None if self._grounds is None else self._grounds.of(state, space)
         described = cut_spaces(state.spaces, masks)
         kept = state.kept | {space.name: state.kept[space.name][mask]}
         counts = {space.name: space.channels for space in described}
-        costs = task.costs.of(counts)
+        costs = baseline.costs.of(counts)
 
         # Fine-tuning and batch norm's re-estimation change layers in place.
-        share = batches == 0 and task.options.recovery != "bn"
+        share = batches == 0 and baseline.options.recovery != "bn"
         module = dense(state.module, state.spaces, masks, share)
         # Nothing cut, nothing to repair: keeping all filters leaves the network as it is.
         repair = 0
@@ -74,7 +74,7 @@ class Transition(Stepper):
             repair = self._repair(module, space, mask, kept, costs.macs, ground)
         generator = torch.Generator().manual_seed(seed)
         part = self._part(ground, module)
-        train(module, task.train_split, batches, generator, self.training, part=part)
+        train(module, baseline.train_split, batches, generator, self.training, part=part)
 
         position = state.position + 1
         coming = self.visited[position].name if position < len(self.visited) else None
@@ -82,7 +82,7 @@ class Transition(Stepper):
         trained = costs.macs
         if ground is not None and self.tune == "suffix":
             called = ground.program.called_from(ground.start)
-            layers = (layer for layer in task.geometry.layers if layer.name in called)
+            layers = (layer for layer in baseline.geometry.layers if layer.name in called)
             trained = sum(layer.macs(counts) for layer in layers)
         made = Made(
             module=module,
@@ -94,7 +94,7 @@ class Transition(Stepper):
             changed=False,
             batches=batches,
             # A refit that re-estimates batch norm changes layers before the cut, too.
-            elsewhere=task.options.recovery == "bn" or (batches > 0 and self.tune == "all"),
+            elsewhere=baseline.options.recovery == "bn" or (batches > 0 and self.tune == "all"),
             macs=self.tuning_macs(costs.macs, batches, trained) + repair,
         )
         return self._arrive(state, made, upcoming, ground)
@@ -109,15 +109,15 @@ class Transition(Stepper):
         ground: Ground | None,
     ) -> int:
         """Repair a cut network; returns the nominal MACs of it."""
-        task, images = self.task, len(self.task.repair_images)
-        if task.options.recovery == "none":
+        baseline, images = self.baseline, len(self.baseline.repair_images)
+        if baseline.options.recovery == "none":
             return 0
-        if task.options.recovery == "bn":
-            reestimate_batch_norm(module, task.repair_images)
+        if baseline.options.recovery == "bn":
+            reestimate_batch_norm(module, baseline.repair_images)
             return macs * images
-        spent = (task.costs.of().macs + macs) * images
-        produced_by = {layer.name: layer.out_space for layer in task.geometry.layers}
-        refit = task.least_squares
+        spent = (baseline.costs.of().macs + macs) * images
+        produced_by = {layer.name: layer.out_space for layer in baseline.geometry.layers}
+        refit = baseline.least_squares
         for name in space.consumers:
             if name not in refit.targets:
                 continue

@@ -120,9 +120,9 @@ def _real(env: gym.Env) -> Any:
 
 def _taylor(env: gym.Env) -> npt.NDArray[np.float64]:
     real = _real(env)
-    state, task = real.snapshot(), real.task
-    images = task.repair_images
-    labels = task.train_split.labels[: len(images)].to(images.device)
+    state, baseline = real.snapshot(), real.baseline
+    images = baseline.repair_images
+    labels = baseline.train_split.labels[: len(images)].to(images.device)
     space = state.space(real.visited[state.position].name)
     real.search_macs_total += 3 * state.costs.macs * len(images)
     return taylor(state.module, space.producers, space.followers, images, labels)

@@ -35,7 +35,7 @@ class CheckpointingRecorder(Recorder):
         (new / AGENT).mkdir(parents=True)
         agent.save(new / AGENT)
         if self.best is not None:
-            network = self.best.network(self.env.task.network)
+            network = self.best.network(self.env.baseline.network)
             save_network(new / BEST, network, self.best.kept)
         # Written last: a folder that has it is whole.
         write_json(new / STATE, self._state())
@@ -80,7 +80,7 @@ class CheckpointingRecorder(Recorder):
             # The accuracy is the one that the search saw, to the last bit.
             found = state_of(folder / BEST, self.env)
             self.best = replace(found, accuracy=state["best_accuracy"])
-            network = self.best.network(self.env.task.network)
+            network = self.best.network(self.env.baseline.network)
             save_network(self.folder / run_folder.BEST, network, self.best.kept)
         return True
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from prune_gym.envs.state import State
 from prune_gym.envs.target import Target, report_lines
-from prune_gym.envs.baseline import Task
+from prune_gym.envs.baseline import Baseline
 from prune_gym.export import export_network
 from prune_gym.training import TrainingOptions, split_accuracy, train
 
@@ -20,13 +20,13 @@ FINAL_TUNING = TrainingOptions(
 )
 
 
-def final_batches(task: Task, epochs: float) -> int:
+def final_batches(baseline: Baseline, epochs: float) -> int:
     """Mini-batches of a final fine-tune."""
-    return round(epochs * len(task.train_split.labels) / FINAL_TUNING.batch_size)
+    return round(epochs * len(baseline.train_split.labels) / FINAL_TUNING.batch_size)
 
 
 def fine_tuned(
-    task: Task,
+    baseline: Baseline,
     state: State,
     epochs: float,
     seed: int,
@@ -35,7 +35,7 @@ def fine_tuned(
     """The final fine-tune, and the one look at the test split.
 
     Args:
-        task: The unpruned network and its data.
+        baseline: The unpruned network and its data.
         state: The best network; it is left as it is.
         epochs: As for :func:`finish`.
         seed: As for :func:`finish`.
@@ -52,22 +52,22 @@ def fine_tuned(
         raise ValueError(f"final_epochs={epochs} must be 0 or more")
     module = copy.deepcopy(state.module)
     generator = torch.Generator().manual_seed(seed)
-    batches = final_batches(task, epochs)
-    train(module, task.train_split, batches, generator, FINAL_TUNING, task.module, progress)
-    splits = {"validation": task.dataset.validation, "test": task.dataset.test}
-    modules: dict[str, nn.Module] = {"unpruned": task.module, "final": module}
+    batches = final_batches(baseline, epochs)
+    train(module, baseline.train_split, batches, generator, FINAL_TUNING, baseline.module, progress)
+    splits = {"validation": baseline.dataset.validation, "test": baseline.dataset.test}
+    modules: dict[str, nn.Module] = {"unpruned": baseline.module, "final": module}
     accuracy = {
-        name: {which: split_accuracy(m, split, task.device) for which, m in modules.items()}
+        name: {which: split_accuracy(m, split, baseline.device) for which, m in modules.items()}
         for name, split in splits.items()
     }
     accuracy["validation"]["after_search"] = split_accuracy(
-        state.module, splits["validation"], task.device
+        state.module, splits["validation"], baseline.device
     )
     return module, accuracy
 
 
 def finish(
-    task: Task,
+    baseline: Baseline,
     state: State,
     folder: Path,
     epochs: float,
@@ -80,7 +80,7 @@ def finish(
     """Fine-tune the best network, read the test split once, export.
 
     Args:
-        task: The unpruned network and its data.
+        baseline: The unpruned network and its data.
         state: The best network.
         folder: For the files of :func:`prune_gym.export.export_network`.
         epochs: Of the final fine-tune with distillation from the unpruned network; 0 for none.
@@ -97,25 +97,25 @@ def finish(
         ValueError: A negative number of epochs.
         ExportError: An exported file disagrees with the network.
     """
-    module, accuracy = fine_tuned(task, state, epochs, seed, progress)
-    full, costs, left = task.costs.of(), state.costs, state.counts()
-    codes = {name: count for name, count in left.items() if name not in task.geometry.counts()}
+    module, accuracy = fine_tuned(baseline, state, epochs, seed, progress)
+    full, costs, left = baseline.costs.of(), state.costs, state.counts()
+    codes = {name: count for name, count in left.items() if name not in baseline.geometry.counts()}
     if target is not None and target.wanted:
         # Accuracy of the network that is exported, against the unpruned one's on the same images.
         drop = accuracy["validation"]["unpruned"] - accuracy["validation"]["final"]
         facts = {**facts, "target": target.report(costs, target.baseline_accuracy - drop)}
     report = {
-        "dataset": task.dataset.name,
-        "architecture": task.network.architecture,
+        "dataset": baseline.dataset.name,
+        "architecture": baseline.network.architecture,
         "accuracy": accuracy,
         "final_epochs": epochs,
-        "objective": task.costs.objective,
-        "accelerator": task.costs.accelerator.name,
-        "accelerator_batch": task.costs.batch,
+        "objective": baseline.costs.objective,
+        "accelerator": baseline.costs.accelerator.name,
+        "accelerator_batch": baseline.costs.batch,
         "costs": {"unpruned": full.as_dict(), "final": costs.as_dict()},
         "ratios": {name: value / costs.as_dict()[name] for name, value in full.as_dict().items()},
         "channels": {
-            space.name: [left[space.name], space.channels] for space in task.network.spaces
+            space.name: [left[space.name], space.channels] for space in baseline.network.spaces
         },
         **({"codes": codes} if codes else {}),
         **facts,
@@ -123,8 +123,8 @@ def finish(
     if draw is not None:
         folder.mkdir(parents=True, exist_ok=True)
         draw(report)
-    network = replace(state.network(task.network), module=module)
-    return export_network(folder, network, state.kept, report, task.dataset.test)
+    network = replace(state.network(baseline.network), module=module)
+    return export_network(folder, network, state.kept, report, baseline.dataset.test)
 
 
 def summary(report: Mapping[str, Any]) -> str:

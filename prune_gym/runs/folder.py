@@ -151,7 +151,7 @@ def write_config(folder: Path, env: Any, **facts: Any) -> dict[str, Any]:
         "threads": env.threads,
         "hashes": hashes(env),
         "versions": versions(),
-        "machine": machine(str(env.task.device)),
+        "machine": machine(str(env.baseline.device)),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     write_json(folder / CONFIG, config)
@@ -161,9 +161,9 @@ def write_config(folder: Path, env: Any, **facts: Any) -> dict[str, Any]:
 def hashes(env: Any) -> dict[str, str]:
     """Of the weights, images and accelerator that an unwrapped environment stands on."""
     return {
-        "weights": env.task.weights_hash,
-        "dataset": env.task.dataset.fingerprint,
-        "accelerator": env.task.costs.accelerator.fingerprint,
+        "weights": env.baseline.weights_hash,
+        "dataset": env.baseline.dataset.fingerprint,
+        "accelerator": env.baseline.costs.accelerator.fingerprint,
     }
 
 

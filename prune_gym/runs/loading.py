@@ -57,10 +57,10 @@ def state_of(folder: Path, env: Any) -> State:
     Raises:
         WeightsError: It is missing, damaged or of another architecture.
     """
-    task = env.task
-    network = load_network_into(folder, task.network)
-    module = network.module.to(task.device).eval()
-    accuracy, _ = task.evaluate(module)
+    baseline = env.baseline
+    network = load_network_into(folder, baseline.network)
+    module = network.module.to(baseline.device).eval()
+    accuracy, _ = baseline.evaluate(module)
     described = read_description(folder)["spaces"]
     start = env.snapshot()
     return State(
@@ -72,7 +72,7 @@ def state_of(folder: Path, env: Any) -> State:
         },
         position=len(env.visited),
         accuracy=accuracy,
-        costs=task.cost_model(module, network.spaces).of(
+        costs=baseline.cost_model(module, network.spaces).of(
             {space.name: space.channels for space in network.spaces}
         ),
         activation=start.activation[:0],

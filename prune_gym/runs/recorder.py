@@ -68,7 +68,7 @@ class Recorder(Callback):
 
     def device_seconds(self) -> float:
         """CPU seconds of the process (all threads), or seconds of wall time on another device."""
-        if self.env.task.device.type == "cpu":
+        if self.env.baseline.device.type == "cpu":
             return time.process_time() - self._cpu
         return time.monotonic() - self._wall
 

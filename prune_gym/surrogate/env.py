@@ -16,7 +16,7 @@ from prune_gym.envs import PruningEnv
 from prune_gym.envs.actions import checked_action
 from prune_gym.envs.env import Action, Observation
 from prune_gym.envs.observation import LAYER_FEATURES, filter_rows
-from prune_gym.envs.reward import Reward, Standing
+from prune_gym.envs.reward import Reward, Standing, TargetReward
 from prune_gym.errors import PruneGymError
 from prune_gym.networks import Network
 from prune_gym.pruning import legal_mask
@@ -107,6 +107,7 @@ class SurrogateEnv(gym.Env[Observation, Action]):
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012
+    action_mode = "filters"
     ENV_REVISION = PruningEnv.ENV_REVISION
 
     def __init__(
@@ -126,22 +127,22 @@ class SurrogateEnv(gym.Env[Observation, Action]):
             )
         # Of the real environment's step only the rules are used, so it need not be a fast one.
         real = PruningEnv(network, dataset, **(arguments | {"fast": False}))
-        self.task, self.visited, self.observer = real.task, real.visited, real.observer
+        self.baseline, self.visited, self.observer = real.baseline, real.visited, real.observer
         self.threads, self.max_batches = real.threads, real.max_batches
         self.search_budget = real.search_budget
         self.reward_function = real.reward_function
         self._rules = real.transition.min_keep, real.transition.round_to
         self.target = real.target
         self.action_space, self.observation_space = real.action_space, real.observation_space
-        self.features = Features(self.task, self.visited)
+        self.features = Features(self.baseline, self.visited)
         here = conditions(real)
         path = surrogate or model.find(here, _named(network, dataset) | arguments)
         self.surrogate = model.load(Path(path), here, self.features.names)
-        rows = [filter_rows(self.task.module, space) for space in self.visited]
+        rows = [filter_rows(self.baseline.module, space) for space in self.visited]
         self._norms = [weights.norm(dim=1).numpy() for weights in rows]
         self._l1 = [weights.abs().sum(dim=1).numpy() for weights in rows]
         self._observations = _observations(real)
-        self._full = self.task.costs.of()
+        self._full = self.baseline.costs.of()
         self._state: SurrogateState | None = None
         self.search_macs_total = 0
         # The kernel is compiled, or read from its cache, here and not in the first step.
@@ -162,8 +163,8 @@ class SurrogateEnv(gym.Env[Observation, Action]):
             The first observation, and ``info``.
         """
         super().reset(seed=seed)
-        counts = self.task.geometry.counts()
-        accuracy = self.task.baseline_accuracy
+        counts = self.baseline.geometry.counts()
+        accuracy = self.baseline.accuracy
         self._state = SurrogateState(self.features.start(), (), counts, accuracy, self._full)
         return self._observe(self._state), self._info(self._state)
 
@@ -203,7 +204,7 @@ class SurrogateEnv(gym.Env[Observation, Action]):
             ValueError: The snapshot is of another network, or of a real environment.
         """
         if not isinstance(state, SurrogateState) or set(state.counts) != set(
-            self.task.geometry.counts()
+            self.baseline.geometry.counts()
         ):
             raise ValueError("the snapshot is of another environment, not of this surrogate")
         self._state = state
@@ -224,7 +225,7 @@ class SurrogateEnv(gym.Env[Observation, Action]):
     @property
     def kept(self) -> dict[str, npt.NDArray[np.int64]]:
         """For each space the kept channels' numbers in the unpruned network."""
-        every = {space.name: np.arange(space.channels) for space in self.task.network.spaces}
+        every = {space.name: np.arange(space.channels) for space in self.baseline.network.spaces}
         pairs = zip(self.visited, self._require_state().masks, strict=False)
         return every | {space.name: np.flatnonzero(mask) for space, mask in pairs}
 
@@ -269,6 +270,11 @@ class SurrogateEnv(gym.Env[Observation, Action]):
         """
         raise PruneGymError(NO_NETWORK)
 
+    @property
+    def pays_to_target(self) -> bool:
+        """Whether the reward ends at the target."""
+        return isinstance(self.reward_function, TargetReward)
+
     # How it works
 
     def _taken(
@@ -292,7 +298,7 @@ class SurrogateEnv(gym.Env[Observation, Action]):
             masks=(*state.masks, mask),
             counts=counts,
             accuracy=predicted,
-            costs=self.task.costs.of(counts),
+            costs=self.baseline.costs.of(counts),
         )
         reward = self._reward(state, following, batches)
         padded = np.zeros(self.observer.width, np.int8)
@@ -310,13 +316,13 @@ class SurrogateEnv(gym.Env[Observation, Action]):
         return self.reward_function(was, now, batches, self.max_batches)
 
     def _cost_ratio(self, state: SurrogateState) -> float:
-        objective = self.task.costs.objective
+        objective = self.baseline.costs.objective
         return self._full.of(objective) / state.costs.of(objective)
 
     def _observe(self, state: SurrogateState) -> Observation:
         observation = {name: a.copy() for name, a in self._observations[state.position].items()}
         if 0 < state.position < len(self.visited):
-            objective = self.task.costs.objective
+            objective = self.baseline.costs.objective
             reduced = 1 - state.costs.of(objective) / self._full.of(objective)
             observation["layer"][REDUCED] = min(1.0, max(0.0, reduced))
             kept, of = state.counts[self.visited[state.position - 1].name], state.masks[-1].size
@@ -350,7 +356,7 @@ def _observations(real: PruningEnv) -> list[Observation]:
     real.reset(seed=0)
     start, none = real.snapshot(), np.zeros(0, np.float32)
     names = [space.name for space in real.visited]
-    activations = [*(real.task.baseline_activations[name] for name in names), none]
+    activations = [*(real.baseline.activations[name] for name in names), none]
     return [
         real.observer.observe(replace(start, position=position, activation=activation), 1.0)
         for position, activation in enumerate(activations)

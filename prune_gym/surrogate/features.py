@@ -12,7 +12,7 @@ import torch
 from numba import njit
 from torch import nn
 
-from prune_gym.envs.baseline import Task
+from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.observation import filter_rows
 from prune_gym.pruning import ChannelSpace
 
@@ -48,7 +48,7 @@ class Kept:
 
 
 class Features:
-    """Makes feature vectors of the states of one task. All statistics are this project's choice.
+    """Makes feature vectors of the states of an episode. All statistics are this project's choice.
 
     For each space: the share of its filters that is kept (``count``), their share of the squared
     norms (``energy``), and the share of what the space passes on to the layers that read it which
@@ -57,14 +57,14 @@ class Features:
     many spaces were visited, and the mini-batches.
 
     Args:
-        task: The unpruned network and its repair images.
+        baseline: The unpruned network and its repair images.
         visited: The spaces that an episode walks through.
     """
 
-    def __init__(self, task: Task, visited: tuple[ChannelSpace, ...]) -> None:
+    def __init__(self, baseline: Baseline, visited: tuple[ChannelSpace, ...]) -> None:
         self.visited = visited
-        self._energy = [_energy(task, space) for space in visited]
-        self._passed_on = [_passed_on(task, space) for space in visited]
+        self._energy = [_energy(baseline, space) for space in visited]
+        self._passed_on = [_passed_on(baseline, space) for space in visited]
         self.names = (
             *(f"{space.name}.{name}" for space in visited for name in STATISTICS),
             *SUMMARIES,
@@ -111,20 +111,20 @@ class Features:
         )
 
 
-def _energy(task: Task, space: ChannelSpace) -> Array:
+def _energy(baseline: Baseline, space: ChannelSpace) -> Array:
     """Each filter's share of the squared norms of its space, shape (channels,)."""
-    squares = filter_rows(task.module, space).double().square().sum(1).numpy()
+    squares = filter_rows(baseline.module, space).double().square().sum(1).numpy()
     total = squares.sum()
     # Where all weights are zero each filter counts the same.
     return squares / total if total > 0 else np.full(len(squares), 1 / len(squares))
 
 
 @torch.no_grad()
-def _passed_on(task: Task, space: ChannelSpace) -> list[tuple[Array, Array]]:
+def _passed_on(baseline: Baseline, space: ChannelSpace) -> list[tuple[Array, Array]]:
     """What the layers that read a space get from it.
 
     Args:
-        task: The unpruned network and its repair images.
+        baseline: The unpruned network and its repair images.
         space: The space.
 
     Returns:
@@ -132,7 +132,7 @@ def _passed_on(task: Task, space: ChannelSpace) -> list[tuple[Array, Array]]:
         products of the weights that read it, each of shape (channels, channels). Their
         elementwise product, summed up over all layers, adds up to 1; no layers where it is 0.
     """
-    modules = dict(task.module.named_modules())
+    modules = dict(baseline.module.named_modules())
     layers = [modules[name] for name in space.consumers]
     read: list[torch.Tensor] = []
     result, total = [], 0.0
@@ -141,7 +141,7 @@ def _passed_on(task: Task, space: ChannelSpace) -> list[tuple[Array, Array]]:
             continue
         handle = layer.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
         try:
-            task.module(task.repair_images)
+            baseline.module(baseline.repair_images)
         finally:
             handle.remove()
         values = read.pop().cpu().double()

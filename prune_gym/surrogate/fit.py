@@ -139,7 +139,7 @@ def fit_surrogate(records: Records, env: PruningEnv, seed: int = 0, **options: A
             "Record more: prune-gym record with the same --out and more --episodes."
         )
     rows = rows_of(records, env)
-    features = Features(env.task, env.visited)
+    features = Features(env.baseline, env.visited)
     order = np.random.default_rng(seed).permutation(len(records.episodes))
     by_episode = held_out(rows, order[rows.episode] % FOLDS, seed, **options)
     everything = np.ones(len(rows.accuracy), bool)

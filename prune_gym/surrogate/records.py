@@ -105,16 +105,16 @@ def conditions(env: PruningEnv) -> dict[str, Any]:
     Returns:
         Names and values that are equal wherever records can be put together.
     """
-    task, training = env.task, env.transition.training
+    baseline, training = env.baseline, env.transition.training
     return {
         "env_revision": env.ENV_REVISION,
-        "network": task.network.architecture,
-        "weights": task.weights_hash,
-        "dataset": task.dataset.fingerprint,
+        "network": baseline.network.architecture,
+        "weights": baseline.weights_hash,
+        "dataset": baseline.dataset.fingerprint,
         "spaces": [[space.name, space.channels] for space in env.visited],
-        "recovery": task.options.recovery,
-        "repair_images": len(task.repair_images),
-        "eval_images": len(task.eval_labels),
+        "recovery": baseline.options.recovery,
+        "repair_images": len(baseline.repair_images),
+        "eval_images": len(baseline.eval_labels),
         "batch_size": training.batch_size,
         "learning_rate": training.learning_rate,
         "max_batches": env.max_batches,
@@ -141,7 +141,7 @@ def header(env: PruningEnv, name: str, arguments: dict[str, Any], seed: int) -> 
         "env_arguments": arguments,
         "seed": seed,
         "threads": env.threads,
-        "accelerator": env.task.costs.accelerator.fingerprint,
+        "accelerator": env.baseline.costs.accelerator.fingerprint,
         "conditions": conditions(env),
     }
 

@@ -56,11 +56,11 @@ def rows_of(records: Records, env: PruningEnv) -> Rows:
             f"{records.header['conditions'].get(odd[0])!r}, here it is {here[odd[0]]!r}. "
             "Record again: prune-gym record."
         )
-    features = Features(env.task, env.visited)
+    features = Features(env.baseline, env.visited)
     rows: list[tuple[Array, float, int, str, int, bool]] = []
     for number, episode in enumerate(records.episodes):
         kept = features.start()
-        states = [(kept, env.task.baseline_accuracy, False)]
+        states = [(kept, env.baseline.accuracy, False)]
         for step in episode.steps:
             states += [(_after(features, kept, t), t.accuracy, True) for t in step.tried]
             kept = _after(features, kept, step)

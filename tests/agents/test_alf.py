@@ -50,10 +50,11 @@ def test_compresses_and_tells_of_every_layer(make_env):
     assert [info["position"] for info in infos] == list(range(1, len(env.visited) + 1))
     assert infos[-1]["macs_ratio"] > 1.3
     assert (
-        infos[-1]["macs"] == env.task.cost_model(env.network.module, env.network.spaces).of().macs
+        infos[-1]["macs"]
+        == env.baseline.cost_model(env.network.module, env.network.spaces).of().macs
     )
     assert env.search_macs_total == infos[-1]["search_macs"] > 0
-    assert env.task.evaluate(env.network.module)[0] == infos[-1]["accuracy"]
+    assert env.baseline.evaluate(env.network.module)[0] == infos[-1]["accuracy"]
     assert infos[-1]["accuracy"] > 0.5
     assert "codes" in follower.texts[-1]
     codes = [int(word) for word in follower.texts[-1].split("codes ")[1].split()]
@@ -100,8 +101,8 @@ def test_codes_are_clipped_and_repaired_before_the_first_image(make_env):
 @torch.no_grad()
 def _distance(env):
     """From the unpruned network's logits."""
-    images = env.task.eval_images
-    return float((env.network.module(images) - env.task.module(images)).norm())
+    images = env.baseline.eval_images
+    return float((env.network.module(images) - env.baseline.module(images)).norm())
 
 
 def test_codes_fall_during_the_training_where_asked_for(make_env):
@@ -143,7 +144,7 @@ def test_a_broken_search_ends_as_an_unbroken_one(make_env, tmp_path):
 def test_from_scratch_forgets_the_trained_weights(make_env):
     env = make_env()
     agent = agents.make("alf", env, from_scratch=True, **OPTIONS)
-    trained = tensors_of(env.task.module)
+    trained = tensors_of(env.baseline.module)
     fresh = {name: tensor for name, tensor in tensors_of(agent.module).items() if name in trained}
     assert fresh
     changed = [name for name in fresh if not torch.equal(fresh[name], trained[name])]
@@ -204,7 +205,7 @@ def test_taking_over_needs_the_mode_and_a_fresh_episode(make_env, make_tiny_env)
         other.adopt(agent.module, 0, 0, 0)
     env.reset(seed=0)
     with pytest.raises(ValueError, match="no block for"):
-        env.adopt(env.task.module, 0, 0, 0)
+        env.adopt(env.baseline.module, 0, 0, 0)
     assert blocks(agent.module)
 
 

@@ -30,7 +30,7 @@ def masks_of(name, env, episodes=1, **options):
 def test_l1_keeps_the_largest_norms(make_tiny_env):
     env = make_tiny_env()
     ((first, _),) = masks_of("l1", env, keep=0.5)
-    norms = env.task.module.first.weight.detach().abs().flatten(1).sum(1).numpy()
+    norms = env.baseline.module.first.weight.detach().abs().flatten(1).sum(1).numpy()
     assert sorted(np.argsort(norms)[-3:].tolist()) == np.flatnonzero(first).tolist()
 
 
@@ -38,7 +38,7 @@ def test_l1_keeps_the_largest_norms(make_tiny_env):
 def test_fpgm_drops_the_filters_nearest_to_all_others(make_tiny_env, observation):
     env = make_tiny_env(observation=observation)
     ((first, _),) = masks_of("fpgm", env, keep=0.5)
-    rows = env.task.module.first.weight.detach().flatten(1).numpy()
+    rows = env.baseline.module.first.weight.detach().flatten(1).numpy()
     distances = np.linalg.norm(rows[:, None] - rows[None], axis=2).sum(1)
     assert sorted(np.argsort(distances)[-3:].tolist()) == np.flatnonzero(first).tolist()
 

@@ -35,7 +35,7 @@ def real_run(tiny_trained, tmp_path_factory):
     agents.make("l1", env, seed=0).learn(budget, recorder)
     recorder.close()
     facts["search"] = run_folder.search_facts(folder)
-    finish(env.task, recorder.best, folder / "best", 0.5, 0, facts, env.target)
+    finish(env.baseline, recorder.best, folder / "best", 0.5, 0, facts, env.target)
     return folder
 
 

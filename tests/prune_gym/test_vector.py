@@ -44,7 +44,7 @@ def test_make_vec_shares_one_task():
     env = gym.make_vec(ID, num_envs=3, **SMALL)
     assert env.num_envs == 3
     assert env.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
-    assert len({id(single.task) for single in env.envs}) == 1
+    assert len({id(single.baseline) for single in env.envs}) == 1
     env.close()
 
 
@@ -118,7 +118,7 @@ def test_stable_baselines_steps_it():
     wrapper = partial(MultiDiscreteAction, durations=2)
     env = sb3_vec_env(ID, 2, seed=5, wrappers=[wrapper], **SMALL)
     again = sb3_vec_env(ID, 2, seed=5, wrappers=[wrapper], **SMALL)
-    assert env.envs[0].unwrapped.task is env.envs[1].unwrapped.task
+    assert env.envs[0].unwrapped.baseline is env.envs[1].unwrapped.baseline
     env.action_space.seed(0)
     first, second = env.reset(), again.reset()
     for _ in range(9):

@@ -101,8 +101,8 @@ def test_the_criterion_says_which_filters_stay(make_tiny_env, criterion, observa
     env = KeepRatioAction(make_tiny_env(observation=observation), criterion, least=0)
     env.reset(seed=0)
     space = env.unwrapped.visited[0]
-    rows = env.unwrapped.task.module.first.weight.detach().flatten(1)
-    task = env.unwrapped.task
+    rows = env.unwrapped.baseline.module.first.weight.detach().flatten(1)
+    task = env.unwrapped.baseline
     values = {
         "l1": rows.abs().sum(1),
         "l2": rows.norm(dim=1),
@@ -154,7 +154,7 @@ def test_taylor_is_the_squared_change_of_the_loss(make_tiny_env, position, gates
     """Gates moved by hand: central differences of the loss, behind a norm and behind none."""
     env = make_tiny_env()
     env.reset(seed=0)
-    task, space = env.task, env.visited[position]
+    task, space = env.baseline, env.visited[position]
     images, labels = task.repair_images.double(), task.train_split.labels[:64]
     module = task.network.module.double()
     found = criteria.taylor(module, space.producers, space.followers, images, labels)
@@ -188,7 +188,7 @@ def test_taylor_reads_the_present_network_and_is_paid_for(make_tiny_env):
     observation, _ = env.reset(seed=0)
     before = criteria.scores("taylor", observation, env)
     assert (before == criteria.scores("taylor", observation, env)).all()
-    spent = 2 * 3 * 64 * env.task.geometry.macs()
+    spent = 2 * 3 * 64 * env.baseline.geometry.macs()
     assert env.search_macs_total == spent
     cut = {"mask": np.array([1, 0, 1, 0, 1, 1]), "duration": np.array([0.5])}
     observation, *_, info = env.step(cut)

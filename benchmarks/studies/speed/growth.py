@@ -28,7 +28,7 @@ def timed(env: PruningEnv) -> Iterator[dict[str, float]]:
     """Seconds by part of the steps that are made within."""
     seconds = dict.fromkeys([*PARTS, "costs", "observation"], 0.0)
     places: dict[str, tuple[Any, str]] = PARTS | {
-        "costs": (env.task.costs, "of"),
+        "costs": (env.baseline.costs, "of"),
         "observation": (env.observer, "observe"),
     }
 

@@ -28,7 +28,7 @@ class _Watch(Callback):
 
     def on_episode(self, number: int, env: gym.Env, infos: list[dict[str, Any]]) -> None:
         self.episodes, self.info = number + 1, infos[-1]
-        drop = self.env.task.baseline_accuracy - self.info["accuracy"]
+        drop = self.env.baseline.accuracy - self.info["accuracy"]
         if self.info["macs_ratio"] >= RATIO and drop <= self.env.reward_function.tolerance:
             raise _Found
 

@@ -153,7 +153,7 @@ def own_work(name: str, arguments: dict[str, Any], repeats: int) -> list[Row]:
     env = make(name, **arguments)
     walk(env, 0)
     searching = [0.0]
-    search = env.task.costs.of
+    search = env.baseline.costs.of
 
     def timed(*counts: Any) -> Any:
         started = time.perf_counter()
@@ -161,7 +161,7 @@ def own_work(name: str, arguments: dict[str, Any], repeats: int) -> list[Row]:
         searching[0] += time.perf_counter() - started
         return costs
 
-    env.task.costs.of = timed  # type: ignore[assignment,method-assign]
+    env.baseline.costs.of = timed  # type: ignore[assignment,method-assign]
     shares = []
     for seed in range(1, repeats + 1):
         searching[0] = 0.0
@@ -169,7 +169,7 @@ def own_work(name: str, arguments: dict[str, Any], repeats: int) -> list[Row]:
             wall = walk(env, seed) * len(env.visited)
         kernels = sum(event.self_cpu_time_total for event in profiler.key_averages()) / 1e6
         shares.append(1 - (kernels + searching[0]) / wall)
-    del env.task.costs.of
+    del env.baseline.costs.of
     share = statistics.median(shares)
     return [
         Row("own work in a step", 100 * share, "%", target="at most 5 %", met=share <= OWN_TARGET)

@@ -57,7 +57,7 @@ def played(env, chosen, seed=0):
 
 def logits(env, module=None):
     with torch.no_grad():
-        return (module or env.network.module)(env.task.eval_images)
+        return (module or env.network.module)(env.baseline.eval_images)
 
 
 @pytest.mark.parametrize("observation", ["features", "weights"])
@@ -115,14 +115,14 @@ def test_nothing_asked_changes_nothing(make_env):
         assert info["merged"] is True
         assert info["reconstruction_error"] == 0
     assert terminated
-    assert torch.equal(logits(env), logits(env, env.task.module))
+    assert torch.equal(logits(env), logits(env, env.baseline.module))
 
 
 @pytest.mark.parametrize("duration", [0, 1])
 def test_sparsity_leaves_fewer_codes_and_costs_less(make_env, duration):
     env = make_env()
     env.reset(seed=0)
-    before = env.task.costs.of().macs
+    before = env.baseline.costs.of().macs
     for space in env.visited:
         observation, _, _, _, info = env.step(action(0.8, duration))
         assert info["codes"] == info["mask"].sum() <= 0.5 * space.channels
@@ -142,19 +142,21 @@ def test_info_tells_what_the_network_really_is(make_env):
         *_, info = env.step(action(sparsity, 0.5))
         module, spaces = env.network.module, env.network.spaces
         geometry = Geometry(module, spaces, env.network.input_shape)
-        model = CostModel(geometry, env.task.costs.accelerator, "latency", env.task.costs.batch)
+        model = CostModel(
+            geometry, env.baseline.costs.accelerator, "latency", env.baseline.costs.batch
+        )
         assert env.snapshot().costs == model.of()
         assert info["params"] == sum(p.numel() for p in module.parameters())
 
 
 def test_codes_are_counted_as_they_are_executed(make_env):
     env = make_env(scope="all")
-    visited = visited_codes(env.task, "forward", "all")
-    geometry = CodeGeometry(env.task.geometry, visited)
+    visited = visited_codes(env.baseline, "forward", "all")
+    geometry = CodeGeometry(env.baseline.geometry, visited)
     for space in visited:
-        conv = env.task.module.get_submodule(space.producers[0])
+        conv = env.baseline.module.get_submodule(space.producers[0])
         for codes in range(1, space.channels + 1):
-            cheaper = geometry.macs({space.name: codes}) < env.task.geometry.macs()
+            cheaper = geometry.macs({space.name: codes}) < env.baseline.geometry.macs()
             assert cheaper == pays(conv, codes)
 
 
@@ -165,7 +167,7 @@ def test_a_refit_of_the_expansion_helps(make_env):
         env.reset(seed=0)
         for _ in env.visited:
             env.step(action(0.7))
-        found[recovery] = float((logits(env) - logits(env, env.task.module)).square().mean())
+        found[recovery] = float((logits(env) - logits(env, env.baseline.module)).square().mean())
     assert found["lsq"] < found["none"]
 
 
@@ -194,7 +196,7 @@ def test_training_does_not_ruin_what_the_refit_made(make_env):
         env.reset(seed=0)
         env.step(action(0.6, duration))
         logits_now = logits(env)
-        labels = env.task.eval_labels
+        labels = env.baseline.eval_labels
         found[duration] = float(torch.nn.functional.cross_entropy(logits_now, labels))
     assert found[0.5] < found[0] + 0.1
 
@@ -251,7 +253,7 @@ def test_work_is_counted_whatever_is_remembered(make_env):
     assert env.snapshot().search_macs == first
     # The autoencoder's own work is in it.
     macs = env.snapshot().costs.macs
-    assert first > macs * len(env.task.eval_labels)
+    assert first > macs * len(env.baseline.eval_labels)
 
 
 @pytest.mark.parametrize("mode", ["ansi", "rgb_array"])
@@ -304,7 +306,7 @@ def test_every_episode_meets_a_target(make_env, wanted):
             chosen["duration"][:] = 0
             *_, info = env.step(chosen)
         assert info["target_met"]
-        full = env.task.costs.of()
+        full = env.baseline.costs.of()
         for name, share in wanted.items():
             assert info[name] <= share * full.of(name)
 

@@ -64,13 +64,13 @@ def test_cut_without_training_equals_the_masked_baseline(make_tiny_env):
     for action in chosen:
         action["duration"][:] = 0
         *_, info = env.step(action)
-    masks = masks_from_kept(env.task.network, env.kept)
-    silenced = masked(env.task.module, env.task.network.spaces, masks)
+    masks = masks_from_kept(env.baseline.network, env.kept)
+    silenced = masked(env.baseline.module, env.baseline.network.spaces, masks)
     with torch.no_grad():
-        expected = silenced(env.task.eval_images)
-        actual = env.network.module(env.task.eval_images)
+        expected = silenced(env.baseline.eval_images)
+        actual = env.network.module(env.baseline.eval_images)
     assert torch.allclose(expected, actual, atol=1e-4)
-    correct = (expected.argmax(1) == env.task.eval_labels).float().mean()
+    correct = (expected.argmax(1) == env.baseline.eval_labels).float().mean()
     assert info["accuracy"] == pytest.approx(float(correct))
 
 
@@ -87,7 +87,7 @@ def test_keeping_all_without_training_changes_nothing(make_tiny_env):
     assert terminated
     assert not truncated
     weights = env.network.module.state_dict()
-    baseline = env.task.module.state_dict()
+    baseline = env.baseline.module.state_dict()
     assert all(torch.equal(weights[name], baseline[name]) for name in baseline)
 
 
@@ -98,7 +98,9 @@ def test_info_tells_the_cut_networks_size(make_tiny_env):
         *_, info = env.step(action)
         module = env.network.module
         assert info["params"] == sum(p.numel() for p in module.parameters())
-        assert info["params_ratio"] == pytest.approx(env.task.costs.of().params / info["params"])
+        assert info["params_ratio"] == pytest.approx(
+            env.baseline.costs.of().params / info["params"]
+        )
 
 
 def test_duration_is_rounded_to_batches(make_tiny_env):
@@ -114,7 +116,7 @@ def test_duration_is_rounded_to_batches(make_tiny_env):
 def test_an_empty_mask_keeps_the_filter_of_largest_norm(make_tiny_env):
     env = make_tiny_env()
     env.reset(seed=0)
-    norms = env.task.module.first.weight.detach().flatten(1).norm(dim=1)
+    norms = env.baseline.module.first.weight.detach().flatten(1).norm(dim=1)
     empty = np.zeros(env.observer.width, np.int8)
     *_, info = env.step({"mask": empty, "duration": np.zeros(1, np.float32)})
     assert np.flatnonzero(info["mask"]).tolist() == [int(norms.argmax())]
@@ -345,6 +347,6 @@ def test_a_snapshot_of_another_network_is_refused(make_tiny_env):
 
 def test_small_splits_are_taken_whole_where_nothing_is_asked_for(make_tiny_env):
     env = make_tiny_env(eval_images=None, repair_images=None)
-    splits = env.task.dataset
-    assert len(env.task.eval_labels) == min(1000, len(splits.validation)) == 64
-    assert len(env.task.repair_images) == min(256, len(splits.train))
+    splits = env.baseline.dataset
+    assert len(env.baseline.eval_labels) == min(1000, len(splits.validation)) == 64
+    assert len(env.baseline.repair_images) == min(256, len(splits.train))

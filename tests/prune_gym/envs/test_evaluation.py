@@ -136,14 +136,14 @@ def test_memo_tells_durations_seeds_and_masks_apart(make_tiny_env):
 @pytest.mark.parametrize("recovery", ["lsq", "bn", "none"])
 def test_caches_stay_small_and_shared_weights_stay_whole(make_tiny_env, recovery):
     env = make_tiny_env(recovery=recovery)
-    before = {k: v.clone() for k, v in env.task.module.state_dict().items()}
+    before = {k: v.clone() for k, v in env.baseline.module.state_dict().items()}
     for seed in range(40):
         play(env, seed, 2, (0.0, 0.4))
         play(env, seed, 2)
     assert len(env.transition._memo) <= 32
     assert len(env.transition._grounds._kept) <= 2
     assert len(env.transition._grounds._origins) <= 2 * 32 + 4
-    assert all(torch.equal(before[k], v) for k, v in env.task.module.state_dict().items())
+    assert all(torch.equal(before[k], v) for k, v in env.baseline.module.state_dict().items())
 
 
 def test_early_exit_pays_what_the_whole_subset_pays(make_tiny_env, monkeypatch):

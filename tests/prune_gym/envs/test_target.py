@@ -81,7 +81,7 @@ def test_whatever_an_agent_does_the_target_is_met(
         assert env.kept[name].tolist() == np.flatnonzero(executed).tolist()
         assert env.snapshot().history[-1].mask.tolist() == executed.tolist()
     assert info["target_met"] is True
-    full, costs = env.task.costs.of(), env.snapshot().costs
+    full, costs = env.baseline.costs.of(), env.snapshot().costs
     for cost, share in target.items():
         assert costs.of(cost) <= share * full.of(cost)
 
@@ -203,7 +203,7 @@ def test_accuracy_is_judged_but_not_enforced(make_tiny_env):
         for _ in env.visited:
             *_, info = env.step(keep(env, [0]))
             assert not info["mask_changed"]
-        assert env.task.baseline_accuracy - info["accuracy"] > 0
+        assert env.baseline.accuracy - info["accuracy"] > 0
         assert info["target_met"] is last
 
 

@@ -79,9 +79,9 @@ def test_removing_three_quarters_by_l1_costs_points():
     module = env.network.module
     train(
         module,
-        env.task.train_split,
-        len(env.task.train_split) // 128,
+        env.baseline.train_split,
+        len(env.baseline.train_split) // 128,
         torch.Generator().manual_seed(0),
         env.transition.training,
     )
-    assert start["accuracy"] - env.task.evaluate(module)[0] > 0.01
+    assert start["accuracy"] - env.baseline.evaluate(module)[0] > 0.01

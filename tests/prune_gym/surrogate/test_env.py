@@ -93,7 +93,7 @@ def _surrogate_of(real, report, folder):
     """A surrogate of a real environment's own spaces and rules; its trees do not matter here."""
     facts = report.surrogate.facts | {
         "conditions": conditions(real),
-        "features": list(Features(real.task, real.visited).names),
+        "features": list(Features(real.baseline, real.visited).names),
     }
     return Surrogate(report.surrogate.trees, facts).save(folder / "own.safetensors")
 
@@ -106,7 +106,7 @@ def _same(info, other):
 def test_the_start_is_the_measured_baseline(make_surrogate):
     env = make_surrogate()
     _, info = env.reset(seed=0)
-    assert info["accuracy"] == env.task.baseline_accuracy
+    assert info["accuracy"] == env.baseline.accuracy
     assert info["search_macs"] == env.search_macs_total == 0
 
 

@@ -19,7 +19,7 @@ from prune_gym.surrogate.trees import TreeEnsemble
 @pytest.fixture(scope="module")
 def features(tiny_records):
     _, env = tiny_records
-    return Features(env.task, env.visited)
+    return Features(env.baseline, env.visited)
 
 
 def test_the_kernel_equals_the_library(tiny_records, features):
@@ -46,13 +46,13 @@ def test_shares_are_of_the_baseline_and_of_kept_filters(features, tiny_records):
     assert (row["position"], row["batches"], row["last_batches"]) == (0.5, 2, 2)
     assert row["last_count"] == row["least_count"] == row["one.count"]
     assert row["log_count"] == pytest.approx(np.log(4 / 6))
-    energy = tiny_records[1].task.module.first.weight.detach().square().sum((1, 2, 3)).numpy()
+    energy = tiny_records[1].baseline.module.first.weight.detach().square().sum((1, 2, 3)).numpy()
     assert row["one.energy"] == pytest.approx(energy[mask].sum() / energy.sum())
 
 
 def test_rebuilt_is_what_least_squares_leaves(tiny_records):
     _, env = tiny_records
-    task, space = env.task, env.visited[1]
+    task, space = env.baseline, env.visited[1]
     features, mask = Features(task, env.visited), np.array([1, 0, 1, 0, 1], bool)
     reads = []
     handle = task.module.head.register_forward_pre_hook(lambda _, inputs: reads.append(inputs[0]))

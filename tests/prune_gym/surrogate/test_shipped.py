@@ -47,7 +47,7 @@ def test_keeping_all_is_near_the_baseline_and_keeping_one_is_not(env):
         for _ in env.unwrapped.visited:
             *_, info = env.step({"mask": mask, "duration": np.zeros(1, np.float32)})
         accuracies.append(info["accuracy"])
-    assert abs(accuracies[0] - env.unwrapped.task.baseline_accuracy) < 0.02
+    assert abs(accuracies[0] - env.unwrapped.baseline.accuracy) < 0.02
     assert accuracies[1] < 0.4
 
 
