@@ -1,6 +1,6 @@
 """Several environments at a time, sharing what they can.
 
-In one process the sub-environments share one baseline: its data, repair targets and cost
+In one process the sub-environments share one baseline: its data, repair references and cost
 tables exist once. Worker processes share the memory-mapped images; each has a baseline of its own
 and runs one torch thread.
 """

@@ -125,7 +125,7 @@ class ALFMode(Mode):
             assert isinstance(layer, nn.Conv2d)
             counts[name] = [count for count in legal if pays(layer, count)] + legal[-1:]
         return select_codes(
-            {name: output_energies(refit.targets[name].outputs) for name in names},
+            {name: output_energies(refit.references[name].outputs) for name in names},
             counts,
             lambda chosen: self.target.excess(tuple(chosen[name] for name in names)),
         )

@@ -208,7 +208,7 @@ class ALFTransition(Stepper):
         return True
 
     def refit(self) -> LeastSquares:
-        """What refits expansions; its targets are the unpruned convolutions' outputs."""
+        """What refits expansions; its references are the unpruned convolutions' outputs."""
         if self._refit is None:
             names = [space.producers[0] for space in self.visited]
             self._refit = LeastSquares(self.baseline.module, names, self.baseline.repair_images)
@@ -239,7 +239,7 @@ class ALFTransition(Stepper):
         expansion = copy.deepcopy(block.expansion)
         expansion.weight = nn.Parameter(block.expansion_filters().detach())
         refit = copy.copy(self.refit())
-        refit.targets = {"": refit.targets[layer]}
+        refit.references = {"": refit.references[layer]}
         with torch.no_grad():
             inputs = (block.codes(x)[:, codes] for x in self._inputs(module, layer, ground))
             moments = refit.moments(expansion, "", inputs)

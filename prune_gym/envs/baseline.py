@@ -1,4 +1,4 @@
-"""What all environments of one kind share: data, baseline, costs and repair targets."""
+"""What all environments of one kind share: data, baseline, costs and repair references."""
 
 import copy
 import functools
@@ -111,7 +111,7 @@ class Baseline:
 
     @functools.cached_property
     def least_squares(self) -> LeastSquares:
-        """The refit with its targets, computed when the first step needs them."""
+        """The refit with its references, computed when the first step needs them."""
         layers = {layer.name for layer in self.geometry.layers}
         consumers = [
             name for space in self.network.spaces for name in space.consumers if name in layers

@@ -119,7 +119,7 @@ class Transition(Stepper):
         produced_by = {layer.name: layer.out_space for layer in baseline.geometry.layers}
         refit = baseline.least_squares
         for name in space.consumers:
-            if name not in refit.targets:
+            if name not in refit.references:
                 continue
             produced = produced_by[name]
             left = None if produced is None else torch.from_numpy(kept[produced])

@@ -42,8 +42,8 @@ def reestimate_batch_norm(network: nn.Module, images: Tensor) -> None:
 
 
 @dataclass(frozen=True)
-class Target:
-    """What the unpruned network's layer puts out on the repair images.
+class Reference:
+    """Outputs of one layer of the unpruned network on the repair images.
 
     Args:
         rows: Sampled output rows; empty for a dense layer.
@@ -61,9 +61,9 @@ class _Reached(Exception):
 
 
 class LeastSquares:
-    """Refits layers so that they put out what they did in the unpruned network.
+    """Refits layers so that their outputs match those of the unpruned network.
 
-    The targets are computed once, for all layers that consume a space.
+    The references are computed once, for all layers that consume a space.
 
     Args:
         network: The unpruned network, in ``eval`` mode.
@@ -110,8 +110,9 @@ class LeastSquares:
             for handle in handles:
                 handle.remove()
         none = torch.empty(0, dtype=torch.int64)
-        self.targets = {
-            name: Target(*places.get(name, (none, none)), torch.cat(parts[name])) for name in layers
+        self.references = {
+            name: Reference(*places.get(name, (none, none)), torch.cat(parts[name]))
+            for name in layers
         }
 
     def refit(self, network: nn.Module, layer: str, kept: Tensor | None = None) -> int:
@@ -131,7 +132,7 @@ class LeastSquares:
 
     @torch.no_grad()
     def moments(self, network: nn.Module, layer: str, inputs: Iterable[Tensor]) -> "Moments":
-        """Sums of products of a layer's inputs with each other and with the targets.
+        """Sums of products of a layer's inputs with each other and with the references.
 
         Args:
             network: The network.
@@ -141,16 +142,16 @@ class LeastSquares:
         Returns:
             The moments; those of fewer channels are a part of them.
         """
-        module, target = _layer(network, layer), self.targets[layer]
+        module, reference = _layer(network, layer), self.references[layer]
         size = module.weight[0].numel() + (module.bias is not None)
-        device = target.outputs.device
+        device = reference.outputs.device
         gram = torch.zeros(size, size, dtype=torch.float64, device=device)
-        cross = torch.zeros(size, target.outputs.shape[1], dtype=torch.float64, device=device)
+        cross = torch.zeros(size, reference.outputs.shape[1], dtype=torch.float64, device=device)
         row = 0
         for part in inputs:
-            features = _features(module, part, target)
+            features = _features(module, part, reference)
             gram += features.T @ features
-            cross += features.T @ target.outputs[row : row + len(features)].double()
+            cross += features.T @ reference.outputs[row : row + len(features)].double()
             row += len(features)
         return Moments(gram, cross, row, module.bias is not None)
 
@@ -198,7 +199,7 @@ class Moments:
 
     Args:
         gram: Inputs with inputs, shape (features, features).
-        cross: Inputs with the targets, shape (features, outputs of the unpruned layer).
+        cross: Inputs with the references, shape (features, outputs of the unpruned layer).
         rows: Over how many sampled positions the sums went.
         bias: Whether the last input is the constant 1.
     """
@@ -270,7 +271,7 @@ def _inputs(network: nn.Module, module: nn.Module, images: Tensor) -> Tensor:
     return seen[0]
 
 
-def _features(module: nn.Conv2d | nn.Linear, inputs: Tensor, target: Target) -> Tensor:
+def _features(module: nn.Conv2d | nn.Linear, inputs: Tensor, reference: Reference) -> Tensor:
     """The rows of the least-squares system, float64: one a sampled output position."""
     if isinstance(module, nn.Linear):
         features = inputs
@@ -279,8 +280,8 @@ def _features(module: nn.Conv2d | nn.Linear, inputs: Tensor, target: Target) -> 
         assert not isinstance(module.padding, str)
         (top, left) = module.padding
         padded = nn.functional.pad(inputs, (left, left, top, top))
-        rows = target.rows[:, None, None] * stride[0] + torch.arange(height)[:, None]
-        columns = target.columns[:, None, None] * stride[1] + torch.arange(width)
+        rows = reference.rows[:, None, None] * stride[0] + torch.arange(height)[:, None]
+        columns = reference.columns[:, None, None] * stride[1] + torch.arange(width)
         # (N, C, samples, kh, kw) -> (N * samples, C * kh * kw)
         features = padded[:, :, rows, columns].transpose(1, 2).flatten(2).flatten(0, 1)
     features = features.double()
