@@ -48,10 +48,15 @@ def test_a_missing_baseline_names_the_command(monkeypatch, tmp_path):
         gym.make("PruneResNet56-v0", **FAST)
 
 
-def test_missing_cifar10_says_what_to_do(monkeypatch, tmp_path):
+def test_missing_cifar10_names_the_archive_and_where_it_belongs(monkeypatch, tmp_path):
     monkeypatch.setenv("PRUNE_GYM_HOME", str(tmp_path))
-    with pytest.raises(DataError):
-        gym.make("PruneResNet20-CIFAR10-v0", dataset=f"cifar10:{tmp_path}/none", **FAST)
+    missing = tmp_path / "none"
+    with pytest.raises(DataError) as caught:
+        gym.make("PruneResNet20-CIFAR10-v0", dataset=f"cifar10:{missing}", **FAST)
+    told = str(caught.value)
+    assert f"{str(missing)!r} holds no cifar-10-batches-bin" in told
+    assert "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz" in told
+    assert str(tmp_path / "data" / "cifar10") in told
 
 
 @pytest.mark.parametrize(
