@@ -15,17 +15,15 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Costs:
-    """Costs of one network for one batch of images.
+class StepCosts:
+    """Costs of one network for one batch of images, as each step of a run records them.
 
     Args:
-        params: Parameters.
+        params: Number of parameters.
         macs: Multiply-accumulates of one image.
-        cycles: Of the accelerator, for the batch.
+        cycles: Cycles of the accelerator for the batch.
         latency_ms: Milliseconds for the batch.
         energy_uj: Microjoules for the batch.
-        weight_bytes: Parameters in the accelerator's words.
-        peak_activation_bytes: Most that one layer's input and output maps take.
     """
 
     params: int
@@ -33,8 +31,6 @@ class Costs:
     cycles: int
     latency_ms: float
     energy_uj: float
-    weight_bytes: int
-    peak_activation_bytes: int
 
     def of(self, objective: str) -> float:
         """The cost that an objective names (edp: energy times latency, in nJ s)."""
@@ -49,6 +45,24 @@ class Costs:
     def as_dict(self) -> dict[str, float]:
         """All costs by name."""
         return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Costs(StepCosts):
+    """All costs of one network for one batch of images.
+
+    Args:
+        params: Number of parameters.
+        macs: Multiply-accumulates of one image.
+        cycles: Cycles of the accelerator for the batch.
+        latency_ms: Milliseconds for the batch.
+        energy_uj: Microjoules for the batch.
+        weight_bytes: Bytes of the parameters in the accelerator's words.
+        peak_activation_bytes: Largest sum of one layer's input and output maps.
+    """
+
+    weight_bytes: int
+    peak_activation_bytes: int
 
 
 class _Layer(NamedTuple):
