@@ -76,7 +76,7 @@ def test_sub_environments_do_not_disturb_each_other(in_one_process):
 
 SPAWNED = """
 import gymnasium as gym, numpy as np
-from tests.prune_gym.envs.test_vector import ID, SMALL, rollout, same
+from tests.prune_gym.test_vector import ID, SMALL, rollout, same
 
 if __name__ == "__main__":
     one = rollout(gym.make_vec("prune_gym:" + ID, num_envs=2, **SMALL))

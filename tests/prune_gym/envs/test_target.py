@@ -13,7 +13,7 @@ from prune_gym.envs.observation import filter_rows
 from prune_gym.envs.target import Target, checked_target, report_lines
 from prune_gym.errors import TargetError, UnknownNameError
 from tests.conftest import actions
-from tests.prune_gym.envs.test_completion import PLATFORMS, cost_model
+from tests.prune_gym.envs.test_feasibility import PLATFORMS, cost_model
 
 FAST = {"recovery": "none", "eval_images": 32, "repair_images": 32}
 TARGETS = (

@@ -7,7 +7,7 @@ from torch import nn
 
 from prune_gym import networks
 from prune_gym.pruning import Geometry, cut_spaces, dense
-from tests.prune_gym.pruning.test_apply import NAMES, random_masks
+from tests.prune_gym.pruning.test_cut import NAMES, random_masks
 from tests.tiny import tiny_network
 
 PUBLISHED = {
