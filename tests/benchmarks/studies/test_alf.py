@@ -13,7 +13,7 @@ from benchmarks.studies.alf.stages import Plan, Stage, stages
 from benchmarks.studies.alf.table import markdown
 
 ROOT = Path(alf.__file__).parents[3]
-RECORDS = ROOT / "benchmarks" / "records"
+RECORDS = ROOT / "benchmarks" / "data"
 
 
 @pytest.fixture
