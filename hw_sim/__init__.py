@@ -1,4 +1,4 @@
-"""A deterministic accelerator model: what a convolution costs in cycles, energy and traffic.
+"""A deterministic accelerator model: cycles, energy and data traffic of convolutions.
 
 Example:
     >>> from hw_sim import Accelerator, ConvLayer, search

@@ -1,4 +1,4 @@
-"""The machine: an accelerator as one flat, strictly validated set of numbers."""
+"""Description of an accelerator: one flat, strictly validated set of numbers."""
 
 import hashlib
 import json
@@ -11,54 +11,56 @@ from typing import Any
 import yaml
 
 DATAFLOWS = ("row_stationary", "systolic", "broadcast")
-"""Known dataflows; the last two are weight stationary."""
+"""Supported dataflows; the last two are weight stationary."""
 
 UNLIMITED = "unlimited"
-"""What ``dram_words_per_cycle`` says where DRAM never waits."""
+"""Value of ``dram_words_per_cycle`` in a YAML file for unlimited DRAM bandwidth."""
 
 LARGEST = 10**9
-"""No field of an accelerator may exceed this: beyond it lies a typing error, not a machine."""
+"""Upper limit of every field; a larger value is a typing error."""
 
 _MAY_BE_ZERO = ("pass_overhead_cycles", "static_power_uw")
 
 
 @dataclass(frozen=True)
 class Accelerator:
-    """An accelerator; every constant of the cost model is a field of it.
+    """An accelerator; its fields are all constants of the cost model.
 
     Args:
-        name: What reports call it.
-        dataflow: ``"row_stationary"``, ``"systolic"`` (weights stay, operands march through the
-            array) or ``"broadcast"`` (weights stay, operands reach all PEs at once).
+        name: Name of the accelerator in reports.
+        dataflow: ``"row_stationary"``, ``"systolic"`` (weights stay in the PEs, operands move from
+            PE to PE) or ``"broadcast"`` (weights stay in the PEs, each operand reaches all PEs in
+            the same cycle).
         array_rows: Rows of PEs.
         array_columns: Columns of PEs.
-        clock_mhz: Clock.
-        word_bits: Bits of a word; all operands are as wide.
-        ifmap_pad_words: Words of ifmap that a PE holds; like the other pads, a limit of
-            row-stationary mappings alone (a weight-stationary PE works on one word of each).
-        filter_pad_words: Words of filter that a PE holds.
-        psum_pad_words: Partial sums that a PE holds.
-        buffer_banks: Banks of the buffer; each holds either ifmaps or psums.
-        buffer_bank_bytes: Size of a bank.
-        filter_buffer_bytes: Size of the buffer of filters, which keeps them between passes.
-        ifmap_port_words_per_cycle: Words that the buffer sends to the array.
-        filter_port_words_per_cycle: Words of filters sent to the array.
-        psum_port_words_per_cycle: Psums read, and at the same time written.
-        dram_words_per_cycle: DRAM bandwidth, or None where DRAM never waits.
-        fill_and_drain: Whether the first load and the last store are counted.
-        filter_load_overlaps: Whether a pass loads its filters while the one before it computes.
-        pass_overhead_cycles: Cycles that each pass loses besides.
-        mac_fj: Energy of a MAC.
-        rf_ifmap_fj: Energy of an access to a PE's ifmap words.
-        rf_filter_fj: Energy of an access to a PE's filter words.
-        rf_psum_fj: Energy of an access to a PE's psum words.
-        noc_fj: Energy of a word's delivery to one PE, or hop from PE to PE.
-        buffer_fj: Energy of an access to a word of the buffer.
-        dram_fj: Energy of an access to a word of DRAM, its move into or out of the buffer included.
-        static_power_uw: Power drawn all the time (clock tree, leakage).
+        clock_mhz: Clock frequency in MHz.
+        word_bits: Bits per word, the same for all operands.
+        ifmap_pad_words: Ifmap words that a PE stores. This and the other two pads limit only
+            row-stationary mappings; a weight-stationary PE stores one word per operand.
+        filter_pad_words: Filter words that a PE stores.
+        psum_pad_words: Partial sums that a PE stores.
+        buffer_banks: Banks of the buffer; each stores either ifmaps or psums.
+        buffer_bank_bytes: Size of a bank in bytes.
+        filter_buffer_bytes: Size of the filter buffer, which keeps filters between passes.
+        ifmap_port_words_per_cycle: Ifmap words per cycle from the buffer to the array.
+        filter_port_words_per_cycle: Filter words per cycle to the array.
+        psum_port_words_per_cycle: Psums per cycle, read and written at the same time.
+        dram_words_per_cycle: DRAM bandwidth; None for unlimited.
+        fill_and_drain: Whether to count the first load and the last store.
+        filter_load_overlaps: Whether a pass loads its filters while the previous pass computes.
+        pass_overhead_cycles: Additional cycles per pass.
+        mac_fj: Energy per MAC.
+        rf_ifmap_fj: Energy per access to an ifmap word in a PE.
+        rf_filter_fj: Energy per access to a filter word in a PE.
+        rf_psum_fj: Energy per access to a psum in a PE.
+        noc_fj: Energy per word delivered to one PE, or moved from one PE to the next.
+        buffer_fj: Energy per access to a buffer word.
+        dram_fj: Energy per access to a DRAM word, including the transfer to or from the buffer.
+        static_power_uw: Constant power (clock tree, leakage).
 
     Raises:
-        ValueError: A field of the wrong kind, zero, negative or absurdly large; named.
+        ValueError: If a field has the wrong type, is zero or negative, or exceeds
+            :data:`LARGEST`. The message names the field.
     """
 
     name: str
@@ -114,13 +116,13 @@ class Accelerator:
 
     @classmethod
     def preset(cls, name: str) -> "Accelerator":
-        """One of the accelerators that ship with the package.
+        """Return one of the accelerators that ship with the package.
 
         Args:
             name: One of :func:`presets`.
 
         Raises:
-            ValueError: No preset has this name.
+            ValueError: If no preset has this name.
         """
         return _preset(name)
 
@@ -129,11 +131,12 @@ class Accelerator:
         """Read an accelerator from a flat YAML file with exactly the fields of this class.
 
         Args:
-            path: The file.
+            path: Path of the file.
 
         Raises:
-            ValueError: The file is no flat YAML mapping, or a key is unknown, missing or wrong.
-            OSError: The file cannot be read.
+            ValueError: If the file is not a flat YAML mapping, a key is unknown or missing, or a
+                value is invalid.
+            OSError: If the file cannot be read.
         """
         try:
             return _from_values(yaml.load(Path(path).read_text("utf-8"), _StrictLoader))
@@ -142,13 +145,13 @@ class Accelerator:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over all values, in hex: equal for equal machines, on every computer."""
+        """SHA-256 of all values, in hex; equal accelerators have equal fingerprints."""
         text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def pes(self) -> int:
-        """PEs of the array."""
+        """Number of PEs."""
         return self.array_rows * self.array_columns
 
 
@@ -168,13 +171,13 @@ def _preset(name: str) -> Accelerator:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key written twice."""
+    """A safe loader that rejects duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
-                raise ValueError(f"key {key!r} is there twice.")
+                raise ValueError(f"key {key!r} occurs twice.")
         return super().construct_mapping(node, deep)
 
 
@@ -199,4 +202,4 @@ def _check_int(name: str, value: object, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"{name}={value!r} must be an integer.")
     if not least <= value <= LARGEST:
-        raise ValueError(f"{name}={value} must lie between {least} and {LARGEST}.")
+        raise ValueError(f"{name}={value} must be between {least} and {LARGEST}.")

@@ -1,4 +1,4 @@
-"""What a layer or a network costs on an accelerator."""
+"""Cost of a layer or a network on an accelerator."""
 
 from collections import abc
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from hw_sim.layer import ConvLayer
 from hw_sim.mapping import Mapping, SystolicMapping
 
 LEVELS = ("mac", "rf", "noc", "buffer", "dram", "static")
-"""Levels of the energy, from the ALU outwards, and the time-proportional part."""
+"""Energy levels from the ALU outwards, then the static part, which is proportional to time."""
 
 BOUNDS = ("compute", "psum", "ifmap", "filter", "dram")
-"""What may bound the cycles of a layer; earlier ones win ties."""
+"""Resources that can limit a layer's cycles; on a tie, the first one counts."""
 
 Table = abc.Mapping[str, abc.Mapping[str, int]]
-"""Values by level and operand; shared between results, so to be read only."""
+"""Values by level and operand. Results share these tables; do not modify them."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,16 @@ class LayerCost:
     Attributes:
         layer: The layer.
         accelerator: The accelerator.
-        mapping: How the layer is cut; all figures belong to it.
-        cycles: Latency.
-        compute_cycles: Cycles of the PEs alone.
-        bound: The resource with the most work: one of :data:`BOUNDS`.
+        mapping: The mapping; all other values refer to it.
+        cycles: Latency in cycles.
+        compute_cycles: Cycles that the PEs would need if they never waited for data.
+        bound: The resource that limits the cycles, one of :data:`BOUNDS`.
         counts: Accesses by level and operand (``mac``, ``ifmap``, ``filter``, ``psum``), in words;
-            ``counts["mac"]["mac"]`` leaves out the MACs that zero ifmap values gate.
-        energy_by_level_fj: Energy by level and operand, in fJ; adds up to ``energy_fj``.
-        energy_fj: Energy, in fJ.
+            ``counts["mac"]["mac"]`` excludes the MACs that zero ifmap values gate.
+        energy_by_level_fj: Energy by level and operand, in fJ; the sum is ``energy_fj``.
+        energy_fj: Energy in fJ.
         active_pes: PEs that a full pass uses.
-        folded: Whether the kernel is taller than the array and is worked on in turns.
+        folded: Whether the kernel has more rows than the array and is processed in parts.
     """
 
     layer: ConvLayer
@@ -50,40 +50,40 @@ class LayerCost:
 
     @property
     def macs(self) -> int:
-        """MACs of the layer, gated ones included."""
+        """MACs of the layer, including gated ones."""
         return self.layer.macs
 
     @property
     def latency_ms(self) -> float:
-        """Latency, in ms."""
+        """Latency in ms."""
         return self.cycles / (1000 * self.accelerator.clock_mhz)
 
     @property
     def energy_uj(self) -> float:
-        """Energy, in uJ."""
+        """Energy in uJ."""
         return self.energy_fj / 1e9
 
     @property
     def edp(self) -> int:
-        """Energy-delay product, in fJ x cycles (exact)."""
+        """Energy-delay product in fJ x cycles (exact)."""
         return self.energy_fj * self.cycles
 
     @property
     def dram_words(self) -> int:
-        """Words moved from and to DRAM."""
+        """Words read from and written to DRAM."""
         return sum(self.counts["dram"].values())
 
     @property
     def buffer_words(self) -> int:
-        """Words that the array reads from the buffer or writes to it.
+        """Words that the array reads from or writes to the buffer.
 
-        The buffer's own loads from DRAM are left out, as in the chip's published figures.
+        Transfers between the buffer and DRAM are excluded, as in the published chip measurements.
         """
         return sum(self.counts["buffer"].values())
 
     @property
     def utilization(self) -> float:
-        """MACs done over MACs that all PEs could do in ``cycles``, in [0, 1]."""
+        """MACs divided by the MACs that all PEs could do in ``cycles``, in [0, 1]."""
         return self.macs / (self.cycles * self.accelerator.pes)
 
     def level_fj(self, level: str) -> int:
@@ -93,12 +93,12 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class NetworkCost:
-    """The cost of layers run one after the other.
+    """The cost of a network whose layers run one after the other.
 
     Attributes:
-        layers: One cost per layer, in the order given.
+        layers: Cost of each layer, in the given order.
         accelerator: The accelerator.
-        objective: What each layer's mapping was chosen by.
+        objective: Objective of the mapping search.
     """
 
     layers: tuple[LayerCost, ...]
@@ -107,60 +107,60 @@ class NetworkCost:
 
     @property
     def cycles(self) -> int:
-        """Latency of all layers."""
+        """Latency in cycles."""
         return sum(cost.cycles for cost in self.layers)
 
     @property
     def latency_ms(self) -> float:
-        """Latency, in ms."""
+        """Latency in ms."""
         return self.cycles / (1000 * self.accelerator.clock_mhz)
 
     @property
     def energy_fj(self) -> int:
-        """Energy, in fJ."""
+        """Energy in fJ."""
         return sum(cost.energy_fj for cost in self.layers)
 
     @property
     def energy_uj(self) -> float:
-        """Energy, in uJ."""
+        """Energy in uJ."""
         return self.energy_fj / 1e9
 
     @property
     def edp(self) -> int:
-        """Energy-delay product of the network, in fJ x cycles (exact)."""
+        """Energy-delay product of the network in fJ x cycles (exact)."""
         return self.energy_fj * self.cycles
 
     @property
     def dram_words(self) -> int:
-        """Words moved from and to DRAM."""
+        """Words read from and written to DRAM."""
         return sum(cost.dram_words for cost in self.layers)
 
     @property
     def buffer_words(self) -> int:
-        """Words that the array reads from the buffer or writes to it."""
+        """Words that the array reads from or writes to the buffer."""
         return sum(cost.buffer_words for cost in self.layers)
 
     @property
     def macs(self) -> int:
-        """MACs, gated ones included."""
+        """MACs, including gated ones."""
         return sum(cost.macs for cost in self.layers)
 
     @property
     def utilization(self) -> float:
-        """MACs done over MACs that all PEs could do in ``cycles``, in [0, 1]."""
+        """MACs divided by the MACs that all PEs could do in ``cycles``, in [0, 1]."""
         return self.macs / (self.cycles * self.accelerator.pes)
 
 
 def energy_table(counts: Table, accelerator: Accelerator, cycles: int) -> Table:
-    """Energy of counted accesses, and of the time they take, by level and operand.
+    """Compute the energy of the accesses and the static energy.
 
     Args:
         counts: Accesses by level and operand, in words.
-        accelerator: Whose coefficients are used.
-        cycles: Latency, for the time-proportional part: 1 uW for 1 us is 1000 fJ.
+        accelerator: Accelerator with the energy per access.
+        cycles: Latency, for the static part: 1 uW for 1 us is 1000 fJ.
 
     Returns:
-        Energy in fJ.
+        Energy by level and operand, in fJ.
     """
     a = accelerator
     rf = {"ifmap": a.rf_ifmap_fj, "filter": a.rf_filter_fj, "psum": a.rf_psum_fj}

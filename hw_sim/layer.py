@@ -1,30 +1,31 @@
-"""The problem: one convolution, grouped convolution or dense layer, as sizes alone."""
+"""A convolution, grouped convolution or dense layer, described by its sizes."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 ZEROS_SCALE = 10_000
-"""``ifmap_zeros_per_10000`` counts the zeros in this many values."""
+"""Number of values that ``ifmap_zeros_per_10000`` refers to."""
 
 
 class Shape(NamedTuple):
-    """A layer as the cost model sees it, in the symbols of Chen et al., JSSC 52(1), 2017.
+    """Sizes that a layer's cost depends on, in the symbols of Chen et al., JSSC 52(1), 2017.
 
-    Two layers with the same shape cost the same; names and unused input rows are not part of it.
+    Two layers with the same shape have the same cost. The shape excludes the layer's name and
+    input rows that no output reads.
 
     Attributes:
         N: Images in the batch.
-        G: Groups; ``M`` and ``C`` count one group's.
-        M: Filters of a group.
-        C: Input channels of a group.
+        G: Groups.
+        M: Filters per group.
+        C: Input channels per group.
         E: Output rows.
         F: Output columns.
         R: Kernel rows.
         S: Kernel columns.
         U: Stride.
-        rows: Input rows that the outputs read, padding left out.
-        columns: Input columns that the outputs read, padding left out.
-        zeros: Zero ifmap values in 10,000.
+        rows: Input rows that the outputs read, without padding.
+        columns: Input columns that the outputs read, without padding.
+        zeros: Zero ifmap values per 10,000.
     """
 
     N: int
@@ -42,30 +43,30 @@ class Shape(NamedTuple):
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the layer, those on padding included."""
+        """Multiply-accumulates of the layer, including those on padding."""
         return self.N * self.G * self.M * self.C * self.E * self.F * self.R * self.S
 
 
 @dataclass(frozen=True)
 class ConvLayer:
-    """A convolution (or dense) layer to be mapped on an accelerator.
+    """A convolution or dense layer to map to an accelerator.
 
     Args:
-        name: What reports call it; not part of its cost.
+        name: Name of the layer in reports; it does not affect the cost.
         batch: Images (N).
-        in_channels: Input channels of all groups together.
-        out_channels: Filters of all groups together.
-        in_height: Input rows (H), padding left out.
-        in_width: Input columns (W), padding left out.
+        in_channels: Input channels, summed over all groups.
+        out_channels: Filters, summed over all groups.
+        in_height: Input rows (H), without padding.
+        in_width: Input columns (W), without padding.
         kernel: Kernel rows and columns (R, S).
         stride: Stride in both directions (U).
         padding: Zero rows and columns on each side.
-        groups: Groups (``in_channels`` of them make a depthwise layer).
-        ifmap_zeros_per_10000: How many of 10,000 input values are zero (they gate the MAC).
+        groups: Groups; a depthwise layer has ``groups == in_channels``.
+        ifmap_zeros_per_10000: Zeros per 10,000 input values; a zero gates its MACs.
 
     Raises:
-        ValueError: A size that is no positive integer, groups that do not divide the channels, or
-            a kernel larger than the padded input; the message names the field and its value.
+        ValueError: If a size is not a positive integer, ``groups`` does not divide the channels,
+            or the kernel is larger than the padded input. The message names the field.
     """
 
     name: str
@@ -121,13 +122,13 @@ class ConvLayer:
 
     @classmethod
     def dense(cls, name: str, batch: int, in_features: int, out_features: int) -> "ConvLayer":
-        """A dense layer: a 1 x 1 convolution of a 1 x 1 map, its features as channels.
+        """Describe a dense layer as a 1 x 1 convolution of a 1 x 1 map.
 
         Args:
-            name: What reports call it.
+            name: Name of the layer in reports.
             batch: Images.
-            in_features: Inputs (height x width x channels of the map before it).
-            out_features: Outputs.
+            in_features: Input features; they become the input channels.
+            out_features: Output features; they become the filters.
         """
         return cls(name, batch, in_features, out_features, 1, 1, kernel=(1, 1))
 
@@ -143,14 +144,14 @@ class ConvLayer:
 
     @property
     def weights(self) -> int:
-        """Weights of the layer, in words."""
+        """Number of weights."""
         return (
             self.out_channels * (self.in_channels // self.groups) * self.kernel[0] * self.kernel[1]
         )
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates, those on padding included."""
+        """Multiply-accumulates, including those on padding."""
         return self.batch * self.weights * self.out_height * self.out_width
 
     @property
@@ -175,5 +176,5 @@ class ConvLayer:
 
 
 def _read(size: int, extent: int, padding: int) -> int:
-    """Input rows inside the ``extent`` padded rows that the outputs cover."""
+    """Number of input rows among the ``extent`` padded rows that the outputs read."""
     return max(min(size, extent - padding), 0)

@@ -1,21 +1,21 @@
-"""The range of the counts: what could leave int64 is refused before it is counted."""
+"""Range check: reject layers whose counts could overflow int64."""
 
 from hw_sim.accelerator import Accelerator
 from hw_sim.layer import ZEROS_SCALE, ConvLayer
 from hw_sim.machine import machine
 
 LARGEST = 2**62
-"""Results stay below it: int64 with one bit to spare for sums."""
+"""Upper limit of all results: half the range of int64, so that sums cannot overflow."""
 
 
 def check_range(layer: ConvLayer, accelerator: Accelerator) -> None:
-    """Refuse a layer whose counts, cycles or energy could leave int64 under some mapping.
+    """Reject a layer whose counts, cycles or energy could overflow int64 under some mapping.
 
-    Every count of every mapping stays below ``work``: all loops, with room for idle PEs and for
-    the rows that neighbouring blocks read twice.
+    ``work`` is an upper limit of every count of every mapping. It covers all loops, idle PEs, and
+    rows that adjacent blocks both read.
 
     Raises:
-        ValueError: Naming the layer, its MACs and the bound.
+        ValueError: If a count could overflow. The message gives the layer, its MACs and the limit.
     """
     s, a = layer.shape, accelerator
     rows, width = s.E * (s.R + s.U), (s.F - 1) * s.U + s.S
@@ -30,5 +30,5 @@ def check_range(layer: ConvLayer, accelerator: Accelerator) -> None:
     if bound >= LARGEST:
         raise ValueError(
             f"Layer {layer.name!r} with macs={layer.macs} could overflow int64 on {a.name!r}: "
-            f"its energy or cycles are bounded by {bound:.1e} only, not by {LARGEST:.1e}."
+            f"its energy or cycles may reach {bound:.1e}; the limit is {LARGEST:.1e}."
         )

@@ -1,4 +1,4 @@
-"""A mapping printed as the loops it stands for, level by level, as Timeloop's ``map.txt`` does."""
+"""Print a mapping as nested loops, level by level, in the style of Timeloop's ``map.txt``."""
 
 from hw_sim.cost import LayerCost
 from hw_sim.machine import machine
@@ -10,16 +10,16 @@ Level = tuple[str, list[tuple[str, int, str]]]
 
 
 def loop_nest(cost: LayerCost) -> str:
-    """The loops of a layer's mapping, outermost first.
+    """Return the loops of a layer's mapping, outermost first.
 
-    Blocks are cut with a ceiling: the last turn of a loop may do less. Loops of one turn are left
-    out, spatial loops are marked with the direction of the array that they run along.
+    The last iteration of a loop may be smaller than the others. Loops with one iteration are
+    omitted; spatial loops are marked with their direction in the array.
 
     Args:
-        cost: A layer's cost.
+        cost: Cost of a layer.
 
     Returns:
-        Text of several lines.
+        Text with one loop per line.
 
     Example:
         >>> from hw_sim import Accelerator, ConvLayer, search

@@ -1,4 +1,4 @@
-"""The integers that the row-stationary kernels work on: machine, tiles, counts and cycles."""
+"""Integer tuples that the row-stationary kernels use: machine, tiles, counts and cycles."""
 
 from functools import lru_cache
 from math import lcm
@@ -8,26 +8,35 @@ from hw_sim.accelerator import Accelerator
 
 
 class Machine(NamedTuple):
-    """An accelerator as the kernels see it: integers alone, ports as time per word.
+    """An accelerator in the form that the kernels read: integers, with ports as time per word.
 
     Attributes:
         A: Rows of PEs.
         B: Columns of PEs.
-        ifmap_pad: Words of ifmap in a PE.
-        filter_pad: Words of filter in a PE.
-        psum_pad: Psums in a PE.
+        ifmap_pad: Ifmap words that a PE stores.
+        filter_pad: Filter words that a PE stores.
+        psum_pad: Psums that a PE stores.
         banks: Banks of the buffer.
-        bank_words: Words of a bank.
-        filter_words: Words of the filter buffer.
-        ticks: Ticks of a cycle: the least that makes every port's time per word whole.
+        bank_words: Words per bank.
+        filter_words: Words that the filter buffer stores.
+        ticks: Ticks per cycle: the smallest number for which each port takes a whole number of
+            ticks per word.
         ifmap_ticks: Ticks per ifmap word.
         filter_ticks: Ticks per filter word.
         psum_ticks: Ticks per psum (read and written at the same time).
-        dram_words: DRAM words per cycle; 0 where it never waits.
-        fill: 1 where the first load and the last store count.
-        overlap: 1 where filters load during the pass before.
-        overhead: Cycles lost per pass.
-        mac_fj: Energy of a MAC; the others are named alike.
+        dram_words: DRAM words per cycle; 0 for unlimited.
+        fill: 1 if the first load and the last store count.
+        overlap: 1 if a pass loads its filters during the previous pass.
+        overhead: Additional cycles per pass.
+        mac_fj: Energy per MAC.
+        rf_ifmap_fj: Energy per access to an ifmap word in a PE.
+        rf_filter_fj: Energy per access to a filter word in a PE.
+        rf_psum_fj: Energy per access to a psum in a PE.
+        noc_fj: Energy per word delivered to a PE.
+        buffer_fj: Energy per access to a buffer word.
+        dram_fj: Energy per access to a DRAM word.
+        static_uw: Static power in uW.
+        mhz: Clock frequency in MHz.
     """
 
     A: int
@@ -58,16 +67,18 @@ class Machine(NamedTuple):
 
 
 class Tiles(NamedTuple):
-    """A mapping of one shape, with what follows from it.
+    """A mapping of one shape, with the loop bounds derived from it.
 
     Attributes:
-        e: Output rows of a pass, and so on for ``n``, ``m``, ``p``, ``q``, ``r``, ``t``.
+        e: Output rows per pass; see :class:`hw_sim.Mapping` for ``n``, ``m``, ``p``, ``q``, ``r``
+            and ``t``.
         order: Index of the DRAM order: 0 is NEM, 1 is MNE.
-        k: Groups of a pass.
+        k: Groups per pass.
         tm: PE sets that share the filters of one group.
-        folds: Parts into which a kernel taller than the array is cut.
-        nN: Blocks of images; likewise ``nE``, ``nC``, ``nM``, ``nG``.
-        nH: Times that the buffer's psums are exchanged for other filters'.
+        folds: Parts into which a kernel with more rows than the array is divided.
+        nN: Number of image blocks; ``nE``, ``nC``, ``nM`` and ``nG`` count the blocks of output
+            rows, channels, filters and groups.
+        nH: Number of filter blocks whose psums the buffer holds one after the other.
     """
 
     e: int
@@ -90,17 +101,18 @@ class Tiles(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """Accesses of a mapping, in words (MACs: operations), summed over the layer.
+    """Accesses of a mapping, in words (MACs in operations), summed over the layer.
 
     Attributes:
-        macs: MACs performed: those on zero ifmap values are gated.
-        rf_ifmap: Accesses to the PEs' ifmap words, writes included; likewise filter and psum.
-        noc_ifmap: Ifmap words delivered to PEs; likewise filters.
-        noc_psum: Hops of psums from PE to PE.
+        macs: MACs performed, without those gated by zero ifmap values.
+        rf_ifmap: Reads and writes of ifmap words in the PEs; ``rf_filter`` and ``rf_psum`` count
+            filters and psums.
+        noc_ifmap: Ifmap words delivered to PEs; ``noc_filter`` counts filters.
+        noc_psum: Moves of psums from one PE to the next.
         buffer_ifmap: Ifmap words that the buffer sends to the array.
-        buffer_psum: Psums read plus psums written.
-        dram_ifmap: Ifmap words fetched; likewise filters.
-        dram_psum: Ofmap words stored.
+        buffer_psum: Psums read from and written to the buffer.
+        dram_ifmap: Ifmap words read from DRAM; ``dram_filter`` counts filters.
+        dram_psum: Ofmap words written to DRAM.
     """
 
     macs: int
@@ -118,11 +130,12 @@ class Counts(NamedTuple):
 
 
 class Cycles(NamedTuple):
-    """Time of a mapping, in cycles.
+    """Cycles of a mapping.
 
     Attributes:
-        total: The layer's latency.
-        compute: What the PEs alone would take; likewise the ports and DRAM.
+        total: Latency of the layer.
+        compute: Cycles that the PEs would need if they never waited; ``psum``, ``ifmap``,
+            ``filter`` and ``dram`` are the same for the ports and DRAM.
     """
 
     total: int
@@ -135,7 +148,7 @@ class Cycles(NamedTuple):
 
 @lru_cache(maxsize=256)
 def machine(accelerator: Accelerator) -> Machine:
-    """The integers of an accelerator that the kernels read."""
+    """Convert an accelerator into the integers that the kernels read."""
     a = accelerator
     ifmap, psum = a.ifmap_port_words_per_cycle, a.psum_port_words_per_cycle
     ticks = lcm(ifmap, psum, a.filter_port_words_per_cycle)

@@ -1,9 +1,9 @@
-"""Mappings: how a layer is cut for an array."""
+"""Mappings: how a layer is divided into passes of the array."""
 
 from typing import NamedTuple
 
 DRAM_ORDERS = ("NEM", "MNE")
-"""Orders of the DRAM loops, outermost first; earlier ones win ties."""
+"""Orders of the DRAM loops, outermost first; on a tie, the first one wins."""
 
 
 class Mapping(NamedTuple):
@@ -11,12 +11,13 @@ class Mapping(NamedTuple):
 
     Attributes:
         m: Filters whose psums the buffer holds at a time; a multiple of ``p * t``.
-        n: Images of a pass.
-        e: Output rows of a pass.
+        n: Images per pass.
+        e: Output rows per pass.
         p: Filters interleaved in a PE.
         q: Channels interleaved in a PE.
         r: PE sets that share the channels.
-        t: PE sets that share the filters; where they hold all filters of a group, more groups.
+        t: PE sets that share the filters; if they hold all filters of one group, the remaining
+            sets process more groups.
         dram_order: Loops outside the buffer, outermost first: ``"NEM"`` keeps an ifmap tile while
             the filters change, ``"MNE"`` keeps filters while the images and rows change.
     """
@@ -32,11 +33,11 @@ class Mapping(NamedTuple):
 
 
 class SystolicMapping(NamedTuple):
-    """A weight-stationary mapping: a block of the filter matrix stays while pixels stream past it.
+    """A weight-stationary mapping: the PEs keep a block of the filter matrix and stream pixels.
 
     Attributes:
-        rows: PE rows in use: terms of the dot products that a pass adds up.
-        columns: PE columns in use: filters of a pass.
+        rows: PE rows in use: terms of each dot product that a pass sums.
+        columns: PE columns in use: filters per pass.
         n: Images whose pixels the buffer holds at a time.
         e: Output rows whose pixels the buffer holds at a time.
     """

@@ -1,4 +1,4 @@
-"""The two ways to cost a layer, a search or a given mapping; and a network of layers."""
+"""Cost of a layer, with a searched or a given mapping, and of a network."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -16,7 +16,7 @@ _memo: dict[tuple[Shape, Accelerator, str], LayerCost] = {}
 
 
 def search(layer: ConvLayer, accelerator: Accelerator, objective: str = "latency") -> LayerCost:
-    """Find the best of all mappings of a layer. The result is the same everywhere, always.
+    """Find the best mapping of a layer. The result is deterministic on every machine.
 
     Args:
         layer: The layer.
@@ -24,10 +24,11 @@ def search(layer: ConvLayer, accelerator: Accelerator, objective: str = "latency
         objective: ``"latency"``, ``"energy"`` or ``"edp"`` (energy-delay product).
 
     Returns:
-        The cost under the best mapping; ties are broken by one fixed order.
+        The cost under the best mapping; ties are broken in a fixed order.
 
     Raises:
-        ValueError: An unknown objective, a layer that fits no mapping, or counts beyond int64.
+        ValueError: If the objective is unknown, no mapping fits the accelerator, or a count could
+            overflow int64.
     """
     if objective not in OBJECTIVES:
         raise ValueError(f"Unknown objective {objective!r}. Known: {', '.join(OBJECTIVES)}.")
@@ -43,16 +44,18 @@ def search(layer: ConvLayer, accelerator: Accelerator, objective: str = "latency
 def evaluate(
     layer: ConvLayer, accelerator: Accelerator, mapping: Mapping | SystolicMapping
 ) -> LayerCost:
-    """Cost a layer under a given mapping.
+    """Compute the cost of a layer under a given mapping.
 
     Args:
         layer: The layer.
         accelerator: The accelerator.
-        mapping: A :class:`Mapping` for a row-stationary array, else a :class:`SystolicMapping`.
+        mapping: A :class:`Mapping` for a row-stationary array, otherwise a
+            :class:`SystolicMapping`.
 
     Raises:
-        ValueError: The mapping is infeasible (the constraint is named), or counts beyond int64.
-        TypeError: The mapping is of the other dataflow.
+        ValueError: If the mapping is infeasible (the message names the constraint) or a count
+            could overflow int64.
+        TypeError: If the mapping belongs to another dataflow.
     """
     check_range(layer, accelerator)
     row_stationary = accelerator.dataflow == "row_stationary"
@@ -62,7 +65,7 @@ def evaluate(
     if isinstance(mapping, SystolicMapping) and not row_stationary:
         return weight_stationary.evaluate(layer, accelerator, mapping)
     raise TypeError(
-        f"Accelerator {accelerator.name!r} ({accelerator.dataflow}) takes a {expected.__name__}, "
+        f"Accelerator {accelerator.name!r} ({accelerator.dataflow}) needs a {expected.__name__}, "
         f"not {mapping!r}."
     )
 
@@ -70,22 +73,22 @@ def evaluate(
 def evaluate_network(
     layers: Iterable[ConvLayer], accelerator: Accelerator, objective: str = "latency"
 ) -> NetworkCost:
-    """Search the best mapping of each layer and add up their costs.
+    """Find the best mapping of each layer and sum the costs.
 
     Args:
         layers: The layers, in order.
         accelerator: The accelerator.
-        objective: What each layer's mapping minimises.
+        objective: Objective of the mapping search; see :func:`search`.
 
     Raises:
-        ValueError: As :func:`search`.
+        ValueError: If :func:`search` fails for a layer.
     """
     costs = tuple(search(layer, accelerator, objective) for layer in layers)
     return NetworkCost(costs, accelerator, objective)
 
 
 def clear_memo() -> None:
-    """Forget all searched layers (for timing; results never change)."""
+    """Clear the memo of searched layers. This affects timing, never results."""
     _memo.clear()
 
 

@@ -1,4 +1,4 @@
-"""The figure of a network's cost: energy by level, stacked, with latency beside it, per layer."""
+"""Plot a network's cost per layer: stacked energy by level, and latency."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,24 +24,27 @@ _LATENCY = "#333333"
 
 
 def cost_figure(networks: Sequence[NetworkCost], labels: Sequence[str] = ("",)) -> "Figure":
-    """Draw one or more costs of networks, one below the other, layer by layer.
+    """Draw the costs of one or more networks per layer, one network per row.
 
     Args:
-        networks: The costs. Where all have the same number of layers, the first's name the axis;
-            else (a network whose layers ALF took apart) each names its own.
-        labels: One label per network, for the titles.
+        networks: Costs of the networks. If all have the same number of layers, they share one axis
+            with the layer names of the first. Otherwise (ALF splits layers) each has its own axis.
+        labels: Title of each network.
 
     Returns:
-        A matplotlib figure, one row per network: energy in uJ by level on the left, latency in ms
-        on the right, with common scales.
+        A matplotlib figure with one row per network: energy in uJ by level on the left, latency in
+        ms on the right. All rows use the same scales.
 
     Raises:
-        ValueError: No network, or the labels do not match.
+        ValueError: If there is no network, or the number of labels differs.
     """
     from matplotlib.figure import Figure
 
     if not networks or len(labels) != len(networks):
-        raise ValueError(f"{len(networks)} networks need as many labels, not {len(labels)}.")
+        raise ValueError(
+            f"{len(networks)} networks and {len(labels)} labels; pass one label per network, "
+            "and at least one network."
+        )
     counts = [len(network.layers) for network in networks]
     same = len(set(counts)) == 1
     heights = [0.9 + 0.22 * count for count in counts]
@@ -71,7 +74,7 @@ def cost_figure(networks: Sequence[NetworkCost], labels: Sequence[str] = ("",)) 
     first[0].set_xlim(0, 1.03 * max(cost.energy_uj for cost in costs))
     first[1].set_xlim(0, 1.15 * max(cost.latency_ms for cost in costs))
     last[0].set_xlabel("energy (uJ)")
-    last[1].set_xlabel("latency (ms), and what bounds it")
+    last[1].set_xlabel("latency (ms) and limiting resource")
     return figure
 
 
@@ -92,7 +95,7 @@ def _draw_latency(axes: "Axes", network: NetworkCost) -> None:
 
 
 def save_figure(figure: "Figure", path: str | Path) -> Path:
-    """Write a figure; the suffix of ``path`` chooses the format (``.png``, ``.svg``, ``.pdf``)."""
+    """Save a figure; the suffix of ``path`` sets the format (``.png``, ``.svg``, ``.pdf``)."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, dpi=150)

@@ -1,4 +1,4 @@
-"""Costs as text: a table to read, CSV and JSON for other programs."""
+"""Format costs as a text table, CSV or JSON."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ Row = dict[str, Any]
 
 
 def row(cost: LayerCost) -> Row:
-    """One layer as flat values, under the names of :class:`LayerCost` (units in the names)."""
+    """Flatten a layer's cost; keys are the names of :class:`LayerCost` and contain the units."""
     flat: Row = {
         "layer": cost.layer.name,
         "macs": cost.macs,
@@ -37,7 +37,7 @@ def row(cost: LayerCost) -> Row:
 
 
 def to_csv(network: NetworkCost) -> str:
-    """One line per layer, with a header."""
+    """Format a network's cost as CSV: a header, then one line per layer."""
     rows = [row(cost) for cost in network.layers]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
@@ -47,7 +47,7 @@ def to_csv(network: NetworkCost) -> str:
 
 
 def to_json(network: NetworkCost) -> str:
-    """The network's totals, the accelerator and its fingerprint, and every layer."""
+    """Format a network's cost as JSON: accelerator, totals, and all layers."""
     value = {
         "accelerator": network.accelerator.name,
         "fingerprint": network.accelerator.fingerprint,
@@ -67,7 +67,7 @@ _HEADER = ("layer", "MMAC", "cycles", "bound", "PEs", "util", "ms", "uJ", *LEVEL
 
 
 def to_table(network: NetworkCost) -> str:
-    """A table to read: one line per layer and a total; energy in uJ, also by level."""
+    """Format a network's cost as a text table: one line per layer and a total, energy in uJ."""
     lines: list[tuple[str, ...]] = [_HEADER]
     for cost in network.layers:
         levels = [cost.level_fj(level) for level in LEVELS]
@@ -76,7 +76,7 @@ def to_table(network: NetworkCost) -> str:
     lines.append(_line("total", "", "", network, totals))
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADER))]
     head = (
-        f"{network.accelerator.name}, mappings by {network.objective}, "
+        f"{network.accelerator.name}, mappings optimised for {network.objective}, "
         f"{network.accelerator.clock_mhz} MHz"
     )
     return "\n".join([head, *(_aligned(line, widths) for line in lines)])
@@ -99,7 +99,7 @@ def _line(
 
 
 def _aligned(line: tuple[str, ...], widths: list[int]) -> str:
-    """Text to the left, numbers to the right."""
+    """Align text columns left and number columns right."""
     cells = [
         cell.ljust(width) if column in (0, 3) else cell.rjust(width)
         for column, (cell, width) in enumerate(zip(line, widths, strict=True))

@@ -1,14 +1,14 @@
-"""The row-stationary model, compiled: counts in closed form, cycles by pass, exhaustive search.
+"""Compiled row-stationary model: accesses in closed form, cycles per pass, exhaustive search.
 
-The dataflow and its symbols are those of Chen et al. (JSSC 52(1), 2017). A *pass* computes ``n``
-images, ``p * t`` filters, ``q * r`` channels and ``e`` output rows. Everything is an int64; the
-kernels release the GIL and hold no state, so that results do not depend on threads or order.
+The dataflow and its symbols follow Chen et al. (JSSC 52(1), 2017). A *pass* computes ``n`` images,
+``p * t`` filters, ``q * r`` channels and ``e`` output rows. All values are int64; the kernels
+release the GIL and have no state, so results do not depend on threads or order.
 
-The search space holds, for every number of blocks along an axis, the smallest block that gives it:
-a larger one with as many blocks costs no less (docs/hw_sim.md, "What the search skips"). One total
-order picks the optimum: objective, cycles, DRAM words, buffer words, e, n, m, p, q, r, t, order.
+For each number of blocks along an axis, the search considers only the smallest block size that
+yields it, because a larger block never costs less (docs/hw_sim.md, "What the search skips"). Ties
+are broken in this order: objective, cycles, DRAM words, buffer words, e, n, m, p, q, r, t, order.
 
-All kernels live in this one file because Numba's disk cache looks at a kernel's own file alone.
+All kernels are in this file because Numba's disk cache tracks changes of a kernel's own file only.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ from hw_sim.layer import ZEROS_SCALE, Shape
 from hw_sim.machine import Counts, Cycles, Machine, Tiles
 
 OBJECTIVES = ("latency", "energy", "edp")
-"""Known objectives; the kernels see their index."""
+"""Known objectives; the kernels use their index."""
 
 _LARGE = 1 << 62
 _HALF = 2**31 - 1
@@ -38,7 +38,7 @@ def ceil_div(a: int, b: int) -> int:
 def tiles(
     s: Shape, h: Machine, e: int, n: int, m: int, p: int, q: int, r: int, t: int, order: int
 ) -> Tiles:
-    """Derive the loop bounds of a mapping. Feasibility is the caller's to check."""
+    """Derive the loop bounds of a mapping. The caller checks that the mapping is feasible."""
     k = 1
     if s.G > 1:
         k = min(max(t // ceil_div(s.M, p), 1), s.G)
@@ -66,7 +66,7 @@ def tiles(
 
 @njit(cache=True, nogil=True)
 def count(s: Shape, h: Machine, x: Tiles) -> Counts:
-    """Accesses of a mapping, in closed form (remainders are exact: block sizes add up)."""
+    """Count the accesses of a mapping in closed form; smaller last blocks are counted exactly."""
     width = (s.F - 1) * s.U + s.S
     channels = s.N * s.G * s.C
     weights = s.G * s.M * s.C * s.R * s.S
@@ -75,10 +75,10 @@ def count(s: Shape, h: Machine, x: Tiles) -> Counts:
     performed = macs - macs * s.zeros // ZEROS_SCALE
     # Rows that a pass reads, summed over row blocks and folds.
     rows_read = x.folds * (s.E - x.nE) * s.U + x.nE * s.R
-    # Rows fetched from DRAM: neighbouring blocks share R - U rows, and each fetches them. Rows that
-    # a stride beyond the kernel skips are fetched with the block above them.
+    # Rows read from DRAM: adjacent blocks share R - U rows, and each block reads them. Rows that a
+    # stride larger than the kernel skips are read with the block above them.
     rows_fetched = s.rows + (x.nE - 1) * max(s.R - s.U, 0)
-    # The multicast tags are set once per layer, so the sets of a last, partly filled block listen.
+    # Multicast tags are set once per layer, so idle sets of a smaller last block also receive data.
     noc_ifmap = channels * width * s.R * s.E * x.nM * x.tm
     noc_filter = weights * x.nN * s.E
     resident = x.nC == 1 and (x.order == 0 or x.nN * x.nE == 1)
@@ -100,7 +100,7 @@ def count(s: Shape, h: Machine, x: Tiles) -> Counts:
 
 @njit(cache=True, nogil=True)
 def filters_stay(s: Shape, h: Machine, x: Tiles, order: int) -> bool:
-    """Whether the filter buffer keeps filters while the images and rows change."""
+    """Whether the filter buffer can keep the filters while images and rows change."""
     held = s.M if order == 0 else min(x.m, s.M)
     return x.k * held * s.C * s.R * s.S <= h.filter_words
 
@@ -121,20 +121,20 @@ def dynamic_fj(h: Machine, c: Counts) -> int:
 
 @njit(cache=True, nogil=True)
 def dram_words(c: Counts) -> int:
-    """Words moved from and to DRAM."""
+    """Words read from and written to DRAM."""
     return c.dram_ifmap + c.dram_filter + c.dram_psum
 
 
 @njit(cache=True, nogil=True)
 def static_fj(h: Machine, cycles: int) -> int:
-    """Energy drawn in ``cycles`` whatever happens in them: 1 uW for 1 us is 1000 fJ."""
+    """Static energy of ``cycles``: 1 uW for 1 us is 1000 fJ."""
     per_us = h.static_uw * 1000
     return cycles // h.mhz * per_us + cycles % h.mhz * per_us // h.mhz
 
 
 @njit(cache=True, nogil=True)
 def _sizes(total: int, size: int, blocks: int, last: int) -> tuple[int, int]:
-    """Size and number of the full blocks (``last`` 0) or of the last block (``last`` 1)."""
+    """Return the size and number of the full blocks (``last`` 0) or the last block (``last`` 1)."""
     if last:
         return total - (blocks - 1) * size, 1
     return min(size, total), blocks - 1
@@ -142,10 +142,10 @@ def _sizes(total: int, size: int, blocks: int, last: int) -> tuple[int, int]:
 
 @njit(cache=True, nogil=True)
 def schedule(s: Shape, h: Machine, x: Tiles) -> Cycles:
-    """Cycles of a mapping: the slowest resource of every pass, summed over the kinds of pass.
+    """Sum the cycles of all passes; the slowest resource determines the cycles of each pass.
 
-    Along each of N, E, C, M and G a block is full or the last one, and of the folds of a tall
-    kernel one may be shorter: at most 64 kinds of pass, each counted as often as it occurs.
+    Along N, E, C, M and G a block is either full or the last one, and the last fold of a tall
+    kernel may be shorter. This yields at most 64 kinds of pass, each weighted by its number.
     """
     width = (s.F - 1) * s.U + s.S
     fold_rows = ceil_div(s.R, x.folds)
@@ -189,7 +189,7 @@ def schedule(s: Shape, h: Machine, x: Tiles) -> Cycles:
 
 @njit(cache=True, nogil=True)
 def fill_and_drain(s: Shape, h: Machine, x: Tiles) -> int:
-    """Cycles before the first pass computes and after the last one: a full pass in, psums out."""
+    """Cycles to load the inputs of the first pass and to store the psums of the last pass."""
     width = (s.F - 1) * s.U + s.S
     rows = (min(x.e, s.E) - 1) * s.U + s.R
     n, c, m = min(x.n, s.N), min(x.q * x.r, s.C), min(x.p * x.tm, s.M)
@@ -205,10 +205,10 @@ def fill_and_drain(s: Shape, h: Machine, x: Tiles) -> int:
 
 @njit(cache=True, nogil=True)
 def next_size(total: int, size: int) -> int:
-    """The smallest block that cuts ``total`` into fewer blocks than ``size`` does.
+    """Return the smallest block size that yields fewer blocks of ``total`` than ``size``.
 
     Returns:
-        That size, or ``total + 1`` where ``size`` gives one block already.
+        The block size, or ``total + 1`` if ``size`` already yields one block.
     """
     blocks = ceil_div(total, size)
     return total + 1 if blocks == 1 else ceil_div(total, blocks - 1)
@@ -216,7 +216,7 @@ def next_size(total: int, size: int) -> int:
 
 @njit(cache=True, nogil=True)
 def wide_product(a: int, b: int) -> tuple[int, int]:
-    """``a * b`` for ``0 <= a, b < 2**62`` as two digits to the base 2**62, high one first."""
+    """``a * b`` for ``0 <= a, b < 2**62`` as two digits in base 2**62, high digit first."""
     a1, a0, b1, b0 = a >> 31, a & _HALF, b >> 31, b & _HALF
     middle = a1 * b0 + a0 * b1
     low = a0 * b0 + ((middle & _HALF) << 31)
@@ -225,7 +225,7 @@ def wide_product(a: int, b: int) -> tuple[int, int]:
 
 @njit(cache=True, nogil=True)
 def score(objective: int, cycles: int, energy_fj: int) -> tuple[int, int]:
-    """What is minimised, as two digits (see :func:`wide_product`)."""
+    """Return the value to minimise as two digits (see :func:`wide_product`)."""
     if objective == 0:
         return 0, cycles
     if objective == 1:
@@ -235,10 +235,10 @@ def score(objective: int, cycles: int, energy_fj: int) -> tuple[int, int]:
 
 @njit(cache=True, nogil=True)
 def sets_of(s: Shape, h: Machine, e: int) -> int:
-    """PE sets that the array holds at once: R rows by ``e`` columns each, folded where too large.
+    """Return the number of PE sets, R rows by ``e`` columns each, that fit in the array.
 
-    A set wider than the array is cut into strips that lie on top of each other; a kernel taller
-    than the array is worked on in ``ceil(R / A)`` turns.
+    A set wider than the array is split into strips that are stacked vertically; a kernel with more
+    rows than the array is processed in ``ceil(R / A)`` parts.
     """
     vertical = h.A // ceil_div(s.R, ceil_div(s.R, h.A))
     return vertical * (h.B // e) if e <= h.B else vertical // ceil_div(e, h.B)
@@ -246,22 +246,22 @@ def sets_of(s: Shape, h: Machine, e: int) -> int:
 
 @njit(cache=True, nogil=True)
 def ifmap_banks(s: Shape, h: Machine, n: int, e: int, channels: int) -> int:
-    """Banks that the ifmaps of a pass occupy; ``channels`` counts those of all its groups."""
+    """Banks that the ifmaps of a pass occupy; ``channels`` is the sum over the pass's groups."""
     rows = (e - 1) * s.U + s.R
     return ceil_div(n * channels * rows * ((s.F - 1) * s.U + s.S), h.bank_words)
 
 
 @njit(cache=True, nogil=True)
 def filters_held(s: Shape, h: Machine, n: int, e: int, banks: int) -> int:
-    """Filters (of all groups of a pass) whose psums fit in ``banks``."""
+    """Number of filters, over all groups of a pass, whose psums fit in ``banks``."""
     return banks * h.bank_words // (n * e * s.F)
 
 
 @njit(cache=True, nogil=True)
 def choose_m(s: Shape, h: Machine, x: Tiles, order: int) -> int:
-    """The most filters, in blocks of ``p * t``, that the buffers hold; 0 where not one block fits.
+    """Return the largest ``m``, a multiple of ``p * t``, that the buffers hold; 0 if none fits.
 
-    Where a larger ``m`` changes nothing the smallest is returned, as the tie-break wants it.
+    If a larger ``m`` has the same cost, the smallest one is returned, as the tie-break requires.
     """
     banks = h.banks - ifmap_banks(s, h, x.n, x.e, x.k * min(x.q * x.r, s.C))
     if banks <= 0:
@@ -282,7 +282,7 @@ def choose_m(s: Shape, h: Machine, x: Tiles, order: int) -> int:
 
 @njit(cache=True, nogil=True)
 def at_least(s: Shape, h: Machine, x: Tiles, c: Counts) -> int:
-    """Cycles below which a mapping cannot go: the busiest resource never waits for another."""
+    """Lower bound of a mapping's cycles: the busiest resource never waits for another."""
     compute = s.N * x.nG * x.nE * s.F * s.S * x.folds
     compute *= ceil_div(s.M, x.tm) * ceil_div(s.C, x.r)
     filters = s.G * s.M * s.C * s.R * s.S * x.nN * x.nE * h.filter_ticks
@@ -295,7 +295,7 @@ def at_least(s: Shape, h: Machine, x: Tiles, c: Counts) -> int:
 
 @njit(cache=True, nogil=True)
 def consider(s: Shape, h: Machine, objective: int, x: Tiles, best: Key) -> Key:
-    """The better of ``best`` and the mapping ``x``; cycles are counted only where it can win."""
+    """Return the better of ``best`` and ``x``; cycles are computed only if ``x`` can be better."""
     c = count(s, h, x)
     energy = dynamic_fj(h, c)
     least = at_least(s, h, x, c)
@@ -312,12 +312,12 @@ def consider(s: Shape, h: Machine, objective: int, x: Tiles, best: Key) -> Key:
 
 @njit(cache=True, nogil=True)
 def bound_of_sets(s: Shape, h: Machine, objective: int, e: int, r: int, tm: int, k: int) -> Score:
-    """What no mapping with these rows and PE sets can beat.
+    """Lower bound of the objective over all mappings with these output rows and PE sets.
 
-    Every count and every bound on the cycles grows with the numbers of blocks; the largest p and q
-    that a PE holds, all images in one pass and all psums in the buffer give the least of each.
-    From DRAM, either the filters come once per row block (NEM), or the ifmaps once per exchange of
-    the filters that the filter buffer keeps (MNE).
+    All counts and the lower bound of the cycles increase with the number of blocks. The minimum
+    therefore has the largest p and q that a PE can hold, all images in one pass, and all psums in
+    the buffer. DRAM supplies either the filters once per row block (NEM), or the ifmaps once per
+    block of filters that fits in the filter buffer (MNE).
     """
     q = max(min(ceil_div(s.C, r), h.ifmap_pad // s.S), 1)
     p = max(min(ceil_div(s.M, tm), h.psum_pad, h.filter_pad // s.S), 1)
@@ -333,7 +333,7 @@ def bound_of_sets(s: Shape, h: Machine, objective: int, e: int, r: int, tm: int,
 
 @njit(cache=True, nogil=True)
 def _try_sets(s: Shape, h: Machine, o: int, e: int, r: int, tm: int, k: int, best: Key) -> Key:
-    """All p, q, n and DRAM orders for given rows and PE sets."""
+    """Try all p, q, n and DRAM orders for given output rows and PE sets."""
     per_set_m, per_set_c = ceil_div(s.M, tm), ceil_div(s.C, r)
     q = 1
     while q <= per_set_c and q * s.S <= h.ifmap_pad:
@@ -343,7 +343,7 @@ def _try_sets(s: Shape, h: Machine, o: int, e: int, r: int, tm: int, k: int, bes
             while n <= s.N:
                 for order in range(2):
                     x = tiles(s, h, e, n, 1, p, q, r, k * tm, order)
-                    # Keeping filters cannot help where they are fetched once anyway.
+                    # Keeping filters cannot help if they are read only once.
                     if order == 1 and (x.nN * x.nE == 1 or filters_stay(s, h, x, 0)):
                         continue
                     m = choose_m(s, h, x, order)
@@ -358,7 +358,7 @@ def _try_sets(s: Shape, h: Machine, o: int, e: int, r: int, tm: int, k: int, bes
 
 @njit(cache=True, nogil=True)
 def sets_in_use(s: Shape, h: Machine) -> NDArray[np.int64]:
-    """All (e, r, filter sets of a group, groups of a pass) that the array holds, one a row."""
+    """All (e, r, filter sets per group, groups per pass) that fit in the array, one per row."""
     found, size = np.empty((512, 4), np.int64), 0
     e = 1
     while e <= s.E:
@@ -382,13 +382,14 @@ def sets_in_use(s: Shape, h: Machine) -> NDArray[np.int64]:
 
 @njit(cache=True, nogil=True)
 def search_shape(s: Shape, h: Machine, objective: int) -> Key:
-    """The optimal mapping of one shape.
+    """Find the optimal mapping of one shape.
 
-    The PE sets with the lowest bound go first; then the others, where their bound leaves a chance.
+    The PE sets with the lowest bound are tried first, then those whose bound is not worse than the
+    best mapping found.
 
     Returns:
         (objective high, objective low, cycles, DRAM words, buffer words, e, n, m, p, q, r, t,
-        order); ``cycles`` is 2**62 where no mapping fits.
+        order); ``cycles`` is 2**62 if no mapping fits.
     """
     none = _LARGE
     best = (none, none, none, none, none, none, none, none, none, none, none, none, none)

@@ -1,4 +1,4 @@
-"""Layers on a row-stationary array: checks around the kernels, and their result as a cost."""
+"""Cost of a layer on a row-stationary array: input checks, kernel calls, and the result."""
 
 from typing import NamedTuple
 
@@ -21,10 +21,10 @@ from hw_sim.row_stationary import (
 
 
 def search(layer: ConvLayer, accelerator: Accelerator, objective: str) -> LayerCost:
-    """The best mapping of a layer on a row-stationary array.
+    """Find the best mapping of a layer on a row-stationary array.
 
     Raises:
-        ValueError: No mapping fits.
+        ValueError: If no mapping fits.
     """
     s, h = layer.shape, machine(accelerator)
     key = search_shape(s, h, OBJECTIVES.index(objective))
@@ -36,10 +36,10 @@ def search(layer: ConvLayer, accelerator: Accelerator, objective: str) -> LayerC
 
 
 def evaluate(layer: ConvLayer, accelerator: Accelerator, mapping: Mapping) -> LayerCost:
-    """The cost of a given mapping.
+    """Compute the cost of a given mapping.
 
     Raises:
-        ValueError: The mapping is infeasible.
+        ValueError: If the mapping is infeasible.
     """
     s, h = layer.shape, machine(accelerator)
     _check_mapping(layer, mapping)
@@ -55,7 +55,7 @@ def evaluate(layer: ConvLayer, accelerator: Accelerator, mapping: Mapping) -> La
 
 
 class _Limit(NamedTuple):
-    """A capacity that a mapping must keep: ``need <= have``."""
+    """A capacity limit on a mapping: ``need <= have``."""
 
     what: str
     need: int
@@ -64,7 +64,7 @@ class _Limit(NamedTuple):
 
 
 def _limits(s: Shape, h: Machine, x: Tiles) -> list[_Limit]:
-    """Every capacity that a mapping takes up."""
+    """Return all capacity limits on a mapping."""
     used = ifmap_banks(s, h, x.n, x.e, x.k * min(x.q * x.r, s.C))
     psums = x.n * x.e * s.F * (x.k * s.M if x.k > 1 else min(x.m, s.M))
     banks = used + -(-psums // h.bank_words)
@@ -92,18 +92,18 @@ def _check_mapping(layer: ConvLayer, mapping: Mapping) -> None:
     if mapping.n > layer.batch:
         refuse(f"n={mapping.n} exceeds the batch of {layer.batch}")
     if mapping.m % (mapping.p * mapping.t):
-        refuse(f"m={mapping.m} is no multiple of p*t={mapping.p * mapping.t}")
+        refuse(f"m={mapping.m} is not a multiple of p*t={mapping.p * mapping.t}")
 
 
 def _no_mapping(layer: ConvLayer, accelerator: Accelerator) -> str:
-    """Say why nothing fits: the smallest mapping there is breaks some capacity."""
+    """Explain why no mapping fits, with the limits that the smallest mapping exceeds."""
     s, h = layer.shape, machine(accelerator)
     smallest = tiles(s, h, 1, 1, 1, 1, 1, 1, 1, 0)
     why = [limit for limit in _limits(s, h, smallest) if limit.need > limit.have]
-    said = "; ".join(f"{w.what} >= {w.need} exceeds {w.field} = {w.have}" for w in why)
+    reasons = "; ".join(f"{w.what} >= {w.need} exceeds {w.field} = {w.have}" for w in why)
     return (
         f"Layer {layer.name!r} with kernel={layer.kernel} and in_width={layer.in_width} fits no "
-        f"mapping on {accelerator.name!r}: {said}."
+        f"mapping on {accelerator.name!r}: {reasons}."
     )
 
 

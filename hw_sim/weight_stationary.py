@@ -1,11 +1,11 @@
-"""Weight-stationary arrays: a block of the filter matrix stays, the pixels stream past it.
+"""Weight-stationary arrays: the PEs keep a block of the filter matrix and stream pixels.
 
-A group's filters form a matrix of K = C R S rows (the terms of a dot product) and M columns; a
-pass holds a block of it and streams the ``n * e * F`` pixels of a tile. On a *systolic* array of
-A x B PEs the pass takes 2 A + B + T - 2 cycles for T pixels: A cycles load the weights and
-T + A + B - 2 march through (SCALE-Sim; Samajdar et al., ISPASS 2020). On a *broadcast* array
-(NVDLA, Simba) the rows hold channels of one kernel position, operands reach all PEs at once and a
-pass takes T cycles.
+The filters of a group form a matrix with K = C R S rows (the terms of a dot product) and M columns.
+A pass loads a block of this matrix and streams the ``n * e * F`` pixels of a tile. On a *systolic*
+array of A x B PEs, a pass over T pixels takes 2 A + B + T - 2 cycles: A cycles to load the weights
+and T + A + B - 2 to move the pixels through the array (SCALE-Sim; Samajdar et al., ISPASS 2020). On
+a *broadcast* array (NVDLA, Simba), the rows process the channels of one kernel position, each
+operand reaches all PEs in the same cycle, and a pass takes T cycles.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from hw_sim.mapping import SystolicMapping
 
 
 class Blocks(NamedTuple):
-    """Blocks of one axis: ``full`` blocks of ``size`` and one of ``last`` (which may be full)."""
+    """Blocks along one axis: ``full`` blocks of ``size`` and one of ``last`` (at most ``size``)."""
 
     size: int
     full: int
@@ -27,35 +27,35 @@ class Blocks(NamedTuple):
 
     @property
     def number(self) -> int:
-        """Blocks, the last one included."""
+        """Number of blocks, including the last one."""
         return self.full + 1
 
     def sizes(self) -> Iterator[tuple[int, int]]:
-        """(size, how many) of each kind of block."""
+        """Yield (size, number) of the full blocks, then of the last one."""
         if self.full:
             yield self.size, self.full
         yield self.last, 1
 
 
 def cut(total: int, size: int) -> Blocks:
-    """Cut an axis with a ceiling and an exact remainder."""
+    """Divide ``total`` into blocks of ``size``; the last block holds the remainder."""
     full = (total - 1) // size
     return Blocks(size, full, total - full * size)
 
 
 def smallest_sizes(total: int, limit: int) -> list[int]:
-    """For every number of blocks, the smallest block that gives it and is at most ``limit``."""
+    """Return, for each number of blocks, the smallest block size, if it is at most ``limit``."""
     sizes = {-(-total // number) for number in range(1, total + 1)}
     return sorted(size for size in sizes if size <= limit)
 
 
 def search(layer: ConvLayer, accelerator: Accelerator, objective: str) -> LayerCost:
-    """The best mapping of a layer: all tiles and column counts, and the rows that cut K least.
+    """Find the best mapping over all tiles and column counts, with the fewest row blocks.
 
-    Ties are broken by objective, cycles, DRAM words, buffer words, then the mapping itself.
+    Ties are broken in this order: objective, cycles, DRAM words, buffer words, mapping.
 
     Raises:
-        ValueError: No mapping fits.
+        ValueError: If no mapping fits.
     """
     s, a = layer.shape, accelerator
     terms, _ = dot_product_terms(s, a)
@@ -82,10 +82,10 @@ def search(layer: ConvLayer, accelerator: Accelerator, objective: str) -> LayerC
 
 
 def evaluate(layer: ConvLayer, accelerator: Accelerator, mapping: SystolicMapping) -> LayerCost:
-    """The cost of a given mapping.
+    """Compute the cost of a given mapping.
 
     Raises:
-        ValueError: The mapping is infeasible; the constraint is named.
+        ValueError: If the mapping is infeasible. The message names the constraint.
     """
     s, a = layer.shape, accelerator
     for field, value in zip(mapping._fields, mapping, strict=True):
@@ -113,7 +113,7 @@ def evaluate(layer: ConvLayer, accelerator: Accelerator, mapping: SystolicMappin
 
 
 def dot_product_terms(s: Shape, a: Accelerator) -> tuple[int, int]:
-    """Terms of a dot product that lie along the rows, and those that follow one after the other."""
+    """Return the dot product terms spread over the PE rows, and those processed one by one."""
     return (s.C, s.R * s.S) if a.dataflow == "broadcast" else (s.C * s.R * s.S, 1)
 
 
@@ -122,19 +122,19 @@ def _bank_words(a: Accelerator) -> int:
 
 
 def _banks(s: Shape, a: Accelerator, columns: int, n: int, e: int) -> int:
-    """Banks that the psums of a tile occupy; the ifmaps need one more at least."""
+    """Banks that the psums of a tile occupy; the ifmaps need at least one more."""
     return -(-n * e * s.F * min(columns, s.M) // _bank_words(a))
 
 
 def _ifmaps_stay(s: Shape, a: Accelerator, mapping: SystolicMapping) -> bool:
-    """Whether the buffer holds a tile's ifmaps of all channels beside its psums."""
+    """Whether the buffer holds a tile's psums and the ifmaps of all its channels."""
     rows, width = (mapping.e - 1) * s.U + s.R, (s.F - 1) * s.U + s.S
     ifmaps = -(-mapping.n * s.C * rows * width // _bank_words(a))
     return ifmaps + _banks(s, a, mapping.columns, mapping.n, mapping.e) <= a.buffer_banks
 
 
 class _Time(NamedTuple):
-    """Cycles of all passes, and what each resource alone would take."""
+    """Cycles of all passes, in total and for each resource if it never waited."""
 
     total: int
     compute: int
@@ -144,7 +144,7 @@ class _Time(NamedTuple):
 
 
 def _time(s: Shape, a: Accelerator, mapping: SystolicMapping) -> _Time:
-    """The slowest resource of every pass, summed over the kinds of pass."""
+    """Sum the cycles of all passes; the slowest resource determines the cycles of each pass."""
     terms, turns = dot_product_terms(s, a)
     times = [0, 0, 0, 0, 0]
     skew = a.array_rows + a.array_columns - 2 if a.dataflow == "systolic" else 0
@@ -169,7 +169,7 @@ def _time(s: Shape, a: Accelerator, mapping: SystolicMapping) -> _Time:
 
 
 def _counts(s: Shape, a: Accelerator, mapping: SystolicMapping) -> Table:
-    """Accesses by level and operand, in words."""
+    """Count the accesses by level and operand, in words."""
     terms, turns = dot_product_terms(s, a)
     tiles = cut(s.N, mapping.n).number, cut(s.E, mapping.e).number
     n_blocks, e_blocks = tiles
@@ -203,7 +203,7 @@ def _cost(layer: ConvLayer, accelerator: Accelerator, mapping: SystolicMapping) 
     dram = -(-words // a.dram_words_per_cycle) if a.dram_words_per_cycle else 0
     cycles = max(time.total, dram)
     if a.fill_and_drain and a.dram_words_per_cycle:
-        # The first block of weights and the last tile's outputs move while nothing computes.
+        # The array is idle while it loads the first weights and stores the last outputs.
         first = mapping.rows * mapping.columns
         last = mapping.n * mapping.e * s.F * mapping.columns
         cycles += -(-(first + last) // a.dram_words_per_cycle)

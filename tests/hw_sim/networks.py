@@ -1,4 +1,4 @@
-"""Layer lists that several tests cost."""
+"""Layer lists that several tests share."""
 
 from hw_sim import ConvLayer
 

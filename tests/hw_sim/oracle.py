@@ -1,7 +1,7 @@
-"""A loop nest that executes a row-stationary mapping pass by pass and counts what it touches.
+"""A loop nest that executes a row-stationary mapping pass by pass and counts all accesses.
 
-Slow and literal: coordinates are listed, words are set members, buffers hold what came last. It
-shares no formula with ``hw_sim.row_stationary``.
+It is slow and literal: it lists coordinates, collects words in sets, and tracks the contents of the
+buffers. It shares no formula with ``hw_sim.row_stationary``.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def blocks(total: int, size: int) -> list[range]:
 
 @dataclass
 class Trace:
-    """What a run touched: MACs as coordinates, words as numbers."""
+    """Accesses of one execution: MACs as coordinates, words as counts."""
 
     macs: set = field(default_factory=set)
     repeated_macs: int = 0
@@ -97,17 +97,17 @@ def run(layer: ConvLayer, accelerator: Accelerator, mapping: Mapping) -> Trace:
 
 
 def _filters_fit(layer: ConvLayer, accelerator: Accelerator, mapping: Mapping, one: Pass) -> bool:
-    """Whether all filters that come round again while images and rows change fit the buffer."""
+    """Whether all filters that are reused while images and rows change fit in the buffer."""
     per_group = layer.out_channels // layer.groups
     held = per_group if mapping.dram_order == "NEM" else min(mapping.m, per_group)
-    # A last, smaller block of groups is judged by the size of the others.
+    # A smaller last block of groups counts as a full one.
     groups = len(next(passes(layer, accelerator, mapping)).groups)
     words = groups * held * layer.weights // layer.out_channels
     return words * accelerator.word_bits <= 8 * accelerator.filter_buffer_bytes
 
 
 def _fetched(layer: ConvLayer, one: Pass) -> int:
-    """Words of the ifmap tile in DRAM: no padding at the map's own edges, no gap to the next."""
+    """Ifmap words of a tile in DRAM: without padding at the map's edges or gaps between tiles."""
     first = one.rows.start * layer.stride - layer.padding
     last = (one.rows.stop - 1) * layer.stride + layer.kernel[0] - 1 - layer.padding
     if one.rows.stop < layer.out_height:

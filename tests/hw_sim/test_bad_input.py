@@ -1,4 +1,4 @@
-"""Wrong input is refused by a message that names the field and the value."""
+"""Invalid input is rejected with a message that names the field and the value."""
 
 import pickle
 from dataclasses import fields, replace
@@ -62,7 +62,7 @@ def test_overflow_of_int64_is_refused(accelerator: Accelerator, objective: str) 
 
 
 def test_largest_counts_that_are_let_through_do_not_wrap() -> None:
-    """Just below the refusal: energy still adds up, in integers that know no limit."""
+    """Just below the limit, energy still equals the sum computed with unbounded integers."""
     channels, refused = 64, False
     while not refused:
         layer = replace(LAYER, in_channels=channels, out_channels=channels)
@@ -93,7 +93,7 @@ def test_kernel_taller_than_the_array_is_folded_and_flagged() -> None:
         ({"m": 8 * 10**30}, "m=8000000000000000000000000000000 must be"),
         ({"e": 17}, "e=17 exceeds the 16 output rows"),
         ({"n": 2}, "n=2 exceeds the batch of 1"),
-        ({"m": 12}, r"m=12 is no multiple of p\*t=8"),
+        ({"m": 12}, r"m=12 is not a multiple of p\*t=8"),
         ({"dram_order": "ENM"}, "dram_order='ENM'"),
         ({"r": 5}, r"PE sets r\*t = 10 exceeds the sets that the array holds = 4"),
         ({"q": 5}, r"q\*S = 15 exceeds ifmap_pad_words = 12"),

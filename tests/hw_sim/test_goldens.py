@@ -1,4 +1,4 @@
-"""Figures shared with Timeloop 2.0 and nn_dataflow 2.1, and the saw-tooth of the channel counts."""
+"""Values that agree with Timeloop 2.0 and nn_dataflow 2.1; the saw-tooth over channel counts."""
 
 import pytest
 

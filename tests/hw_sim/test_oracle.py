@@ -1,4 +1,4 @@
-"""Every count against a loop nest that is executed; the search against all mappings there are."""
+"""Counts are compared with an executed loop nest, the search with all feasible mappings."""
 
 from dataclasses import replace
 from itertools import product
@@ -71,7 +71,7 @@ def test_counts_and_cycles_are_those_of_the_executed_loop_nest(data: st.DataObje
 
 
 def all_mappings(layer: ConvLayer, accelerator: Accelerator) -> list[Mapping]:
-    """Every mapping that could be feasible, none skipped for being dominated."""
+    """All mappings that could be feasible, including dominated ones."""
     filters = layer.out_channels // layer.groups
     channels = layer.in_channels // layer.groups
     sets = accelerator.pes
@@ -104,7 +104,7 @@ def rank(cost: LayerCost, objective: str) -> tuple:
     accelerators(smallest=3),
 )
 def test_search_finds_the_best_of_all_mappings(layer: ConvLayer, accelerator: Accelerator) -> None:
-    # Where the outputs see padding alone nothing is fetched, and m stops to matter.
+    # If the outputs read only padding, nothing is loaded and m does not matter.
     assume(layer.shape.rows * layer.shape.columns > 0)
     costs = []
     for mapping in all_mappings(layer, accelerator):

@@ -38,7 +38,7 @@ def test_examples_in_docstrings(module: str) -> None:
 
 @pytest.mark.parametrize("accelerator", ["eyeriss", "tpu_like", "nvdla_like"])
 def test_loops_of_a_mapping_multiply_to_the_macs(accelerator: str) -> None:
-    """Sizes that every block divides: the printed loops then hold exactly the layer's MACs."""
+    """If all block sizes divide evenly, the printed loops contain exactly the layer's MACs."""
     layer = ConvLayer("x", 2, 16, 16, 18, 18, (3, 3))
     text = loop_nest(search(layer, Accelerator.preset(accelerator), "energy"))
     turns = [int(line.split("0..")[1].split()[0]) for line in text.splitlines() if "for" in line]
@@ -81,7 +81,7 @@ def test_figure_names_the_layers_of_networks_of_other_lengths() -> None:
     for axes, network in zip(figure.axes[::2], (NETWORK, short), strict=True):
         shown = [label.get_text() for label in axes.get_yticklabels()]
         assert shown == [cost.layer.name for cost in network.layers]
-    with pytest.raises(ValueError, match="as many labels"):
+    with pytest.raises(ValueError, match="one label per network"):
         cost_figure([NETWORK], [])
 
 

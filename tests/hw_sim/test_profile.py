@@ -1,4 +1,4 @@
-"""``prune-gym profile`` on an architecture, on a pruned network's folder, and on wrong input."""
+"""``prune-gym profile`` of an architecture, of a pruned network, and with invalid input."""
 
 import argparse
 import json
@@ -22,7 +22,7 @@ def profiled(*arguments: str) -> int:
 
 @pytest.fixture
 def pruned(tmp_path: Path) -> Path:
-    """A run's folder with the tiny network, cut to 2 and 3 channels."""
+    """Folder of a run with the tiny network, pruned to 2 and 3 channels."""
     kept = {"one": np.array([0, 4]), "two": np.array([1, 2, 3])}
     save_network(tmp_path / "best", cut_to(tiny_network(), kept), kept)
     return tmp_path
@@ -83,7 +83,7 @@ def test_own_accelerator_file_and_loops(tmp_path: Path, capsys: pytest.CaptureFi
     arguments = ("--accelerator", str(file), "--objective", "energy", "--loops")
     assert profiled("tests.tiny:tiny_network", *arguments) == 0
     out = capsys.readouterr().out
-    assert "mine, mappings by energy" in out
+    assert "mine, mappings optimised for energy" in out
     assert "first on mine: SystolicMapping(" in out
 
 

@@ -1,4 +1,4 @@
-"""What must hold for every layer and accelerator: conservation, bounds, monotony, determinism."""
+"""Properties of all layers and accelerators: conservation, bounds, monotonicity, determinism."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ quick = settings(max_examples=200, deadline=None, derandomize=True)
 
 
 def found(layer: ConvLayer, accelerator: Accelerator, objective: str) -> LayerCost:
-    """The search's result; a case in which nothing fits is skipped."""
+    """Return the search's result; skip the case if no mapping fits."""
     try:
         return search(layer, accelerator, objective)
     except ValueError:
@@ -76,7 +76,7 @@ def test_a_larger_layer_never_costs_less(
     layer: ConvLayer, accelerator: Accelerator, objective: str, field: str
 ) -> None:
     larger = replace(layer, **{field: getattr(layer, field) + 1})
-    # A wider map turns padding that was read into columns that are fetched, never the reverse.
+    # A wider map turns padding into columns that are read, never the reverse.
     after = found(larger, accelerator, objective)
     assert value(after, objective) >= value(search(layer, accelerator, objective), objective)
 

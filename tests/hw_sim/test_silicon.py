@@ -1,4 +1,4 @@
-"""Chen et al., JSSC 52(1), 2017: AlexNet on the chip, batch 4, with the chip's own mappings."""
+"""Chen et al., JSSC 52(1), 2017: AlexNet, batch 4, with the mappings used on the chip."""
 
 from dataclasses import replace
 
@@ -55,7 +55,7 @@ def test_processing_latency_within_5_percent_in_the_mean() -> None:
 
 @each_layer
 def test_chip_energy_within_12_percent(row: Measured) -> None:
-    """The fit has two numbers for five layers; the chip's power leaves DRAM out."""
+    """The fit has two parameters for five layers; the chip's power excludes DRAM."""
     assert chip_energy_uj(cost_of(row)) == pytest.approx(row.power_mw * row.processing_ms, rel=0.12)
 
 

@@ -1,4 +1,4 @@
-"""Systolic arrays to the cycle of SCALE-Sim; broadcast arrays and counts against a loop nest."""
+"""Systolic arrays match SCALE-Sim cycle by cycle; other results match an executed loop nest."""
 
 from collections import Counter
 from dataclasses import replace
@@ -87,7 +87,7 @@ def test_counts_are_those_of_the_executed_loop_nest(data: st.DataObject) -> None
 
 
 def traced(layer: ConvLayer, array: Accelerator, mapping: SystolicMapping) -> Counter:
-    """Words that pass each level, one pass of the array at a time."""
+    """Count the words at each level by executing the passes one by one."""
     rows, columns, n, e = mapping
     channels, filters = layer.in_channels // layer.groups, layer.out_channels // layer.groups
     if array.dataflow == "broadcast":
@@ -145,9 +145,9 @@ def test_search_is_the_best_of_all_feasible_mappings(objective: str) -> None:
 
 def test_mapping_of_the_other_dataflow_is_refused() -> None:
     layer = ConvLayer("x", 1, 4, 4, 8, 8, (3, 3))
-    with pytest.raises(TypeError, match="takes a SystolicMapping"):
+    with pytest.raises(TypeError, match="needs a SystolicMapping"):
         evaluate(layer, TPU, Mapping(m=4, n=1, e=4, p=4, q=1, r=1, t=1))
-    with pytest.raises(TypeError, match="takes a Mapping"):
+    with pytest.raises(TypeError, match="needs a Mapping"):
         evaluate(layer, Accelerator.preset("eyeriss"), SystolicMapping(4, 4, 1, 4))
 
 
