@@ -1,4 +1,4 @@
-"""Networks that can be pruned: an architecture by name, or one of the user's own."""
+"""Networks to prune: built-in architectures, and architectures that the user registers."""
 
 import importlib
 from collections.abc import Callable
@@ -16,15 +16,15 @@ __all__ = ["Network", "build", "names", "register"]
 
 @dataclass(frozen=True)
 class Network:
-    """A network with the description of its channels.
+    """A network with its channel spaces.
 
     Args:
-        architecture: A name of this registry, or ``"package.module:function"``, the function
-            taking (num_classes, image_size) and returning a :class:`Network`.
-        module: The network: normalised images (N, 3, H, W) in, logits out.
-        spaces: Its channel spaces, from input to output.
+        architecture: Registered name, or ``"package.module:function"`` of a function that takes
+            (num_classes, image_size) and returns a :class:`Network`.
+        module: Module that maps normalised images (N, 3, H, W) to logits (N, num_classes).
+        spaces: Channel spaces, from input to output.
         input_shape: Channels, height and width of an image.
-        num_classes: Outputs.
+        num_classes: Number of classes.
     """
 
     architecture: str
@@ -39,22 +39,23 @@ _BUILDERS: dict[str, Builder] = {}
 
 
 def register(name: str, builder: Builder) -> None:
-    """Make an architecture known by name.
+    """Register an architecture.
 
     Args:
-        name: The name.
-        builder: Takes (num_classes, image_size) and returns an untrained :class:`Network`.
+        name: Name of the architecture.
+        builder: Function that takes (num_classes, image_size) and returns an untrained
+            :class:`Network`.
 
     Raises:
-        ValueError: The name is taken.
+        ValueError: If the name is already registered.
     """
     if name in _BUILDERS:
-        raise ValueError(f"a network named {name!r} is registered already")
+        raise ValueError(f"a network named {name!r} is already registered")
     _BUILDERS[name] = builder
 
 
 def names() -> list[str]:
-    """The registered architectures."""
+    """Names of the registered architectures, sorted."""
     return sorted(_BUILDERS)
 
 
@@ -62,15 +63,15 @@ def build(architecture: str, num_classes: int = 10, image_size: int = 32) -> Net
     """Build an untrained network.
 
     Args:
-        architecture: A registered name, or ``"package.module:function"``.
-        num_classes: Outputs.
+        architecture: Registered name, or ``"package.module:function"``.
+        num_classes: Number of classes.
         image_size: Height and width of the images.
 
     Returns:
-        The network, randomly initialised from torch's global generator.
+        The network, initialised with torch's global random generator.
 
     Raises:
-        UnknownNameError: No such architecture.
+        UnknownNameError: If the architecture does not exist.
     """
     if architecture in _BUILDERS:
         return _BUILDERS[architecture](num_classes, image_size)

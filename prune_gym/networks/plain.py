@@ -7,20 +7,20 @@ from prune_gym.pruning import ChannelSpace
 
 
 class PlainNet(nn.Module):
-    """3 x 3 convolutions with batch norm in a row, then a dense layer.
+    """A sequence of 3 x 3 convolutions with batch norm and ReLU, then a dense layer.
 
     Args:
-        depth: 6 n + 2: 20 is the papers'.
-        num_classes: Outputs.
+        depth: Number of layers, 6 n + 2; the papers use 20.
+        num_classes: Number of classes.
 
     Raises:
-        ValueError: A depth that is not 6 n + 2.
+        ValueError: If ``depth`` is not 6 n + 2.
     """
 
     def __init__(self, depth: int, num_classes: int = 10) -> None:
         super().__init__()
         if depth < 8 or (depth - 2) % 6:
-            raise ValueError(f"depth={depth} is not 6 n + 2 with n at least 1")
+            raise ValueError(f"depth={depth} must be 6 n + 2 with n >= 1, for example 20")
         self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
         before = 3
         for index, width in enumerate(plain_widths(depth)):
@@ -32,7 +32,7 @@ class PlainNet(nn.Module):
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images (N, 3, H, W), normalised, to logits (N, num_classes)."""
+        """Map normalised images (N, 3, H, W) to logits (N, num_classes)."""
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = norm(conv(x)).relu()
         return self.linear(x.mean(dim=(2, 3)))
@@ -45,7 +45,7 @@ def plain_widths(depth: int) -> list[int]:
 
 
 def plain_spaces(depth: int) -> tuple[ChannelSpace, ...]:
-    """The channel spaces of :class:`PlainNet`: one behind each convolution."""
+    """Channel spaces of :class:`PlainNet`: one per convolution."""
     widths = plain_widths(depth)
     consumers = [f"convs.{index}" for index in range(1, len(widths))] + ["linear"]
     return tuple(

@@ -1,4 +1,4 @@
-"""Trained, unpruned networks: shipped with the package or made by ``prune-gym pretrain``."""
+"""Trained, unpruned networks: shipped with the package or trained with ``prune-gym pretrain``."""
 
 import json
 import shlex
@@ -15,27 +15,28 @@ SHIPPED = Path(__file__).parents[1] / "pretrained"
 
 
 def stem(architecture: str, dataset_key: str) -> str:
-    """The baseline's file name without suffix."""
+    """File name of a baseline without suffix."""
     return f"{architecture.replace(':', '-')}-{dataset_key}"
 
 
 def cache_folder() -> Path:
-    """Where ``prune-gym pretrain`` puts baselines."""
+    """Folder of the baselines that ``prune-gym pretrain`` writes."""
     return files.home() / "baselines"
 
 
 def find(architecture: str, dataset: Dataset) -> Path:
-    """The weights of a baseline: the user's own before the shipped one.
+    """Find the weights of a baseline; the user's own baselines take precedence over shipped ones.
 
     Args:
-        architecture: The network's name.
-        dataset: The data set that it was trained on.
+        architecture: Name of the architecture.
+        dataset: Data set that the baseline was trained on.
 
     Returns:
-        A safetensors file with its recipe, a JSON file, beside it; the checksum is checked.
+        Path of a safetensors file with a valid checksum; a JSON file of the same name holds its
+        training recipe.
 
     Raises:
-        WeightsError: There is none, it is damaged, or it was trained on other images.
+        WeightsError: If there is no baseline, it is damaged, or it was trained on other images.
     """
     name = stem(architecture, dataset.key)
     for folder in (cache_folder(), SHIPPED):
@@ -43,29 +44,29 @@ def find(architecture: str, dataset: Dataset) -> Path:
         if weights.is_file():
             _check_recipe(weights, dataset)
             return weights
-    # A network of the user's own is found from its folder, which `python -m` puts on the path.
+    # `python -m` adds the working directory to the path, so the user's own module can be imported.
     command = "python -m prune_gym.cli" if ":" in architecture else "prune-gym"
     pixels = dataset.train.images.shape[-1]
     size = "" if pixels == 32 else f" --image-size {pixels}"
     raise WeightsError(
-        f"There is no baseline of {architecture!r} for {dataset.name!r}. Make one: "
+        f"There is no baseline of {architecture!r} for {dataset.name!r}. Train one with "
         f"{command} pretrain --network {architecture} --dataset {shlex.quote(dataset.name)}{size} "
-        "(from given weights: add --init FILE)."
+        "(add --init FILE to start from existing weights)."
     )
 
 
 def read_recipe(weights: Path) -> dict[str, Any]:
-    """How a baseline was made.
+    """Read the training recipe of a baseline.
 
     Raises:
-        WeightsError: The JSON file beside the weights is missing or damaged.
+        WeightsError: If the JSON file next to the weights is missing or damaged.
     """
     path = weights.with_suffix(".json")
     try:
         recipe: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(
-            f"The recipe {str(path)!r} of a baseline is missing or damaged ({error}). "
+            f"The baseline's recipe {str(path)!r} is missing or damaged ({error}). "
             "Run prune-gym pretrain again."
         ) from error
     return recipe
@@ -75,30 +76,30 @@ def _check_recipe(weights: Path, dataset: Dataset) -> None:
     recipe = read_recipe(weights)
     if recipe.get("sha256") != files.sha256(weights):
         raise WeightsError(
-            f"The checksum of {str(weights)!r} is not the one in its recipe: the file is damaged. "
-            "Run prune-gym pretrain again, or install prune_gym again if the file came with it."
+            f"The checksum of {str(weights)!r} differs from its recipe: the file is damaged. "
+            "Run prune-gym pretrain again, or reinstall prune_gym if the file is part of it."
         )
     if recipe.get("dataset_fingerprint") != dataset.fingerprint:
         raise WeightsError(
-            f"{str(weights)!r} was trained on other images than {dataset.name!r} holds now. "
+            f"{str(weights)!r} was trained on images that differ from those of {dataset.name!r}. "
             "Run prune-gym pretrain again."
         )
 
 
 def load(architecture: str, dataset: Dataset, weights: str | Path | None = None) -> Network:
-    """Build a network and give it its trained weights.
+    """Build a network and load its trained weights.
 
     Args:
-        architecture: A name that :func:`prune_gym.networks.build` knows.
-        dataset: Gives the number of classes and the image size, and the baseline.
-        weights: A safetensors file in place of the baseline's.
+        architecture: Name that :func:`prune_gym.networks.build` knows.
+        dataset: Data set, which determines the number of classes, the image size and the baseline.
+        weights: Safetensors file to load instead of the baseline.
 
     Returns:
         The network in ``eval`` mode.
 
     Raises:
-        UnknownNameError: No such architecture.
-        WeightsError: The weights are missing, damaged or do not fit.
+        UnknownNameError: If the architecture does not exist.
+        WeightsError: If the weights are missing or damaged, or do not fit the architecture.
     """
     size = dataset.train.images.shape[-1]
     network = networks.build(architecture, len(dataset.classes), size)

@@ -8,26 +8,26 @@ WIDTHS = (16, 32, 64)
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    """A 3 x 3 convolution with padding 1 and no bias, as batch norm follows."""
+    """A 3 x 3 convolution with padding 1; it has no bias because a batch norm follows."""
     return nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
 
 
 def initialise(network: nn.Module) -> None:
-    """He initialisation of all convolutions and dense layers (He et al. 2015, equation 10)."""
+    """Initialise all convolutions and dense layers (He et al. 2015, equation 10)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight)
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut.
+    """Two 3 x 3 convolutions in parallel with a shortcut.
 
     Args:
-        in_channels: Channels of the trunk before.
-        out_channels: Channels of the trunk behind.
-        stride: Of the first convolution.
-        option: ``"A"`` (subsample and pad with zeros) or ``"B"`` (1 x 1 convolution) where the
-            trunk changes.
+        in_channels: Input channels.
+        out_channels: Output channels.
+        stride: Stride of the first convolution.
+        option: Shortcut of a block that changes the shape: ``"A"`` (subsample and pad with zeros)
+            or ``"B"`` (1 x 1 convolution).
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, option: str) -> None:
@@ -55,23 +55,23 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A CIFAR ResNet of three stages.
+    """A CIFAR ResNet with three stages.
 
     Args:
-        depth: 6 n + 2: 20 and 56 are the papers'.
-        num_classes: Outputs.
-        option: Shortcuts ``"A"`` or ``"B"``.
+        depth: Number of layers, 6 n + 2; the papers use 20 and 56.
+        num_classes: Number of classes.
+        option: Kind of shortcut, ``"A"`` or ``"B"``.
 
     Raises:
-        ValueError: A depth that is not 6 n + 2, or another option.
+        ValueError: If ``depth`` is not 6 n + 2, or ``option`` is unknown.
     """
 
     def __init__(self, depth: int, num_classes: int = 10, option: str = "A") -> None:
         super().__init__()
         if depth < 8 or (depth - 2) % 6:
-            raise ValueError(f"depth={depth} is not 6 n + 2 with n at least 1")
+            raise ValueError(f"depth={depth} must be 6 n + 2 with n >= 1, for example 20")
         if option not in ("A", "B"):
-            raise ValueError(f"option={option!r} is not 'A' or 'B'")
+            raise ValueError(f"option={option!r} must be 'A' or 'B'")
         self.conv1 = conv3x3(3, WIDTHS[0])
         self.bn1 = nn.BatchNorm2d(WIDTHS[0])
         before = WIDTHS[0]
@@ -88,20 +88,20 @@ class ResNet(nn.Module):
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images (N, 3, H, W), normalised, to logits (N, num_classes)."""
+        """Map normalised images (N, 3, H, W) to logits (N, num_classes)."""
         x = self.bn1(self.conv1(x)).relu()
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.linear(x.mean(dim=(2, 3)))
 
 
 def resnet_spaces(depth: int, option: str) -> tuple[ChannelSpace, ...]:
-    """The channel spaces of :class:`ResNet`: one inside each block, one trunk a stage.
+    """Channel spaces of :class:`ResNet`: one inner space per block and one trunk per stage.
 
-    ResNet-20 has 9 inner and 3 trunk spaces, 448 channels together.
+    ResNet-20 has 9 inner and 3 trunk spaces with 448 channels in total.
 
     Args:
-        depth: 6 n + 2.
-        option: Shortcuts ``"A"`` or ``"B"``.
+        depth: Number of layers, 6 n + 2.
+        option: Kind of shortcut, ``"A"`` or ``"B"``.
 
     Returns:
         The trunk of each stage, followed by the stage's blocks, from input to output.
@@ -118,10 +118,10 @@ def resnet_spaces(depth: int, option: str) -> tuple[ChannelSpace, ...]:
 
 
 def _trunk(stage: int, width: int, blocks: list[str], option: str) -> ChannelSpace:
-    """The space that the residual additions of one stage tie together."""
+    """The space of a stage's residual additions."""
     producers = [f"{name}.conv2" for name in blocks]
     followers = [f"{name}.bn2" for name in blocks]
-    # The first block of a later stage reads the trunk before, not this one.
+    # The first block of a later stage reads the previous trunk.
     consumers = [f"{name}.conv1" for name in (blocks[1:] if stage else blocks)]
     shortcut = "shortcut" if option == "A" else "shortcut.0"
     if stage == 0:

@@ -1,9 +1,9 @@
-"""Exact network surgery on declared channel spaces."""
+"""Exact pruning of declared channel spaces."""
 
 from prune_gym.pruning.cut import dense, masked
 from prune_gym.pruning.geometry import Geometry
-from prune_gym.pruning.rules import ChannelPad
-from prune_gym.pruning.spaces import ChannelSpace, Masks, check_spaces, cut_spaces, legal_mask
+from prune_gym.pruning.rules import ChannelPad, check_spaces
+from prune_gym.pruning.spaces import ChannelSpace, Masks, cut_spaces, legal_mask
 
 __all__ = [
     "ChannelPad",

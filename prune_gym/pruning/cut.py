@@ -1,4 +1,4 @@
-"""Masks applied: the dense network that they leave, and the masked one that equals it."""
+"""Apply channel masks to a network: as a smaller dense network, or as zeroed weights."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -8,8 +8,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from prune_gym.pruning.rules import RULES, expand
-from prune_gym.pruning.spaces import ChannelSpace, Masks, check_masks, check_spaces, iterate_roles
+from prune_gym.pruning.rules import RULES, check_spaces, expand
+from prune_gym.pruning.spaces import ChannelSpace, Masks, check_masks, iterate_roles
 
 ChannelMask = npt.NDArray[np.bool_]
 
@@ -17,20 +17,21 @@ ChannelMask = npt.NDArray[np.bool_]
 def dense(
     network: nn.Module, spaces: Sequence[ChannelSpace], masks: Masks, share: bool = False
 ) -> nn.Module:
-    """Cut the removed channels out, physically.
+    """Return a smaller copy of a network without the removed channels.
 
     Args:
         network: The network; it is not changed.
-        spaces: Its channel spaces.
-        masks: Spaces to cut; those not named stay whole.
-        share: Whether layers that no mask touches are the network's own, not copies. It takes a
-            fifth of the time; neither network may be changed in place then.
+        spaces: Channel spaces of the network.
+        masks: Masks of the spaces to cut; all other spaces stay complete.
+        share: Whether the result shares the layers that no mask changes with ``network`` instead
+            of copying them. Sharing takes a fifth of the time, but afterwards neither network may
+            be changed in place.
 
     Returns:
-        A smaller copy, in the same mode and memory format.
+        The smaller network, in the same mode and memory format.
 
     Raises:
-        ValueError: The description does not fit the network, or a mask not its space.
+        ValueError: If the spaces do not fit the network, or a mask does not fit its space.
     """
     result = copy.deepcopy(network, _untouched(network, spaces, masks) if share else {})
     for module, out, inp in _masked_layers(result, spaces, masks):
@@ -42,7 +43,7 @@ def dense(
 def _untouched(
     network: nn.Module, spaces: Sequence[ChannelSpace], masks: Masks
 ) -> dict[int, nn.Module]:
-    """The modules within which no mask changes a layer, as a memo for ``copy.deepcopy``."""
+    """Modules in which no mask changes a layer, as a memo for ``copy.deepcopy``."""
     touched = {layer for layer, _, space in iterate_roles(spaces) if space.name in masks}
     above = {layer[:end] for layer in touched for end, c in enumerate(layer) if c == "."}
     changed = touched | above | {""}
@@ -50,21 +51,21 @@ def _untouched(
 
 
 def masked(network: nn.Module, spaces: Sequence[ChannelSpace], masks: Masks) -> nn.Module:
-    """Silence the removed channels without changing a shape.
+    """Return a copy of a network in which the removed channels are zeroed; no shape changes.
 
-    The producers' weights, the batch norms' weights *and shifts*, and the consumers' columns are
-    set to zero, so the outputs equal those of :func:`dense` whatever the activation in between.
+    The producers' weights, the batch norms' weights *and biases*, and the consumers' columns are
+    set to zero. The outputs therefore equal those of :func:`dense` for any activation function.
 
     Args:
         network: The network; it is not changed.
-        spaces: Its channel spaces.
-        masks: Spaces to mask; those not named stay whole.
+        spaces: Channel spaces of the network.
+        masks: Masks of the spaces to zero; all other spaces stay complete.
 
     Returns:
-        A copy of the same shape.
+        The masked network.
 
     Raises:
-        ValueError: The description does not fit the network, or a mask not its space.
+        ValueError: If the spaces do not fit the network, or a mask does not fit its space.
     """
     result = copy.deepcopy(network)
     for module, out, inp in _masked_layers(result, spaces, masks):
@@ -76,7 +77,7 @@ def masked(network: nn.Module, spaces: Sequence[ChannelSpace], masks: Masks) -> 
 def _masked_layers(
     network: nn.Module, spaces: Sequence[ChannelSpace], masks: Masks
 ) -> Iterator[tuple[nn.Module, ChannelMask | None, ChannelMask | None]]:
-    """Yield every layer that changes, with the masks of its outputs and of its inputs."""
+    """Yield each layer that changes, with its output mask and its input mask."""
     check_spaces(network, spaces)
     check_masks(spaces, masks)
     outs: dict[str, ChannelMask] = {}
@@ -99,7 +100,7 @@ def _kept(mask: ChannelMask | None) -> Tensor | None:
 
 
 def _input_index(module: nn.Module, mask: ChannelMask | None) -> Tensor | None:
-    """Kept inputs; of a Linear layer behind a flatten, all features of the kept channels."""
+    """Indices of the kept inputs; for a Linear layer after a flatten, of the kept features."""
     index = _kept(mask)
     if index is None or mask is None or not isinstance(module, nn.Linear):
         return index

@@ -1,4 +1,4 @@
-"""Closed-form parameters, MACs and accelerator layers of a network of any channel counts."""
+"""Parameters, MACs and accelerator layers of a network in closed form, for any channel counts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,32 +7,32 @@ import torch
 from torch import Tensor, nn
 
 from hw_sim import ConvLayer
-from prune_gym.pruning.rules import is_depthwise
-from prune_gym.pruning.spaces import ChannelSpace, check_spaces, iterate_roles
+from prune_gym.pruning.rules import check_spaces, is_depthwise
+from prune_gym.pruning.spaces import ChannelSpace, iterate_roles
 
 Counts = Mapping[str, int]
-"""For each space the number of its kept channels; spaces not named keep all."""
+"""Number of kept channels per space; a space that is not listed keeps all channels."""
 
 
 @dataclass(frozen=True)
 class LayerGeometry:
-    """What does not change of a convolution or dense layer when channels go.
+    """Properties of a convolution or dense layer that pruning does not change.
 
     Args:
-        name: The layer's name.
-        out_space: The space that it produces, or None where its outputs are fixed.
-        in_space: The space that it consumes, or None where its inputs are fixed.
-        out_channels: Outputs of the network as described.
-        in_channels: Inputs of the network as described.
-        repeat: Input features a channel (above 1 for a Linear layer behind a flatten).
+        name: Name of the layer.
+        out_space: Space of the outputs; None if their number is fixed.
+        in_space: Space of the inputs; None if their number is fixed.
+        out_channels: Output channels of the unpruned layer.
+        in_channels: Input channels of the unpruned layer.
+        repeat: Input features per channel (more than 1 for a Linear layer after a flatten).
         kernel: Kernel height and width; (1, 1) for a dense layer.
         stride: Stride in both directions.
         padding: Padding in both directions.
         in_size: Input height and width.
         out_size: Output height and width.
-        depthwise: Whether each channel has one filter of its own.
-        bias: Whether there is one.
-        linear: Whether it is a dense layer.
+        depthwise: Whether the layer is a depthwise convolution.
+        bias: Whether the layer has a bias.
+        linear: Whether the layer is a dense layer.
     """
 
     name: str
@@ -51,31 +51,31 @@ class LayerGeometry:
     linear: bool
 
     def channels(self, counts: Counts) -> tuple[int, int]:
-        """Output and input channels (or features) at these counts."""
+        """Output and input channels (or features) for the given counts."""
         out = counts.get(self.out_space or "", self.out_channels)
         before = counts.get(self.in_space or "")
         inp = self.in_channels if before is None else before * self.repeat
         return out, out if self.depthwise else inp
 
     def weights(self, counts: Counts) -> int:
-        """Weights and biases at these counts."""
+        """Number of weights and biases for the given counts."""
         out, inp = self.channels(counts)
         each = (1 if self.depthwise else inp) * self.kernel[0] * self.kernel[1]
         return out * (each + self.bias)
 
     def macs(self, counts: Counts) -> int:
-        """Multiply-accumulates for one image at these counts."""
+        """Multiply-accumulates per image for the given counts."""
         out, inp = self.channels(counts)
         each = (1 if self.depthwise else inp) * self.kernel[0] * self.kernel[1]
         return out * each * self.out_size[0] * self.out_size[1]
 
     def activations(self, counts: Counts) -> int:
-        """Values of the input and output feature maps of one image at these counts."""
+        """Size of the input and output feature maps of one image for the given counts."""
         out, inp = self.channels(counts)
         return out * self.out_size[0] * self.out_size[1] + inp * self.in_size[0] * self.in_size[1]
 
     def accelerator_layer(self, counts: Counts, batch: int) -> ConvLayer:
-        """The same layer as :mod:`hw_sim` takes it."""
+        """Describe the layer for :mod:`hw_sim`."""
         out, inp = self.channels(counts)
         if self.linear:
             return ConvLayer.dense(self.name, batch, inp, out)
@@ -93,15 +93,16 @@ class LayerGeometry:
 
 
 class Geometry:
-    """The shapes of a network, traced once; every cost after that is arithmetic.
+    """Layer shapes of a network, traced once; all costs are computed from them.
 
     Args:
-        network: The network; it is run once on a zero image, in ``eval`` mode.
-        spaces: Its channel spaces.
+        network: The network; it runs once on a zero image, in ``eval`` mode.
+        spaces: Channel spaces of the network.
         input_shape: Channels, height and width of an image.
 
     Raises:
-        ValueError: The description does not fit, or a layer's stride or padding is uneven.
+        ValueError: If the spaces do not fit the network, or the stride or padding of a layer
+            differs between directions.
     """
 
     def __init__(
@@ -116,42 +117,42 @@ class Geometry:
         self._fixed, self._per_channel = _other_parameters(network, spaces, self.layers)
 
     def numbered(self, counts: Counts) -> Sequence[tuple[int, LayerGeometry]]:
-        """The layers that there are at counts of all spaces, in the order in which they run.
+        """Layers of the network with the given counts of all spaces, in execution order.
 
-        Each has a number that no other layer has, whatever the counts.
+        Each layer has a number that identifies it for all counts.
         """
         return tuple(enumerate(self.layers))
 
     def counts(self, counts: Counts | None = None) -> dict[str, int]:
-        """Channel counts of all spaces, those given taking the place of the full ones."""
+        """Channel counts of all spaces: the given counts, and all channels for other spaces."""
         return {space.name: space.channels for space in self.spaces} | dict(counts or {})
 
     def params(self, counts: Counts | None = None) -> int:
-        """Parameters: weights, biases, and batch norms' weights and shifts."""
+        """Number of parameters, including those of batch norms."""
         full = self.counts(counts)
         return self.other_params(full) + sum(
             layer.weights(full) for _, layer in self.numbered(full)
         )
 
     def other_params(self, counts: Counts) -> int:
-        """Parameters outside convolutions and dense layers, at counts of all spaces."""
+        """Parameters outside convolutions and dense layers, for the given counts of all spaces."""
         return self._fixed + sum(each * counts[name] for name, each in self._per_channel.items())
 
     def macs(self, counts: Counts | None = None) -> int:
-        """Multiply-accumulates of convolutions and dense layers for one image."""
+        """Multiply-accumulates of convolutions and dense layers per image."""
         full = self.counts(counts)
         return sum(layer.macs(full) for _, layer in self.numbered(full))
 
     def peak_activations(self, counts: Counts | None = None) -> int:
-        """Most values that the input and output maps of one layer hold (this project's choice).
+        """Largest sum of input and output map sizes over all layers (this project's choice).
 
-        A layer-by-layer runtime needs this much; a residual that waits meanwhile is not counted.
+        A layer-by-layer runtime needs this many values; stored residuals are not counted.
         """
         full = self.counts(counts)
         return max(layer.activations(full) for _, layer in self.numbered(full))
 
     def accelerator_layers(self, counts: Counts | None = None, batch: int = 1) -> list[ConvLayer]:
-        """All layers in the order in which they run, for :func:`hw_sim.evaluate_network`."""
+        """All layers in execution order, for :func:`hw_sim.evaluate_network`."""
         full = self.counts(counts)
         return [layer.accelerator_layer(full, batch) for _, layer in self.numbered(full)]
 
@@ -159,7 +160,7 @@ class Geometry:
 def _trace(
     network: nn.Module, spaces: Sequence[ChannelSpace], input_shape: tuple[int, int, int]
 ) -> tuple[LayerGeometry, ...]:
-    """Run one zero image and note the shape at every convolution and dense layer."""
+    """Run one zero image and record the shapes at all convolutions and dense layers."""
     out_of: dict[str, ChannelSpace] = {}
     into: dict[str, ChannelSpace] = {}
     for layer, role, space in iterate_roles(spaces):
@@ -221,7 +222,7 @@ def _layer_geometry(
     if uneven or len(set(module.padding)) > 1 or set(module.dilation) != {1}:
         raise ValueError(
             f"layer {name!r}: stride {module.stride}, padding {module.padding!r} and dilation "
-            f"{module.dilation} must be one number in both directions, dilation 1"
+            f"{module.dilation} must be equal in both directions, and dilation must be 1"
         )
     depthwise = is_depthwise(module) and (module.groups > 1 or follower)
     if module.groups != 1 and not depthwise:
@@ -246,7 +247,7 @@ def _layer_geometry(
 def _other_parameters(
     network: nn.Module, spaces: Sequence[ChannelSpace], layers: Sequence[LayerGeometry]
 ) -> tuple[int, dict[str, int]]:
-    """Parameters outside convolutions and dense layers: a constant, and so many a channel."""
+    """Parameters outside convolutions and dense layers: a constant, and a number per channel."""
     counted = {layer.name for layer in layers}
     space_of = {layer: space for layer, role, space in iterate_roles(spaces) if role == "followers"}
     fixed = 0

@@ -1,7 +1,7 @@
-"""A network as a list of calls, so that it can be run in parts and with batch norms folded.
+"""A network as a list of calls, which can run in parts and with folded batch norms.
 
-The list is traced once, on the unpruned network; a cut network makes the same calls with its own
-layers. So what lies before a cut is computed once and shared by all that is tried behind it.
+The list is traced once, on the unpruned network; a pruned network makes the same calls with its own
+layers. Activations before a cut are therefore computed once and shared by all candidate cuts.
 """
 
 import copy
@@ -19,18 +19,18 @@ from prune_gym.pruning import ChannelSpace, dense
 from prune_gym.pruning.rules import RULES
 
 Values = dict[int, Any]
-"""Results of calls by the call's number; number 0 is the images."""
+"""Results of calls by the number of the call; number 0 holds the images."""
 
 _RELU = (torch.relu, functional.relu, "relu", "relu_")
 _ADD = (operator.add, operator.iadd, torch.add, "add", "add_")
 
 
 class ProgramError(PruneGymError):
-    """The network cannot be taken apart into calls."""
+    """The network cannot be represented as a list of calls."""
 
 
 class _Tracer(fx.Tracer):
-    """Keeps every layer that surgery knows whole."""
+    """A tracer that does not trace into layers with a pruning rule."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return type(m) in RULES or super().is_leaf_module(m, module_qualified_name)
@@ -41,12 +41,12 @@ class Program:
 
     Args:
         network: The unpruned network, in ``eval`` mode.
-        spaces: Its channel spaces.
-        images: A few normalised images to hold the calls against the network.
+        spaces: Channel spaces of the network.
+        images: A few normalised images on which the calls are compared with the network.
 
     Raises:
-        ProgramError: The forward pass depends on data, on channel counts or on itself in a way
-            that one list of calls cannot hold, or a layer of a space is called twice.
+        ProgramError: If one list of calls cannot represent the forward pass, for example because
+            it depends on data or channel counts, or if a layer of a space is called twice.
     """
 
     def __init__(self, network: nn.Module, spaces: Sequence[ChannelSpace], images: Tensor) -> None:
@@ -55,11 +55,11 @@ class Program:
         }
         nodes = _trace(network)
         if _signature(nodes) != _signature(_trace(dense(network, spaces, masks))):
-            raise ProgramError("the forward pass holds channel counts as constants")
+            raise ProgramError("the forward pass contains channel counts as constants")
         training = copy.deepcopy(network).train()
         self.same_in_training = _signature(nodes) == _signature(_trace(training))
         if nodes[0].op != "placeholder" or any(node.op == "placeholder" for node in nodes[1:]):
-            raise ProgramError("the forward pass takes more than the images")
+            raise ProgramError("the forward pass has arguments other than the images")
         self.nodes = nodes
         self.number = {node: index for index, node in enumerate(nodes)}
         self.last_use = [
@@ -72,7 +72,7 @@ class Program:
         self.kinds = [_kind(node, modules) for node in nodes]
         for node in nodes:
             if _changes_in_place(node, modules):
-                # What lies before a cut is shared, so nothing may write into it.
+                # Activations before a cut are shared, so no call may change them.
                 raise ProgramError(f"the call {node.format_node()!r} changes its input in place")
         self.folds = {
             index: self.number[norm]
@@ -80,11 +80,11 @@ class Program:
             if (norm := _folding_norm(node, modules)) is not None
         }
         if not isinstance(nodes[-1].args[0], fx.Node):
-            raise ProgramError("the forward pass does not return the logits alone")
+            raise ProgramError("the forward pass returns more than the logits")
         self._verify(network, images)
 
     def _calls(self, spaces: Sequence[ChannelSpace]) -> dict[str, int]:
-        """The number of the call of each layer of the spaces."""
+        """Number of the call of each layer in the spaces."""
         calls: dict[str, int] = {}
         wanted = {layer for space in spaces for layer in space.members}
         for index, node in enumerate(self.nodes):
@@ -104,20 +104,21 @@ class Program:
         if result.shape != expected.shape or not torch.allclose(
             result, expected, rtol=1e-3, atol=1e-3
         ):
-            raise ProgramError("the traced calls compute something else than the network")
+            raise ProgramError("the outputs of the traced calls differ from the network's")
 
     def called_from(self, start: int) -> set[str]:
-        """Names of the modules that are called from a call on."""
+        """Names of the modules that call number ``start`` and later calls use."""
         return {str(node.target) for node in self.nodes[start:] if node.op == "call_module"}
 
     def first_call(self, space: ChannelSpace) -> int:
-        """The first call that a cut of this space changes; all before stays as it is."""
+        """Number of the first call that a cut of the space changes."""
         return min(self.calls[layer] for layer in space.members)
 
     def watch_point(self, space: ChannelSpace) -> int:
-        """The call whose result is what the space carries: behind its last follower.
+        """Number of the call whose result holds the space's activations: its last follower.
 
-        Where nothing but a ReLU reads that result, the ReLU's own is as good and comes for free.
+        If only a ReLU reads this result, the ReLU's number is returned: its output is equally
+        suitable and needs no additional computation.
         """
         index = self.calls[(space.followers or space.producers)[-1]]
         users = list(self.nodes[index].users)
@@ -125,29 +126,29 @@ class Program:
         return self.number[users[0]] if alone else index
 
     def independent(self, space: ChannelSpace) -> bool:
-        """Whether no consumer of a space lies behind another one.
+        """Whether no consumer of a space depends on another consumer of it.
 
-        Then what each reads of the kept channels does not depend on the cut.
+        If so, the inputs of the consumers from the kept channels do not depend on the cut.
         """
         consumers = {self.calls[layer] for layer in space.consumers}
-        behind: set[int] = set()
+        dependent: set[int] = set()
         for index in range(len(self.nodes)):
-            if not (behind | consumers).isdisjoint(self.sources[index]):
+            if not (dependent | consumers).isdisjoint(self.sources[index]):
                 if index in consumers:
                     return False
-                behind.add(index)
+                dependent.add(index)
         return True
 
 
 class Bound:
-    """A program with the layers of one network.
+    """A program that runs with the layers of one network.
 
     Args:
         program: The calls.
-        network: The network, cut or not, of the architecture that the program was traced on; a
-            layer may have become several in a row (``nn.Sequential``).
-        fold: Whether batch norms are folded into the convolutions before them. Their running
-            statistics then count, whatever the network's mode.
+        network: The network, pruned or not, of the traced architecture. A layer may have been
+            replaced by several layers in sequence (``nn.Sequential``).
+        fold: Whether to fold batch norms into the preceding convolutions. Folded batch norms use
+            their running statistics in both ``train`` and ``eval`` mode.
     """
 
     def __init__(self, program: Program, network: nn.Module, fold: bool = True) -> None:
@@ -158,7 +159,7 @@ class Bound:
         self.skipped: dict[int, int] = {}
         if fold:
             for conv, norm in program.folds.items():
-                # Where two layers took the convolution's place, the norm runs by itself.
+                # If two layers replaced the convolution, the batch norm is not folded.
                 if isinstance(self._module(conv), nn.Conv2d):
                     self.folded[conv] = _fold(self._module(conv), self._module(norm))
                     self.skipped[norm] = conv
@@ -167,15 +168,16 @@ class Bound:
         return self.modules[str(self.program.nodes[index].target)]
 
     def layers_from(self, start: int) -> list[nn.Module]:
-        """The modules that are called from a call on, in a fixed order."""
+        """Modules that call number ``start`` and later calls use, sorted by name."""
         return [self.modules[name] for name in sorted(self.program.called_from(start))]
 
     def logits(self, values: Values, start: int = 1, watch: Mapping[int, Any] | None = None) -> Any:
-        """Run to the end.
+        """Run from a call to the end.
 
         Args:
-            values: What :meth:`run` left at ``start``; ``{0: images}`` at 1.
-            start: The first call to make.
+            values: Values that :meth:`run` returned for ``stop=start``; ``{0: images}`` for
+                ``start=1``.
+            start: Number of the first call.
             watch: See :meth:`run`.
 
         Returns:
@@ -193,16 +195,16 @@ class Bound:
         stop: int,
         watch: Mapping[int, Callable[[Tensor], None]] | None = None,
     ) -> Values:
-        """Make the calls from ``start`` up to, not including, ``stop``.
+        """Run the calls from ``start`` to ``stop - 1``.
 
         Args:
-            values: What the calls before ``start`` left; it is not changed.
+            values: Results of the calls before ``start``; the mapping is not changed.
             start: Number of the first call.
-            stop: Number of the call before which to stop.
-            watch: Called with the result of the call of that number.
+            stop: Number of the call after the last one.
+            watch: Functions to call with the result of a call, by the number of the call.
 
         Returns:
-            The results that calls from ``stop`` on read.
+            The results that call ``stop`` and later calls read.
         """
         program, live, watch = self.program, dict(values), watch or {}
         fresh: set[int] = set()
@@ -216,11 +218,11 @@ class Bound:
         return {index: value for index, value in live.items() if program.last_use[index] >= stop}
 
     def _call(self, index: int, live: Values, fresh: set[int]) -> Any:
-        """One call; results that nobody else holds are overwritten where gradients allow."""
+        """Run one call; without gradients, a result with one reader is overwritten in place."""
         program = self.program
         node = program.nodes[index]
         if index in self.skipped:
-            # The folded convolution's result goes by another name: as fresh as it was.
+            # The folded norm passes on the convolution's result, which stays fresh if it was.
             if self.skipped[index] in fresh:
                 fresh.add(index)
             return live[self.skipped[index]]
@@ -235,11 +237,11 @@ class Bound:
                 images, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups
             )
         args: Any = fx.node.map_arg(node.args, lambda source: live[program.number[source]])
-        ours = [self._ours(source, fresh) for source in program.sources[index]]
+        free = [self._may_overwrite(source, fresh) for source in program.sources[index]]
         if kind == "relu":
-            return args[0].relu_() if ours[0] else args[0].relu()
-        if kind == "add" and len(ours) == 2 and any(ours) and args[0].shape == args[1].shape:
-            return args[0].add_(args[1]) if ours[0] else args[1].add_(args[0])
+            return args[0].relu_() if free[0] else args[0].relu()
+        if kind == "add" and len(free) == 2 and any(free) and args[0].shape == args[1].shape:
+            return args[0].add_(args[1]) if free[0] else args[1].add_(args[0])
         kwargs: Any = fx.node.map_arg(node.kwargs, lambda source: live[program.number[source]])
         if node.op == "call_module":
             return self.modules[str(node.target)](*args, **kwargs)
@@ -250,8 +252,8 @@ class Bound:
         assert callable(node.target)
         return node.target(*args, **kwargs)
 
-    def _ours(self, source: int, fresh: set[int]) -> bool:
-        """Whether a result was made in this run, by a call that makes new tensors, for one."""
+    def _may_overwrite(self, source: int, fresh: set[int]) -> bool:
+        """Whether this run created a result as a new tensor and only one call reads it."""
         alone = len(self.program.nodes[source].users) == 1
         return source in fresh and alone and not torch.is_grad_enabled()
 
@@ -259,7 +261,7 @@ class Bound:
 def _trace(network: nn.Module) -> list[fx.Node]:
     try:
         return list(_Tracer().trace(network).nodes)
-    except Exception as error:  # whatever a user's forward raises when it meets a proxy
+    except Exception as error:  # a user's forward may raise any exception for a proxy input
         raise ProgramError(f"the forward pass cannot be traced: {error}") from error
 
 
@@ -268,7 +270,7 @@ def _signature(nodes: Sequence[fx.Node]) -> list[tuple[str, str, str, str]]:
 
 
 def _kind(node: fx.Node, modules: Mapping[str, nn.Module]) -> str:
-    """``relu``, ``add``, ``compute`` (a layer that makes a new tensor), or nothing of these."""
+    """Return ``relu``, ``add``, ``compute`` (a layer that creates a new tensor) or ``""``."""
     if node.op == "call_module":
         module = modules.get(str(node.target))
         if isinstance(module, nn.ReLU):
@@ -283,7 +285,7 @@ def _kind(node: fx.Node, modules: Mapping[str, nn.Module]) -> str:
 
 
 def _changes_in_place(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
-    """Whether a call writes into its input; of ReLU and addition we make our own form."""
+    """Whether a call changes its input; :class:`Bound` runs ReLU and addition itself."""
     if _kind(node, modules):
         return False
     module = modules.get(str(node.target)) if node.op == "call_module" else None
@@ -299,7 +301,7 @@ def _changes_in_place(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
 
 
 def _folding_norm(node: fx.Node, modules: Mapping[str, nn.Module]) -> fx.Node | None:
-    """The batch norm that can be folded into a convolution: its only reader."""
+    """Return the batch norm to fold into a convolution, if it is the only reader."""
     if node.op != "call_module" or len(node.users) != 1:
         return None
     conv = modules[str(node.target)]
@@ -312,7 +314,7 @@ def _folding_norm(node: fx.Node, modules: Mapping[str, nn.Module]) -> fx.Node | 
 
 @torch.no_grad()
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the convolution that does what both do in ``eval`` mode."""
+    """Weight and bias of a convolution that equals both layers in ``eval`` mode."""
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None
     assert variance is not None

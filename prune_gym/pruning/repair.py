@@ -1,9 +1,9 @@
-"""Repair after a cut, without labels: batch norm re-estimated, or consumers refitted.
+"""Repair a pruned network without labels: re-estimate batch norms, or refit consumers.
 
-Accuracy right after a cut says almost nothing; after a least-squares refit of the layers that
-read the cut channels it ranks networks rightly (reconstruction as in He et al. 2017, "Channel
-Pruning for Accelerating Very Deep Neural Networks", equation 2; sampling and ridge are this
-project's choice).
+Accuracy immediately after a cut is almost uninformative. After a least-squares refit of the layers
+that read the cut channels, it ranks networks correctly (reconstruction as in He et al. 2017,
+"Channel Pruning for Accelerating Very Deep Neural Networks", equation 2; sampling and ridge are
+this project's choice).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,17 +22,17 @@ BATCH = 128
 
 @torch.no_grad()
 def reestimate_batch_norm(network: nn.Module, images: Tensor) -> None:
-    """Set the running statistics of all batch norms to their mean over these images, in place.
+    """Set the running statistics of all batch norms to their mean over the images, in place.
 
     Args:
-        network: Left in ``eval`` mode.
-        images: Normalised, shape (N, 3, H, W), on the network's device.
+        network: The network; it is in ``eval`` mode afterwards.
+        images: Normalised images, shape (N, 3, H, W), on the network's device.
     """
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # torch's way to say: the plain mean over the batches
+        norm.momentum = None  # In torch, None means the plain mean over the batches.
     network.train()
     for start in range(0, len(images), BATCH):
         network(images[start : start + BATCH])
@@ -47,8 +47,8 @@ class Reference:
 
     Args:
         rows: Sampled output rows; empty for a dense layer.
-        columns: Sampled output columns, as many.
-        outputs: Shape (images * samples, out channels), float32.
+        columns: Sampled output columns, one per row.
+        outputs: Outputs at the sampled positions, shape (images * samples, out channels), float32.
     """
 
     rows: Tensor
@@ -57,21 +57,22 @@ class Reference:
 
 
 class _Reached(Exception):
-    """Ends a forward pass at the layer of interest."""
+    """Ends a forward pass at the selected layer."""
 
 
 class LeastSquares:
     """Refits layers so that their outputs match those of the unpruned network.
 
-    The references are computed once, for all layers that consume a space.
+    The references are computed once, for all given layers.
 
     Args:
         network: The unpruned network, in ``eval`` mode.
-        layers: Names of its convolutions and dense layers that may need a refit.
+        layers: Names of the convolutions and dense layers that may need a refit.
         images: Unlabelled repair images, normalised, shape (N, 3, H, W).
-        samples: Output positions sampled of each feature map, the same for all images.
-        ridge: Pull towards the present weights, relative to the inputs' mean square.
-        seed: Of the sampled positions.
+        samples: Number of sampled output positions per feature map, the same for all images.
+        ridge: Strength of the regularisation towards the current weights, relative to the inputs'
+            mean square.
+        seed: Seed of the sampled positions.
     """
 
     def __init__(
@@ -116,13 +117,13 @@ class LeastSquares:
         }
 
     def refit(self, network: nn.Module, layer: str, kept: Tensor | None = None) -> int:
-        """Refit one layer's weights (and bias), with one pass over the repair images.
+        """Refit the weights and bias of one layer, with one pass over the repair images.
 
         Args:
-            network: The cut network, in ``eval`` mode; its layer gets new parameters.
-            layer: The layer's name.
-            kept: The layer's output channels that are left, as numbers in the unpruned network;
-                None where all are.
+            network: The pruned network, in ``eval`` mode; the layer gets new parameters.
+            layer: Name of the layer.
+            kept: Indices of the layer's kept output channels in the unpruned network; None for
+                all.
 
         Returns:
             MACs of the moments: rows x features x (features + outputs).
@@ -132,15 +133,15 @@ class LeastSquares:
 
     @torch.no_grad()
     def moments(self, network: nn.Module, layer: str, inputs: Iterable[Tensor]) -> "Moments":
-        """Sums of products of a layer's inputs with each other and with the references.
+        """Sum the products of a layer's inputs with each other and with the references.
 
         Args:
             network: The network.
-            layer: The layer's name.
-            inputs: What the layer reads of the repair images, batch by batch.
+            layer: Name of the layer.
+            inputs: Inputs of the layer for the repair images, in batches.
 
         Returns:
-            The moments; those of fewer channels are a part of them.
+            The moments. The moments of fewer channels are a subset of them.
         """
         module, reference = _layer(network, layer), self.references[layer]
         size = module.weight[0].numel() + (module.bias is not None)
@@ -159,16 +160,16 @@ class LeastSquares:
     def solve(
         self, network: nn.Module, layer: str, moments: "Moments", kept: Tensor | None = None
     ) -> int:
-        """Give a layer the weights (and bias) that fit its moments best.
+        """Set the weights and bias of a layer to the least-squares solution of its moments.
 
         Args:
-            network: The cut network; its layer gets new parameters.
-            layer: The layer's name.
-            moments: Of the inputs that the layer has.
-            kept: As for :meth:`refit`.
+            network: The pruned network; the layer gets new parameters.
+            layer: Name of the layer.
+            moments: Moments of the layer's inputs.
+            kept: See :meth:`refit`.
 
         Returns:
-            As for :meth:`refit`.
+            MACs of the moments; see :meth:`refit`.
         """
         module = _layer(network, layer)
         cross = moments.cross if kept is None else moments.cross[:, kept]
@@ -178,12 +179,12 @@ class LeastSquares:
         weights = weights.double().T
         gram = moments.gram.clone()
         residual = cross - gram @ weights
-        # The ridge keeps the system positive definite; a layer whose inputs are all zero stays.
+        # The ridge keeps the system positive definite. If all inputs are zero, nothing changes.
         strength = self.ridge * gram.diagonal().mean().clamp_min(1e-12)
         gram.diagonal().add_(strength)
         weights = weights + torch.cholesky_solve(residual, torch.linalg.cholesky(gram))
         fitted = weights.T.to(module.weight.dtype)
-        # New parameters, not new values: networks may share the old ones.
+        # Networks may share the old parameters, so create new ones.
         if module.bias is not None:
             module.bias = _parameter(fitted[:, -1].contiguous(), module.bias)
             fitted = fitted[:, :-1]
@@ -198,9 +199,9 @@ class Moments:
     """Second moments of a layer's inputs on the repair images, float64.
 
     Args:
-        gram: Inputs with inputs, shape (features, features).
-        cross: Inputs with the references, shape (features, outputs of the unpruned layer).
-        rows: Over how many sampled positions the sums went.
+        gram: Products of inputs with inputs, shape (features, features).
+        cross: Products of inputs with references, shape (features, outputs of the unpruned layer).
+        rows: Number of sampled positions in the sums.
         bias: Whether the last input is the constant 1.
     """
 
@@ -210,10 +211,10 @@ class Moments:
     bias: bool
 
     def of_channels(self, mask: npt.NDArray[np.bool_]) -> "Moments":
-        """The moments where only some input channels are left, exactly.
+        """Return the exact moments of a subset of the input channels.
 
         Args:
-            mask: Which channels stay, shape (channels,).
+            mask: Mask of the kept channels, shape (channels,).
         """
         repeat = (len(self.gram) - self.bias) // mask.size
         index = expand(torch.from_numpy(np.flatnonzero(mask)), repeat)
@@ -242,19 +243,19 @@ def _sample(
 
 
 def layer_inputs(network: nn.Module, module: nn.Module, images: Tensor) -> Iterator[Tensor]:
-    """What one of a network's layers reads, batch by batch.
+    """Yield the inputs of one layer of a network in batches.
 
     Args:
-        network: In ``eval`` mode.
+        network: The network, in ``eval`` mode.
         module: The layer.
-        images: Normalised, shape (N, 3, H, W).
+        images: Normalised images, shape (N, 3, H, W).
     """
     for start in range(0, len(images), BATCH):
         yield _inputs(network, module, images[start : start + BATCH])
 
 
 def _inputs(network: nn.Module, module: nn.Module, images: Tensor) -> Tensor:
-    """The layer's input; the forward pass ends there."""
+    """Return the layer's input; the forward pass ends at the layer."""
     seen: list[Tensor] = []
 
     def stop(module: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -272,7 +273,7 @@ def _inputs(network: nn.Module, module: nn.Module, images: Tensor) -> Tensor:
 
 
 def _features(module: nn.Conv2d | nn.Linear, inputs: Tensor, reference: Reference) -> Tensor:
-    """The rows of the least-squares system, float64: one a sampled output position."""
+    """Rows of the least-squares system, one per sampled output position, float64."""
     if isinstance(module, nn.Linear):
         features = inputs
     else:

@@ -1,27 +1,27 @@
-"""What cutting means for each kind of layer: the one table that surgery and costs read."""
+"""Pruning rules: how each kind of layer is cut and masked, and checks of spaces against them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from prune_gym.pruning.spaces import ChannelSpace
+from prune_gym.pruning.spaces import ChannelSpace, iterate_roles
 
 Index = Tensor | None
-"""Kept channels as an int64 tensor, or None where all are kept."""
+"""Indices of the kept channels as an int64 tensor; None if all are kept."""
 
 
 class ChannelPad(nn.Module):
-    """Parameter-free shortcut: subsample in space, spread channels over a wider space.
+    """Parameter-free shortcut that subsamples pixels and pads channels with zeros.
 
-    The "option A" of He et al. 2016 (CVPR, section 4.2), written as a channel map so that it
-    can be cut: output channel ``i`` is input channel ``source[i]``, or zero where that is -1.
+    This is "option A" of He et al. 2016 (CVPR, section 4.2), stored as a channel map so that it can
+    be pruned: output channel ``i`` is input channel ``source[i]``, or zero if ``source[i]`` is -1.
 
     Args:
         in_channels: Input channels.
-        out_channels: Output channels; the input's stand in the middle of them.
-        stride: Every how many pixels one is kept.
+        out_channels: Output channels; the input channels are in the middle.
+        stride: Distance between the kept pixels.
     """
 
     source: Tensor
@@ -33,7 +33,7 @@ class ChannelPad(nn.Module):
         source = torch.full((out_channels,), -1)
         first = (out_channels - in_channels) // 2
         source[first : first + in_channels] = torch.arange(in_channels)
-        # Structure, not weights: surgery makes it again from the kept channels.
+        # The map is structure, not a weight: pruning recomputes it from the kept channels.
         self.register_buffer("source", source, persistent=False)
 
     @property
@@ -44,7 +44,7 @@ class ChannelPad(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, ceil(H/stride), ceil(W/stride))."""
         x = x[:, :, :: self.stride, :: self.stride]
-        # One zero channel at the end is what every -1 points at.
+        # Add one zero channel at the end; all -1 entries refer to it.
         x = nn.functional.pad(x, (0, 0, 0, 0, 0, 1))
         source = torch.where(self.source < 0, self.in_channels, self.source)
         return x.index_select(1, source)
@@ -52,12 +52,12 @@ class ChannelPad(nn.Module):
 
 @dataclass(frozen=True)
 class LayerRule:
-    """How one kind of layer is cut and masked.
+    """Functions that cut and mask one kind of layer.
 
     Args:
-        channels: Maps (module, role) to the channels that the layer has in that role.
-        cut: Cuts the module in place to kept output and input channels.
-        mask: Zeroes, in place, removed output and input channels.
+        channels: Function of (module, role) that returns the layer's channels in that role.
+        cut: Function that reduces the module to the kept output and input channels, in place.
+        mask: Function that zeroes the removed output and input channels, in place.
     """
 
     channels: Callable[[nn.Module, str], int]
@@ -66,7 +66,7 @@ class LayerRule:
 
 
 def _set(module: nn.Module, name: str, index: Tensor, dim: int = 0) -> None:
-    """Replace a parameter or buffer by its selected entries, as a new leaf."""
+    """Replace a parameter or buffer with its selected entries, as a new leaf."""
     old = getattr(module, name, None)
     if old is None:
         return
@@ -80,12 +80,12 @@ def _set(module: nn.Module, name: str, index: Tensor, dim: int = 0) -> None:
 
 
 def expand(index: Tensor, repeat: int) -> Tensor:
-    """Indices of the features of flattened channels, ``repeat`` features a channel."""
+    """Feature indices of flattened channels with ``repeat`` features per channel."""
     return (index[:, None] * repeat + torch.arange(repeat)).flatten()
 
 
 def is_depthwise(module: nn.Module) -> bool:
-    """Whether a layer is a convolution with one filter a channel (cut to one channel: too)."""
+    """Whether a layer is a depthwise convolution; a 1-channel convolution also counts as one."""
     return (
         isinstance(module, nn.Conv2d) and module.groups == module.in_channels == module.out_channels
     )
@@ -106,7 +106,7 @@ def _conv_cut(module: nn.Module, out: Index, inp: Index) -> None:
         _set(module, "weight", out)
         _set(module, "bias", out)
         if is_depthwise(module) and inp is None:
-            # One filter a channel: of a layer with one channel and one group that is true too.
+            # A layer with one channel and one group also has one filter per channel.
             module.groups = module.in_channels = out.numel()
         module.out_channels = out.numel()
     if inp is not None:
@@ -160,7 +160,7 @@ def _norm_cut(module: nn.Module, out: Index, inp: Index) -> None:
 
 
 def _norm_mask(module: nn.Module, out: Tensor | None, inp: Tensor | None) -> None:
-    # Without the bias a removed channel would go on adding the norm's shift.
+    # If only the weight were zeroed, a removed channel would still add the bias.
     assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
     if out is None:
         return
@@ -198,7 +198,7 @@ def _pad_cut(module: nn.Module, out: Index, inp: Index) -> None:
     if inp is not None:
         place = torch.full((module.in_channels + 1,), -1)
         place[inp] = torch.arange(inp.numel())
-        # The last entry of `place` is -1, so a zero channel stays one.
+        # The last entry of `place` is -1, so a zero channel remains a zero channel.
         module.source = place.to(module.source.device)[module.source]
         module.in_channels = inp.numel()
 
@@ -213,7 +213,7 @@ def _pad_mask(module: nn.Module, out: Tensor | None, inp: Tensor | None) -> None
 
 
 def _nothing(module: nn.Module, out: Tensor | None, inp: Tensor | None) -> None:
-    """A PReLU of zero is zero: there is nothing to mask."""
+    """Do nothing: the PReLU of zero is zero."""
 
 
 _NORM = LayerRule(_norm_channels, _norm_cut, _norm_mask)
@@ -227,21 +227,51 @@ RULES: dict[type[nn.Module], LayerRule] = {
 }
 
 
-def check_layer(name: str, module: nn.Module, role: str, space: ChannelSpace) -> None:
-    """Hold one layer against the role that a space gives it.
+def check_spaces(network: nn.Module, spaces: Sequence[ChannelSpace]) -> None:
+    """Check that channel spaces fit a network.
+
+    Args:
+        network: The network.
+        spaces: Channel spaces of the network.
 
     Raises:
-        ValueError: The layer's kind has no rule or not this role, or its channels differ.
+        ValueError: If a name is used twice, a layer does not exist, a layer and its space have
+            different numbers of channels, or a kind of layer does not support its role.
+    """
+    modules = dict(network.named_modules())
+    names: set[str] = set()
+    seen: dict[tuple[str, str], str] = {}
+    for layer, role, space in iterate_roles(spaces):
+        if layer not in modules:
+            raise ValueError(f"space {space.name!r}: the network has no layer {layer!r}")
+        if (layer, role) in seen:
+            raise ValueError(
+                f"layer {layer!r} is among the {role} of {seen[layer, role]!r} and {space.name!r}"
+            )
+        seen[layer, role] = space.name
+        _check_layer(layer, modules[layer], role, space)
+    for space in spaces:
+        if space.name in names:
+            raise ValueError(f"two spaces are named {space.name!r}")
+        names.add(space.name)
+
+
+def _check_layer(name: str, module: nn.Module, role: str, space: ChannelSpace) -> None:
+    """Check one layer against its role in a space.
+
+    Raises:
+        ValueError: If the kind of layer has no rule or does not support the role, or the numbers
+            of channels differ.
     """
     where = f"space {space.name!r}, {role} {name!r}"
     if type(module) not in RULES:
         known = ", ".join(kind.__name__ for kind in RULES)
-        raise ValueError(f"{where}: no rule cuts a {type(module).__name__}; there are: {known}")
+        raise ValueError(f"{where}: no rule cuts a {type(module).__name__}; supported: {known}")
     try:
         channels = RULES[type(module)].channels(module, role)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-    # A Linear layer behind a flatten sees each channel several times.
+    # A Linear layer after a flatten has several features per channel.
     flattened = isinstance(module, nn.Linear) and role == "consumers"
     fits = channels % space.channels == 0 if flattened else channels == space.channels
     if not fits:

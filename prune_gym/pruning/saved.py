@@ -1,4 +1,4 @@
-"""A pruned network on disk: architecture and kept channels as JSON, weights as safetensors."""
+"""Save and load pruned networks: architecture and kept channels as JSON, weights as safetensors."""
 
 import json
 from collections.abc import Mapping
@@ -21,14 +21,15 @@ DESCRIPTION = "network.json"
 WEIGHTS = "weights.safetensors"
 
 Kept = Mapping[str, npt.NDArray[np.int64]]
-"""For each space the kept channels' numbers in the unpruned network, rising."""
+"""Sorted indices of the kept channels in the unpruned network, per space."""
 
 
 def masks_from_kept(network: Network, kept: Kept) -> dict[str, npt.NDArray[np.bool_]]:
-    """Boolean masks of an unpruned network's spaces; spaces not named are kept whole.
+    """Boolean masks of all spaces of an unpruned network; unlisted spaces keep all channels.
 
     Raises:
-        ValueError: A space that the network has not, or channels out of range or order.
+        ValueError: If the network has no such space, or channel indices are out of range or
+            unsorted.
     """
     masks = {space.name: np.ones(space.channels, dtype=bool) for space in network.spaces}
     for name, indices in kept.items():
@@ -38,7 +39,8 @@ def masks_from_kept(network: Network, kept: Kept) -> dict[str, npt.NDArray[np.bo
         fine = index.size and index[0] >= 0 and index[-1] < masks[name].size
         if not fine or np.any(np.diff(index) <= 0):
             raise ValueError(
-                f"space {name!r}: kept channels must rise within 0..{masks[name].size - 1}"
+                f"space {name!r}: kept channels must be sorted indices from 0 to "
+                f"{masks[name].size - 1}"
             )
         masks[name][:] = False
         masks[name][index] = True
@@ -46,18 +48,19 @@ def masks_from_kept(network: Network, kept: Kept) -> dict[str, npt.NDArray[np.bo
 
 
 def cut_to(network: Network, kept: Kept) -> Network:
-    """The dense network that keeps only these channels of an unpruned one.
+    """Return the dense network with only the given channels of an unpruned network.
 
     Args:
         network: The unpruned network.
-        kept: Kept channels. A space ``LAYER.code`` that the network has not says that ALF took
-            the convolution apart (:mod:`prune_gym.alf`): it becomes a pair of layers with so many
-            codes, whose weights are still to be loaded.
+        kept: Kept channels. A space ``LAYER.code`` means that ALF replaced the convolution with a
+            pair of layers (:mod:`prune_gym.alf`) that has this number of codes; the weights of the
+            pair are uninitialised and must be loaded.
 
     Raises:
-        ValueError: Another space that the network has not, or channels out of range or order.
+        ValueError: If the network has no such space, or channel indices are out of range or
+            unsorted.
     """
-    # Here, as surgery stands below ALF.
+    # Imported here because alf imports this package.
     from prune_gym.alf.convert import pair_up
 
     known = {space.name for space in network.spaces}
@@ -73,13 +76,14 @@ def cut_to(network: Network, kept: Kept) -> Network:
 def save_network(
     folder: Path, network: Network, kept: Kept, facts: Mapping[str, Any] | None = None
 ) -> Path:
-    """Write a (pruned) network to a folder.
+    """Write a network to a folder.
 
     Args:
-        folder: Made if need be; its ``network.json`` and ``weights.safetensors`` are replaced.
-        network: The network as it is now.
-        kept: Its channels' numbers in the unpruned architecture.
-        facts: More to keep in the JSON file, for example metrics.
+        folder: Folder of the network, created if it does not exist. Existing ``network.json`` and
+            ``weights.safetensors`` are replaced.
+        network: The network, pruned or not.
+        kept: Kept channels of the unpruned architecture.
+        facts: Additional entries of the JSON file, for example metrics.
 
     Returns:
         ``folder``.
@@ -93,7 +97,7 @@ def save_network(
         "spaces": spaces,
         **(facts or {}),
     }
-    # The description goes first and comes last: a folder that has one is whole.
+    # Remove the description first and write it last: a folder with a description is complete.
     (folder / DESCRIPTION).unlink(missing_ok=True)
     save_weights(network.module, folder / WEIGHTS)
     write_json(folder / DESCRIPTION, description)
@@ -104,14 +108,15 @@ def load_network(folder: str | Path) -> tuple[Network, Kept]:
     """Read a network that :func:`save_network` wrote.
 
     Args:
-        folder: Its folder. The architecture must be one that :func:`networks.build` knows; for
-            another one pass the unpruned network to :func:`load_network_into`.
+        folder: Folder of the network. :func:`networks.build` must know the architecture; for other
+            architectures, use :func:`load_network_into`.
 
     Returns:
         The network and its kept channels.
 
     Raises:
-        WeightsError: A file is missing, damaged, of another schema, or does not fit.
+        WeightsError: If a file is missing, damaged or of another schema, or the weights do not
+            fit the architecture.
     """
     folder = Path(folder)
     description = read_description(folder)
@@ -121,17 +126,17 @@ def load_network(folder: str | Path) -> tuple[Network, Kept]:
 
 
 def load_network_into(folder: str | Path, base: Network) -> Network:
-    """Read a pruned network's weights into an unpruned network of the same architecture.
+    """Read a pruned network, given an unpruned network of the same architecture.
 
     Args:
-        folder: The pruned network's folder.
+        folder: Folder of the pruned network.
         base: The unpruned network; it is not changed.
 
     Returns:
         The pruned network.
 
     Raises:
-        WeightsError: A file is missing, damaged, of another schema, or does not fit.
+        WeightsError: If a file is missing, damaged or of another schema, or does not fit ``base``.
     """
     folder = Path(folder)
     description = read_description(folder)
@@ -144,10 +149,10 @@ def load_network_into(folder: str | Path, base: Network) -> Network:
 
 
 def read_description(folder: str | Path) -> dict[str, Any]:
-    """The JSON of a saved network, checked.
+    """Read and check the JSON file of a saved network.
 
     Raises:
-        WeightsError: It is missing, damaged or of another schema.
+        WeightsError: If the file is missing, damaged or of another schema.
     """
     folder = Path(folder)
     path = folder / DESCRIPTION
@@ -158,14 +163,14 @@ def read_description(folder: str | Path) -> dict[str, Any]:
         )
     except FileNotFoundError:
         raise WeightsError(
-            f"{str(folder)!r} holds no network: there is no {DESCRIPTION}."
+            f"{str(folder)!r} contains no saved network: {DESCRIPTION} is missing."
         ) from None
     except (OSError, ValueError, TypeError) as error:
         raise WeightsError(f"{str(path)!r} is damaged ({error}).") from error
     if missing or description["schema"] != SCHEMA:
         raise WeightsError(
-            f"{str(path)!r} is not of schema {SCHEMA}"
-            + (f": it lacks {', '.join(sorted(missing))}." if missing else ".")
+            f"{str(path)!r} does not have schema {SCHEMA}"
+            + (f": {', '.join(sorted(missing))} missing." if missing else ".")
         )
     return description
 

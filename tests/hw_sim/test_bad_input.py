@@ -154,7 +154,7 @@ def test_fingerprint_changes_with_every_value() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"array_rows": 0}, "array_rows=0 must lie between 1"),
+        ({"array_rows": 0}, "array_rows=0 must be between 1"),
         ({"array_rows": -12}, "array_rows=-12"),
         ({"buffer_banks": 10**10}, "buffer_banks=10000000000"),
         ({"clock_mhz": 0.2}, "clock_mhz=0.2"),

@@ -1,4 +1,4 @@
-"""The weights that ship with the package are what their recipes say."""
+"""The shipped weights match their recipes."""
 
 import json
 
@@ -50,7 +50,7 @@ def test_a_baseline_of_other_images_is_refused(monkeypatch, tmp_path):
     copy.write_bytes(shipped.read_bytes())
     recipe = json.loads(shipped.with_suffix(".json").read_text())
     copy.with_suffix(".json").write_text(json.dumps(recipe | {"dataset_fingerprint": "0"}))
-    with pytest.raises(WeightsError, match="other images"):
+    with pytest.raises(WeightsError, match="trained on images that differ"):
         baselines.load("resnet20", load_dataset("shapes"))
 
 
@@ -60,7 +60,7 @@ def test_accuracy_is_the_recipes(path):
     data = load_dataset("shapes")
     network = baselines.load(path.stem.split("-")[0], data)
     recipe = baselines.read_recipe(path)
-    # A few images may fall the other way on a processor with other vector instructions.
+    # Other vector instructions of a processor may change the class of a few images.
     assert split_accuracy(network.module, data.test) == pytest.approx(
         recipe["test_accuracy"], abs=0.002
     )
@@ -68,7 +68,7 @@ def test_accuracy_is_the_recipes(path):
 
 @pytest.mark.slow
 def test_removing_three_quarters_by_l1_costs_points():
-    """Hard enough to be worth a search: a short fine-tune does not bring it all back."""
+    """The task is not trivial: a short fine-tune does not restore the accuracy."""
     env = PruningEnv("resnet20", "shapes")
     observation, start = env.reset(seed=0)
     for _ in env.visited:

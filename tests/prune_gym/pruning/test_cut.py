@@ -1,4 +1,4 @@
-"""Surgery is exact: masked and dense networks agree, and an independent tool cuts alike."""
+"""Pruning is exact: masked and dense networks agree, also with an independent tool."""
 
 import copy
 
@@ -98,7 +98,7 @@ def test_keeping_all_changes_nothing():
 
 
 def test_masking_the_convolution_alone_would_be_wrong():
-    """The batch norm's shift is what makes it wrong: this guards the property above."""
+    """Masks that keep the batch norm's bias are wrong: this guards the property above."""
     network = networks.build("resnet20")
     module = shake(network.module)
     masks = random_masks(network.spaces[1:2], 0)
@@ -112,7 +112,7 @@ def test_masking_the_convolution_alone_would_be_wrong():
 
 @pytest.mark.filterwarnings("ignore")
 def test_torch_pruning_cuts_alike_where_it_works():
-    """Option B: the oracle finds the same groups and leaves the same network."""
+    """Option B: torch-pruning finds the same groups and returns the same network."""
     tp = pytest.importorskip("torch_pruning")
     network = networks.build("resnet20b")
     module = shake(network.module)
@@ -165,7 +165,7 @@ def test_a_layer_without_a_rule_is_refused():
     ("masks", "message"),
     [
         ({"nine": np.ones(6, bool)}, "no space is named 'nine'"),
-        ({"one": np.ones(5, bool)}, r"shape \(5,\), needed: \(6,\)"),
+        ({"one": np.ones(5, bool)}, r"shape \(5,\), expected \(6,\)"),
         ({"one": np.zeros(6, bool)}, "keeps no channel"),
     ],
 )
@@ -182,7 +182,7 @@ def test_legal_mask_adds_the_largest_norms(bits, min_keep, round_to):
     kept = int(mask.sum())
     assert kept >= min(min_keep, len(bits))
     assert kept % round_to == 0 or kept == len(bits)
-    assert (mask | ~np.array(bits)).all()  # nothing asked for was removed
+    assert (mask | ~np.array(bits)).all()  # all requested filters are kept
     added = mask & ~np.array(bits)
     if added.any() and not mask.all():
         assert norms[added].min() > norms[~mask].max()

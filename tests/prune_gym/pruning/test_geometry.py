@@ -1,4 +1,4 @@
-"""Closed-form costs equal counted ones, and the published ones."""
+"""Closed-form costs equal counted costs and published costs."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ PUBLISHED = {
 
 
 def counted_macs(module, shape):
-    """An oracle of its own: multiply-accumulates from weights and output maps."""
+    """Independent oracle: multiply-accumulates from weights and output maps."""
     total = 0
 
     def count(layer, inputs, output):
@@ -111,7 +111,7 @@ def test_unknown_networks_are_refused_with_a_hint():
     with pytest.raises(ValueError, match="Unknown network"):
         networks.build("tests.tiny:nothing")
     assert networks.build("tests.tiny:tiny_network", 4, 8).num_classes == 4
-    with pytest.raises(ValueError, match="registered already"):
+    with pytest.raises(ValueError, match="already registered"):
         networks.register("resnet20", lambda classes, size: tiny_network())
 
 

@@ -1,4 +1,4 @@
-"""A network's calls, run in parts, give what the network gives."""
+"""The calls of a network, run in parts, return the same values as the network."""
 
 import pytest
 import torch
@@ -64,7 +64,7 @@ def test_in_place_forms_are_run_without_harm(forward):
     expected = module(images)
     for start in range(1, len(bound.program.nodes) - 1):
         prefix = bound.run({0: images}, 1, start)
-        for _ in range(2):  # a second candidate finds the prefix as it was
+        for _ in range(2):  # a second candidate must find the prefix unchanged
             assert torch.allclose(bound.logits(prefix, start), expected, atol=1e-5)
 
 
@@ -98,10 +98,10 @@ def unused(self, x):
     ("forward", "message"),
     [
         (twice, "'a' is called twice"),
-        (pair, "logits alone"),
+        (pair, "more than the logits"),
         (sigmoid_in_place, "in place"),
         (data_dependent, "cannot be traced"),
-        (aliased, "something else"),
+        (aliased, "outputs of the traced calls differ"),
         (unused, "'norm' is not called"),
     ],
 )

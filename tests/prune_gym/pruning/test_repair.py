@@ -1,4 +1,4 @@
-"""The least-squares refit against numpy's solver, and what it is for."""
+"""The least-squares refit agrees with numpy's solver and restores accuracy."""
 
 import copy
 
@@ -42,7 +42,7 @@ def test_refit_is_the_least_squares_solution():
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_refit_of_a_padded_strided_convolution_finds_known_weights(stride):
-    """Where the cut layer can do what the unpruned one did, the refit finds just that."""
+    """If the pruned layer can reproduce the unpruned layer, the refit does so."""
     torch.manual_seed(0)
     first, second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 5, 3, stride, padding=1, bias=False)
     network = nn.Sequential(first, nn.Tanh(), second).eval()

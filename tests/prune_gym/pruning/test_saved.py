@@ -1,4 +1,4 @@
-"""Saved networks load again, and damaged files are refused by name."""
+"""Saved networks can be loaded; damaged files are rejected with a message that names them."""
 
 import json
 
@@ -54,8 +54,8 @@ def test_round_trip(tmp_path, name):
         ({"schema": 9}, "schema 1"),
         ({"architecture": "resnet21"}, "Unknown network"),
         ({"spaces": {"nowhere": {"kept": [0]}}}, "no space 'nowhere'"),
-        ({"spaces": {"layer1.0": {"kept": [3, 3]}}}, "must rise"),
-        ({"spaces": {"layer1.0": {"kept": [99]}}}, "must rise"),
+        ({"spaces": {"layer1.0": {"kept": [3, 3]}}}, "must be sorted"),
+        ({"spaces": {"layer1.0": {"kept": [99]}}}, "must be sorted"),
         ({"spaces": {"layer1.0": {}}}, "cannot be read"),
         ({"spaces": {"layer1.0": {"kept": [0]}}}, "do not fit"),
     ],
@@ -72,7 +72,7 @@ def test_wrong_descriptions_are_refused(tmp_path, change, message):
 
 def test_damaged_files_are_refused(tmp_path):
     base, network, kept = pruned()
-    with pytest.raises(WeightsError, match="holds no network"):
+    with pytest.raises(WeightsError, match="contains no saved network"):
         load_network(tmp_path)
     save_network(tmp_path, network, kept)
     whole = (tmp_path / WEIGHTS).read_bytes()
