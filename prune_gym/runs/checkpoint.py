@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from agents.base import Agent
-from prune_gym.runs import folder as run_folder
-from prune_gym.runs.loading import state_of
-from prune_gym.runs.recorder import Recorder
 from prune_gym.errors import PruneGymError
 from prune_gym.files import write_json
 from prune_gym.pruning.saved import save_network
+from prune_gym.runs import folder as run_folder
+from prune_gym.runs.loading import state_of
+from prune_gym.runs.recorder import Recorder
 
 FOLDER, _NEW, _OLD = run_folder.CHECKPOINTS
 STATE, AGENT, BEST = "state.json", "agent", "best"

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.state import State
 from prune_gym.envs.target import Target, report_lines
-from prune_gym.envs.baseline import Baseline
 from prune_gym.export import export_network
 from prune_gym.training import TrainingOptions, split_accuracy, train
 

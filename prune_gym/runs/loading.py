@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from prune_gym.runs import folder as run_folder
+
 from prune_gym.cli.settings import make_environment
 from prune_gym.envs.state import State
 from prune_gym.errors import PruneGymError
 from prune_gym.pruning.saved import DESCRIPTION, load_network_into, read_description
+from prune_gym.runs import folder as run_folder
 
 
 def open_run(folder: Path, overrides: dict[str, Any]) -> tuple[dict[str, Any], Any]:

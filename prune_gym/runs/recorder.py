@@ -10,10 +10,10 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from agents.base import Budget, Callback
-from prune_gym.runs.folder import BEST, EPISODES, SCHEMA, append_line
 from prune_gym.envs.state import State
 from prune_gym.envs.target import Target
 from prune_gym.pruning.saved import save_network
+from prune_gym.runs.folder import BEST, EPISODES, SCHEMA, append_line
 
 ALF = ("sparsity", "codes", "merged", "reconstruction_error", "autoencoder_updates")
 COSTS = ("params", "macs", "cycles", "latency_ms", "energy_uj")

@@ -1,0 +1,208 @@
+"""The configuration of a run: everything on which its result depends."""
+
+import inspect
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+from prune_gym import registration
+from prune_gym.errors import PruneGymError, UnknownNameError
+from prune_gym.interface import Budget
+
+EPISODES = 10
+"""Episodes of a search without any limit of its own."""
+FINAL_EPOCHS = 5.0
+WARM_START = 50
+"""Usual number of episodes in the surrogate, where a warm start is wanted."""
+LIMITS = ("episodes", "steps", "search_macs", "seconds")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What to search, with which agent, for how long.
+
+    Args:
+        env_id: Id of the environment, for example ``"PruneResNet20-v0"``.
+        agent: Name of the agent (``prune-gym list agents``), or ``"package.module:Class"``.
+        out: Folder for the run's files.
+        seed: Seed of agent and environment.
+        episodes: Largest number of finished episodes; 10 if no limit is given at all.
+        steps: Largest number of steps, tried candidates included; the current episode is finished.
+        search_macs: Largest number of MACs that the search may spend.
+        seconds: Longest wall time of the search; results then depend on the machine's speed.
+        final_epochs: Epochs of the final fine-tuning of the best network.
+        env_arguments: Arguments of the environment, by name; those of the id are the default.
+        agent_options: Hyperparameters of the agent, by name.
+        warm_start: Episodes that the agent first learns in the surrogate environment; 0 for none.
+
+    Raises:
+        PruneGymError: If a value is of the wrong kind or out of range; the message names it.
+    """
+
+    env_id: str
+    agent: str = "l2pf"
+    out: str | Path | None = None
+    seed: int = 0
+    episodes: int | None = None
+    steps: int | None = None
+    search_macs: int | None = None
+    seconds: float | None = None
+    final_epochs: float = FINAL_EPOCHS
+    env_arguments: Mapping[str, Any] = field(default_factory=dict)
+    agent_options: Mapping[str, Any] = field(default_factory=dict)
+    warm_start: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("env_id", "agent"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value:
+                raise PruneGymError(f"{name}={value!r} must be a name")
+        if self.out is not None and not isinstance(self.out, str | Path):
+            raise PruneGymError(f"out={self.out!r} must be the path of a folder")
+        if all(getattr(self, name) is None for name in LIMITS):
+            object.__setattr__(self, "episodes", EPISODES)
+        if isinstance(self.search_macs, float) and self.search_macs.is_integer():
+            object.__setattr__(self, "search_macs", int(self.search_macs))
+        for name in ("seed", "episodes", "steps", "search_macs", "warm_start"):
+            self._check_whole(name)
+        for name, most in (("seconds", math.inf), ("final_epochs", 10_000)):
+            self._check_number(name, most)
+        for name in ("env_arguments", "agent_options"):
+            object.__setattr__(self, name, _plain(name, getattr(self, name)))
+        limits = [name for name in LIMITS if getattr(self, name) is not None]
+        if self.env_id == registration.SURROGATE and limits == ["search_macs"]:
+            raise PruneGymError(
+                "A limit of search_macs would never end a search in a surrogate, which spends no "
+                "MACs. Give episodes, steps or seconds."
+            )
+
+    def _check_whole(self, name: str) -> None:
+        value, least = getattr(self, name), int(name in LIMITS)
+        if value is None and name in LIMITS:
+            return
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise PruneGymError(f"{name}={value!r} must be a whole number")
+        if value < least:
+            raise PruneGymError(f"{name}={value} must be at least {least}")
+
+    def _check_number(self, name: str, most: float) -> None:
+        value = getattr(self, name)
+        if value is None and name in LIMITS:
+            return
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise PruneGymError(f"{name}={value!r} must be a number")
+        if not 0 <= value < most or (value == 0 and name in LIMITS):
+            wanted = "above 0" if name in LIMITS else f"from 0 to {most:,}"
+            raise PruneGymError(f"{name}={value} must be a finite number {wanted}")
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The limits of the search that are given, by name."""
+        given = {name: getattr(self, name) for name in LIMITS}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def budget(self) -> Budget:
+        """The limits as a new budget; its clock starts now."""
+        return Budget(self.episodes, self.steps, self.search_macs, self.seconds)
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder.
+
+        Raises:
+            PruneGymError: If no folder is given.
+        """
+        if self.out is None:
+            raise PruneGymError("out is missing: name a folder for the run's files")
+        return Path(self.out)
+
+    def environment(self) -> dict[str, Any]:
+        """All arguments of the environment: those given, else the id's, else the defaults."""
+        spec = gym.registry.get(self.env_id)
+        own = dict(spec.kwargs) if spec else {}
+        return environment_defaults() | own | dict(self.env_arguments)
+
+    def command(self) -> list[str]:
+        """The words of the command line that does the same: ``["prune-gym", "train", ...]``."""
+        words = ["prune-gym", "train", self.env_id, "--agent", self.agent, "--seed", str(self.seed)]
+        words += ["--out", str(self.out or "RUN"), "--final-epochs", _number(self.final_epochs)]
+        for name, value in self.limits.items():
+            if name == "seconds":
+                words += ["--minutes", _number(value / 60)]
+            else:
+                words += [f"--{name.replace('_', '-')}", _number(value)]
+        if self.warm_start:
+            words += ["--warm-start", "surrogate", "--warm-start-episodes", str(self.warm_start)]
+        for name, value in self.env_arguments.items():
+            if name == "target" and value:
+                for cost, most in value.items():
+                    words += ["--target", f"{cost}={most}"]
+            else:
+                words += ["--env", f"{name}={_word(value)}"]
+        for name, value in self.agent_options.items():
+            words += ["--set", f"{name}={_word(value)}"]
+        return words
+
+    def to_json(self) -> dict[str, Any]:
+        """The configuration as a JSON object; :meth:`from_json` reads it."""
+        value = asdict(self)
+        return value | {"out": None if self.out is None else str(self.out)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "RunConfig":
+        """A configuration from :meth:`to_json`.
+
+        Raises:
+            UnknownNameError: If a name is unknown.
+            PruneGymError: If a value is missing, of the wrong kind or out of range.
+        """
+        known = [own.name for own in fields(cls)]
+        for name in value:
+            if name not in known:
+                raise UnknownNameError("setting of a run", name, known)
+        if "env_id" not in value:
+            raise PruneGymError("env_id is missing: name an environment of `prune-gym list`")
+        return cls(**value)
+
+
+def environment_defaults() -> dict[str, Any]:
+    """The default of every argument of :class:`prune_gym.envs.PruningEnv` that a run can set."""
+    from prune_gym.envs import PruningEnv
+
+    parameters = inspect.signature(PruningEnv.__init__).parameters
+    return {
+        name: parameter.default
+        for name, parameter in parameters.items()
+        if name not in ("self", "render_mode")
+    }
+
+
+def _word(value: Any) -> str:
+    """A value as ``NAME=VALUE`` takes it: YAML, of which JSON is a part."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _number(value: float) -> str:
+    """The shortest form that is read back as the same number."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
+def _plain(name: str, value: object) -> dict[str, Any]:
+    """A mapping as JSON would return it, so that a configuration equals its own copy."""
+    if not isinstance(value, Mapping):
+        raise PruneGymError(f"{name}={value!r} must be a mapping of names to values")
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(dict(value), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise PruneGymError(
+            f"{name}={value!r} cannot be written as JSON ({error}): give numbers, texts, lists "
+            "and mappings only. Networks and data sets are given by name, such as "
+            "'package.module:function' and 'imagefolder:PATH'."
+        ) from error
+    return plain

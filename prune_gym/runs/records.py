@@ -1,0 +1,512 @@
+"""What a run observed, as its files hold it; what follows from it is computed on reading.
+
+``config.json`` is a :class:`Setup`, each line of ``episodes.jsonl`` an :class:`Episode`, and
+``best/report.json`` a :class:`Report`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+from prune_gym.costs import Costs, StepCosts
+from prune_gym.envs.reward import RewardFunction
+from prune_gym.envs.state import BlockRecord
+from prune_gym.errors import PruneGymError
+from prune_gym.runs.config import RunConfig
+from prune_gym.runs.fields import Fields
+
+SCHEMA = 2
+"""The number of changes of the files' form."""
+ACCURACY = "accuracy"
+HASHES = ("weights", "dataset", "accelerator")
+
+
+def check_schema(value: Fields) -> None:
+    """Refuse files of another version.
+
+    Raises:
+        PruneGymError: If the schema is missing or another one.
+    """
+    found = value.values.get("schema")
+    if found != SCHEMA:
+        raise PruneGymError(
+            f"{value.where} is of schema {found!r}, not {SCHEMA}: another version of prune_gym "
+            "wrote it. Use that version, or run it again."
+        )
+
+
+@dataclass(frozen=True)
+class TargetReport:
+    """How a network compares with the run's target.
+
+    Args:
+        wanted: Largest share of each wanted cost of the unpruned network's; for ``accuracy`` the
+            largest drop.
+        reached: The network's own values of the same names.
+    """
+
+    wanted: Mapping[str, float]
+    reached: Mapping[str, float]
+
+    @property
+    def met(self) -> bool:
+        """Whether the network meets all of the target; True without one."""
+        return all(self.reached[name] <= value for name, value in self.wanted.items())
+
+    def lines(self) -> list[str]:
+        """One line of text for each wanted value."""
+        result = []
+        for name, wanted in self.wanted.items():
+            label = "accuracy drop" if name == ACCURACY else name
+            verdict = "met" if self.reached[name] <= wanted else "NOT met"
+            result.append(
+                f"{'target ' + label:<22}{f'<= {wanted:g}':>12}{self.reached[name]:>12.4f}  "
+                f"{verdict}"
+            )
+        return result
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run was started with: its configuration, the unpruned network, the machine.
+
+    Args:
+        config: Configuration of the run; agent options in full.
+        accuracy: Accuracy of the unpruned network on the validation subset, 0 to 1.
+        costs: Costs of the unpruned network.
+        channels: Number of channels of each space of the unpruned network.
+        hashes: SHA-256 of the ``weights``, the ``dataset`` and the ``accelerator``.
+        env_revision: ``ENV_REVISION`` of the environment.
+        threads: Number of torch threads.
+        versions: Versions of Python and of the packages that results depend on.
+        machine: Kind of the machine.
+        started: Time of the start, UTC.
+        surrogate: SHA-256 of the surrogate of the warm start, or None.
+    """
+
+    config: RunConfig
+    accuracy: float
+    costs: Costs
+    channels: Mapping[str, int]
+    hashes: Mapping[str, str]
+    env_revision: int
+    threads: int
+    versions: Mapping[str, str]
+    machine: Mapping[str, Any]
+    started: str
+    surrogate: str | None = None
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """All arguments of the environment, defaults included."""
+        return self.config.environment()
+
+    @property
+    def wanted(self) -> dict[str, float]:
+        """The target: for each cost the largest share, for ``accuracy`` the largest drop."""
+        return dict(self.environment["target"] or {})
+
+    @cached_property
+    def _reward(self) -> RewardFunction:
+        names = ("tolerance", "duration_weight", "objective")
+        return RewardFunction(self.accuracy, *(self.environment[name] for name in names))
+
+    def psi(self, accuracy: float) -> float:
+        """The reward's accuracy term, -1 to 1; at least 0 within the tolerance."""
+        return self._reward.psi(accuracy)
+
+    def ratio(self, costs: StepCosts, objective: str | None = None) -> float:
+        """The unpruned network's cost over a network's.
+
+        Args:
+            costs: Costs of the network.
+            objective: Name of the cost (:data:`prune_gym.costs.OBJECTIVES`); the run's objective
+                by default.
+        """
+        name = objective or self._reward.objective
+        return self.costs.of(name) / costs.of(name)
+
+    def score(self, accuracy: float, costs: StepCosts) -> float:
+        """The value of a network, as ``info["score"]`` reports it."""
+        return self._reward.score(accuracy, self.ratio(costs))
+
+    def target(self, accuracy: float, costs: StepCosts) -> TargetReport:
+        """How a network compares with the target.
+
+        Args:
+            accuracy: Accuracy on the validation subset, 0 to 1.
+            costs: Costs of the network.
+        """
+        return self._target(self.accuracy - accuracy, costs)
+
+    def _target(self, drop: float, costs: StepCosts) -> TargetReport:
+        # A drop from 0.92 to 0.9 is 0.02, whatever floats make of the difference.
+        reached = {
+            name: round(drop, 12) if name == ACCURACY else costs.of(name) / self.costs.of(name)
+            for name in self.wanted
+        }
+        return TargetReport(self.wanted, reached)
+
+    def rank(self, accuracy: float, costs: StepCosts) -> tuple[bool, float]:
+        """The value by which the best network of a run is chosen; the larger, the better.
+
+        Without a target it is the score. Among networks that meet the wanted costs it is the
+        accuracy. If only an accuracy is wanted, it is the score among networks that meet it, and
+        the accuracy among those that miss it.
+        """
+        met = self.target(accuracy, costs).met
+        by_accuracy = not met or any(name != ACCURACY for name in self.wanted)
+        return met, accuracy if by_accuracy else self.score(accuracy, costs)
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of ``config.json``."""
+        # The folder holds the file, so its path says nothing.
+        config = {name: value for name, value in self.config.to_json().items() if name != "out"}
+        return asdict(self) | {"schema": SCHEMA, "config": config}
+
+    @classmethod
+    def from_json(cls, value: object, where: str) -> "Setup":
+        """Read :meth:`to_json`.
+
+        Args:
+            value: JSON object.
+            where: File, for errors.
+
+        Raises:
+            PruneGymError: If a value is missing, of the wrong kind or out of range.
+        """
+        own = Fields(value, where)
+        check_schema(own)
+        try:
+            config = RunConfig.from_json(own.table("config").values)
+        except PruneGymError as error:
+            raise PruneGymError(f"{where}: {error}") from error
+        channels = own.table("channels")
+        return cls(
+            config=config,
+            accuracy=own.share("accuracy"),
+            costs=_costs(own.table("costs")),
+            channels={name: channels.count(name, 1) for name in channels.values},
+            hashes={name: own.table("hashes").text(name) for name in HASHES},
+            env_revision=own.count("env_revision"),
+            threads=own.count("threads", 1),
+            versions=own.texts("versions"),
+            machine=own.table("machine").values,
+            started=own.text("started"),
+            surrogate=own.text("surrogate") if "surrogate" in own else None,
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of an episode.
+
+    Args:
+        space: Name of the visited space.
+        kept: Numbers of the kept filters, as they were executed.
+        mask_changed: Whether the executed filters differ from those that the agent chose.
+        duration: Duration of the fine-tuning, 0 to 1.
+        batches: Mini-batches of the fine-tuning.
+        accuracy: Accuracy after the step on the validation subset, 0 to 1.
+        costs: Costs after the step.
+        seed: Seed of the step's random numbers; None if an agent trained the whole network.
+        block: Block of the ALF mode; there, ``kept`` are the codes.
+    """
+
+    space: str
+    kept: tuple[int, ...]
+    mask_changed: bool
+    duration: float
+    batches: int
+    accuracy: float
+    costs: StepCosts
+    seed: int | None = None
+    block: BlockRecord | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of the step."""
+        value: dict[str, Any] = {
+            "space": self.space,
+            "kept": list(self.kept),
+            "mask_changed": self.mask_changed,
+            "duration": self.duration,
+            "batches": self.batches,
+            "accuracy": self.accuracy,
+            **asdict(self.costs),
+        }
+        if self.seed is not None:
+            value["seed"] = self.seed
+        return value | ({} if self.block is None else {"block": asdict(self.block)})
+
+    @classmethod
+    def from_fields(cls, own: Fields) -> "Step":
+        """Read :meth:`to_json`."""
+        block = None
+        if "block" in own:
+            inner = own.table("block")
+            block = BlockRecord(
+                inner.share("sparsity"),
+                inner.count("codes"),
+                inner.flag("merged"),
+                inner.number("reconstruction_error"),
+                inner.count("updates"),
+            )
+        return cls(
+            space=own.text("space"),
+            kept=own.counts("kept"),
+            mask_changed=own.flag("mask_changed"),
+            duration=own.share("duration"),
+            batches=own.count("batches"),
+            accuracy=own.share("accuracy"),
+            costs=_step_costs(own),
+            seed=own.seed("seed") if "seed" in own else None,
+            block=block,
+        )
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode of a search.
+
+    Args:
+        number: Number of the episode, from 0.
+        complete: Whether the last space was reached.
+        accuracy: Accuracy of the last network on the validation subset, 0 to 1.
+        costs: Costs of the last network.
+        search_macs: MACs of the steps, without those of tried candidates.
+        search_macs_total: MACs of the search up to the end of the episode.
+        trials: Steps of the search up to then, tried candidates included.
+        wall_seconds: Seconds of the search up to then.
+        device_seconds: Seconds of the CPU (of all threads) or of another device.
+        steps: The steps; benchmark records leave those of most episodes out.
+    """
+
+    number: int
+    complete: bool
+    accuracy: float
+    costs: StepCosts
+    search_macs: int
+    search_macs_total: int
+    trials: int
+    wall_seconds: float
+    device_seconds: float
+    steps: tuple[Step, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of a line of ``episodes.jsonl``."""
+        return {
+            "episode": self.number,
+            "complete": self.complete,
+            "accuracy": self.accuracy,
+            **asdict(self.costs),
+            "search_macs": self.search_macs,
+            "search_macs_total": self.search_macs_total,
+            "trials": self.trials,
+            "wall_seconds": self.wall_seconds,
+            "device_seconds": self.device_seconds,
+            "steps": [step.to_json() for step in self.steps],
+        }
+
+    @classmethod
+    def from_json(cls, value: object, where: str) -> "Episode":
+        """Read :meth:`to_json`.
+
+        Args:
+            value: JSON object.
+            where: File and line, for errors.
+
+        Raises:
+            PruneGymError: If a value is missing, of the wrong kind or out of range.
+        """
+        own = Fields(value, where)
+        return cls(
+            number=own.count("episode"),
+            complete=own.flag("complete"),
+            accuracy=own.share("accuracy"),
+            costs=_step_costs(own),
+            search_macs=own.count("search_macs"),
+            search_macs_total=own.count("search_macs_total"),
+            trials=own.count("trials"),
+            wall_seconds=own.number("wall_seconds"),
+            device_seconds=own.number("device_seconds"),
+            steps=tuple(Step.from_fields(step) for step in own.tables("steps")),
+        )
+
+
+def best_so_far(setup: Setup, episodes: Iterable[Episode]) -> list[bool]:
+    """Whether each episode's network was the best of the run at its time.
+
+    Args:
+        setup: Setup of the run.
+        episodes: All episodes, in order.
+    """
+    best: tuple[bool, float] | None = None
+    result = []
+    for episode in episodes:
+        rank = setup.rank(episode.accuracy, episode.costs)
+        result.append(episode.complete and (best is None or rank > best))
+        best = rank if result[-1] else best
+    return result
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracies on a whole split, 0 to 1.
+
+    Args:
+        unpruned: Accuracy of the unpruned network.
+        final: Accuracy of the exported network.
+        after_search: Accuracy before the final fine-tuning; not measured on the test split.
+    """
+
+    unpruned: float
+    final: float
+    after_search: float | None = None
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What a search took.
+
+    Args:
+        episodes: Finished episodes.
+        trials: Steps, tried candidates included.
+        search_macs_total: MACs.
+        wall_seconds: Seconds.
+        device_seconds: Seconds of the CPU (of all threads) or of another device.
+    """
+
+    episodes: int
+    trials: int
+    search_macs_total: int
+    wall_seconds: float
+    device_seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of a run: the exported network's accuracies and costs.
+
+    Args:
+        setup: What the run was started with.
+        validation: Accuracies on the whole validation split.
+        test: Accuracies on the test split, which was read once.
+        costs: Costs of the exported network.
+        channels: Number of channels that each space keeps.
+        codes: Number of codes of each block of the ALF mode.
+        final_epochs: Epochs of the final fine-tuning.
+        final_seed: Seed of the final fine-tuning.
+        search: What the search took.
+        differences: Largest difference of a logit between each exported file and the network.
+        final_seconds: Seconds of final fine-tuning and export.
+    """
+
+    setup: Setup
+    validation: Accuracy
+    test: Accuracy
+    costs: Costs
+    channels: Mapping[str, int]
+    codes: Mapping[str, int]
+    final_epochs: float
+    final_seed: int
+    search: Spending
+    differences: Mapping[str, float] = field(default_factory=dict)
+    final_seconds: float = 0.0
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """The unpruned network's costs over the exported network's, by name."""
+        own = self.costs.as_dict()
+        return {name: value / own[name] for name, value in self.setup.costs.as_dict().items()}
+
+    @property
+    def target(self) -> TargetReport:
+        """How the exported network compares with the target, on the whole validation split."""
+        return self.setup._target(self.validation.unpruned - self.validation.final, self.costs)
+
+    def summary(self) -> str:
+        """A table of accuracy and costs before and after."""
+        test, before, after = self.test, self.setup.costs, self.costs
+        lines = [
+            f"{'':<22}{'unpruned':>12}{'pruned':>12}{'ratio':>9}",
+            f"{'test accuracy':<22}{test.unpruned:>12.2%}{test.final:>12.2%}"
+            f"{100 * (test.final - test.unpruned):>+7.2f} p",
+        ]
+        for label, form, old, new in (
+            ("parameters", ",.0f", before.params, after.params),
+            ("MACs", ",.0f", before.macs, after.macs),
+            ("latency (ms)", ".3f", before.latency_ms, after.latency_ms),
+            ("energy (uJ)", ".1f", before.energy_uj, after.energy_uj),
+            ("weights (bytes)", ",.0f", before.weight_bytes, after.weight_bytes),
+            (
+                "peak maps (bytes)",
+                ",.0f",
+                before.peak_activation_bytes,
+                after.peak_activation_bytes,
+            ),
+        ):
+            lines.append(f"{label:<22}{old:>12{form}}{new:>12{form}}{old / new:>8.2f}x")
+        return "\n".join(lines + self.target.lines())
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of ``report.json``."""
+        accuracy = {
+            "validation": asdict(self.validation),
+            "test": {"unpruned": self.test.unpruned, "final": self.test.final},
+        }
+        apart = ("setup", "validation", "test")
+        own = {name: value for name, value in asdict(self).items() if name not in apart}
+        return {"schema": SCHEMA, "accuracy": accuracy, **own, "setup": self.setup.to_json()}
+
+    @classmethod
+    def from_json(cls, value: object, where: str) -> "Report":
+        """Read :meth:`to_json`.
+
+        Args:
+            value: JSON object.
+            where: File, for errors.
+
+        Raises:
+            PruneGymError: If a value is missing, of the wrong kind or out of range.
+        """
+        own = Fields(value, where)
+        check_schema(own)
+        accuracy, search = own.table("accuracy"), own.table("search")
+        validation, test = accuracy.table("validation"), accuracy.table("test")
+        channels, codes, differences = (
+            own.table(name) for name in ("channels", "codes", "differences")
+        )
+        return cls(
+            setup=Setup.from_json(own.any("setup"), where),
+            validation=Accuracy(
+                *(validation.share(n) for n in ("unpruned", "final", "after_search"))
+            ),
+            test=Accuracy(test.share("unpruned"), test.share("final")),
+            costs=_costs(own.table("costs")),
+            channels={name: channels.count(name, 1) for name in channels.values},
+            codes={name: codes.count(name) for name in codes.values},
+            final_epochs=own.number("final_epochs"),
+            final_seed=own.seed("final_seed"),
+            search=Spending(
+                *(search.count(name) for name in ("episodes", "trials", "search_macs_total")),
+                *(search.number(name) for name in ("wall_seconds", "device_seconds")),
+            ),
+            differences={name: differences.number(name) for name in differences.values},
+            final_seconds=own.number("final_seconds"),
+        )
+
+
+def _step_costs(own: Fields) -> StepCosts:
+    return StepCosts(
+        own.count("params", 1),
+        own.count("macs", 1),
+        own.count("cycles", 1),
+        own.positive("latency_ms"),
+        own.positive("energy_uj"),
+    )
+
+
+def _costs(own: Fields) -> Costs:
+    memory = (own.count(name, 1) for name in ("weight_bytes", "peak_activation_bytes"))
+    return Costs(*vars(_step_costs(own)).values(), *memory)
