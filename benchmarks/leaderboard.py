@@ -1,63 +1,82 @@
-"""The table that is printed after a benchmark."""
+"""The leaderboard: agents by accuracy, as text after a benchmark and as a table of the page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from benchmarks.report.groups import CONTROLS, group
+from benchmarks import tables
+from benchmarks.groups import Group, Row, group
+from benchmarks.metrics import Estimate, estimate, meets_target, scratch_values, values_of
 from benchmarks.results import Result
-from benchmarks.statistics import bootstrap_interval, iqm
+from benchmarks.tables import Cell, Form, Line, Table, cell, percent
+
+COLUMNS: tuple[tuple[str, str, str, Form], ...] = (
+    ("after_search", "validation, after search", "%", percent),
+    ("validation", "validation, final", "%", percent),
+    ("test", "test, final", "%", percent),
+    ("params", "parameters", "fewer", tables.times),
+    ("macs", "MACs", "fewer", tables.times),
+    ("latency", "latency", "less", tables.times),
+    ("energy", "energy", "less", tables.times),
+    ("search_macs", "search MACs", "", tables.big),
+    ("wall", "search, wall", "", tables.seconds),
+    ("device", "search, device", "", tables.seconds),
+)
+"""Columns of the page: a figure of :func:`benchmarks.metrics.measure`, name, unit and form."""
+SCRATCH = "same shape from scratch"
+AFTER_TEST = 1 + [name for name, *_ in COLUMNS].index("test")
 
 
-def rows(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """One row an agent, the best test accuracy first.
+@dataclass(frozen=True)
+class Entry:
+    """One agent of a leaderboard.
+
+    Args:
+        row: Runs of the agent.
+        figures: Aggregates over the seeds, by the names of :func:`benchmarks.metrics.measure`.
+        scratch: Test accuracy of the same shapes trained from scratch; None if no seed has it.
+        met: Number of runs whose final network meets the target.
+    """
+
+    row: Row
+    figures: Mapping[str, Estimate]
+    scratch: Estimate | None
+    met: int
+
+    @property
+    def share_met(self) -> float:
+        """Share of the runs whose final network meets the target."""
+        return self.met / len(self.row.runs)
+
+
+def entries(found: Group) -> list[Entry]:
+    """All agents of a group, in the order of its rows."""
+    return [
+        Entry(
+            row,
+            {name: estimate(values) for name, values in values_of(row).items()},
+            estimate(trained) if (trained := scratch_values(row, "test_accuracy")) else None,
+            sum(map(meets_target, row.runs)),
+        )
+        for row in found.rows
+    ]
+
+
+# Text
+
+
+def text(results: Sequence[Result]) -> str:
+    """The leaderboard in Markdown, the best test accuracy first.
 
     Args:
         results: Finished runs of one task.
 
     Returns:
-        ``agent`` (with the options that tell it from its namesakes), ``seeds``, interquartile
-        means of the validation accuracy after the search and after the final fine-tune and of
-        the test accuracy with its 95 % ``interval`` (None for one seed), ``scratch`` (that of the
-        same shapes trained from scratch, None where they were not), ``met`` (share of seeds that
-        met the target), ``macs`` left, and ``spent`` MACs.
-    """
-    table = []
-    for row in (row for found in group(results) for row in found.rows):
-        runs = row.runs
-        reports: list[Any] = [run.report for run in runs]
-        test = np.array([report["accuracy"]["test"]["final"] for report in reports])
-        scratch = [run.scratch["test_accuracy"] for run in runs if run.scratch is not None]
-        interval = bootstrap_interval([test]) if len(test) > 1 else None
-        validation = [report["accuracy"]["validation"] for report in reports]
-        table.append(
-            {
-                "agent": row.label,
-                "seeds": len(runs),
-                "search": _iqm([each["after_search"] for each in validation]),
-                "final": _iqm([each["final"] for each in validation]),
-                "test": _iqm(test),
-                "interval": None if interval is None else (interval.low, interval.high),
-                "scratch": _iqm(scratch) if scratch else None,
-                "met": float(np.mean([_met(report) for report in reports])),
-                "macs": _iqm([1 / report["ratios"]["macs"] for report in reports]),
-                "spent": _iqm([report["search"]["search_macs_total"] for report in reports]),
-            }
-        )
-    return sorted(table, key=lambda row: -row["test"])
-
-
-def tables(results: Sequence[Result]) -> str:
-    """The rows for people, in one table for each group of runs that may be compared.
-
-    Where there are several (data, weights or hardware differ), a line above each says by what.
-
-    Args:
-        results: Finished runs of one task.
+        One table for each group of runs that may be compared. If there are several (data, weights
+        or hardware differ), a line above each table names the difference.
     """
     groups = group(results)
-    texts = [markdown(rows(found.runs)) for found in groups]
+    texts = [_markdown(entries(found)) for found in groups]
     if len(groups) == 1:
         return texts[0]
     keys = [found.key._asdict() for found in groups]
@@ -68,37 +87,90 @@ def tables(results: Sequence[Result]) -> str:
     return "\n\n".join(texts)
 
 
-def _iqm(values: Any) -> float:
-    return float(iqm([np.asarray(values, float)]))
+def _markdown(found: Sequence[Entry]) -> str:
+    head = (
+        *("agent", "seeds", "validation, after search", "validation, final", "test, final"),
+        *("95 %", SCRATCH, "MACs left", "search MACs", "above random", "above l1"),
+    )
+    ordered = sorted(found, key=lambda entry: -entry.figures["test"].value)
+    tests = {entry.row.label: entry.figures["test"].value for entry in ordered}
+    return tables.markdown(head, [_text_row(entry, tests) for entry in ordered])
 
 
-def _met(report: Any) -> bool:
-    return bool(report.get("target", {"met": True})["met"])
-
-
-def markdown(table: Sequence[dict[str, Any]]) -> str:
-    """The rows for people, with a mark where an agent does not beat a control."""
-    lines = [
-        "| agent | seeds | validation, after search | validation, final | test, final | 95 % | "
-        "same shape from scratch | MACs left | search MACs | above random | above l1 |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+def _text_row(entry: Entry, tests: Mapping[str, float]) -> list[str]:
+    row, figures, test = entry.row, entry.figures, entry.figures["test"]
+    spread = "" if test.low is None else f"{test.low:.2%} to {test.high:.2%}"
+    missed = "" if entry.share_met == 1 else f" (target met by {entry.share_met:.0%})"
+    above = [
+        f"{100 * (test.value - tests[control]):+.2f}"
+        if control in tests and control != row.label
+        else ""
+        for control in ("random", "l1")
     ]
-    tests = {row["agent"]: row["test"] for row in table}
-    for row in table:
-        interval = row["interval"]
-        spread = "" if interval is None else f"{interval[0]:.2%} to {interval[1]:.2%}"
-        above = [
-            "" if control not in tests or control == row["agent"]
-            else f"{100 * (row['test'] - tests[control]):+.2f}"
-            for control in ("random", "l1")
-        ]  # fmt: skip
-        name = f"{row['agent']} (control)" if row["agent"] in CONTROLS else row["agent"]
-        scratch = "" if row["scratch"] is None else f"{row['scratch']:.2%}"
-        missed = "" if row["met"] == 1 else f" (target met by {row['met']:.0%})"
-        lines.append(
-            f"| {name} | {row['seeds']} | {row['search']:.2%} | {row['final']:.2%} | "
-            f"{row['test']:.2%} | {spread} | {scratch} | "
-            f"{row['macs']:.1%}{missed} | {row['spent']:.2e} | "
-            f"{above[0]} | {above[1]} |"
-        )
-    return "\n".join(lines)
+    return [
+        f"{row.label} (control)" if row.control else row.label,
+        str(len(row.runs)),
+        f"{figures['after_search'].value:.2%}",
+        f"{figures['validation'].value:.2%}",
+        f"{test.value:.2%}",
+        spread,
+        "" if entry.scratch is None else f"{entry.scratch.value:.2%}",
+        f"{figures['macs_left'].value:.1%}{missed}",
+        f"{figures['search_macs'].value:.2e}",
+        *above,
+    ]
+
+
+# Page
+
+
+def ranked(found: Group) -> list[Entry]:
+    """Entries by share of networks that meet the target, then by validation accuracy."""
+
+    def worth(entry: Entry) -> tuple[float, float]:
+        return entry.share_met, entry.figures["validation"].value
+
+    return sorted(entries(found), key=worth, reverse=True)
+
+
+def table(found: Group) -> Table:
+    """One line an agent; a column for its shapes trained from scratch if there are any."""
+    head = [("agent", ""), ("seeds", "")]
+    if found.wanted:
+        head.append(("target met", "networks"))
+    columns = [(name, unit) for _, name, unit, _ in COLUMNS]
+    controls = [run.scratch for run in found.runs if run.scratch is not None]
+    if controls:
+        columns.insert(AFTER_TEST, (SCRATCH, f"%, {_epochs(controls)}"))
+    result = Table(head + columns)
+    for place, entry in enumerate(ranked(found)):
+        row = entry.row
+        cells = [Cell(str(len(row.runs)), _seeds(row.seeds))]
+        if found.wanted:
+            cells.append(Cell(f"{entry.met} of {len(row.runs)}"))
+        figures = [cell(entry.figures[name], form) for name, _, _, form in COLUMNS]
+        if controls:
+            figures.insert(AFTER_TEST, _scratch_cell(entry))
+        result.lines.append(Line(row.agent, cells + figures, row.control, place == 0, row.telling))
+    return result
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    first, last = seeds[0], seeds[-1]
+    if list(seeds) == list(range(first, last + 1)):
+        return f"seed {first}" if first == last else f"{first} – {last}"
+    return ", ".join(map(str, seeds))
+
+
+def _scratch_cell(entry: Entry) -> Cell:
+    """The from-scratch control with its interval, and its seeds if some lack it."""
+    found, runs = cell(entry.scratch, percent), len(entry.row.runs)
+    trained = len(entry.scratch.values) if entry.scratch else 0
+    few = f"{trained} of {runs} seeds" if 0 < trained < runs else ""
+    return Cell(found.text, ", ".join(filter(None, [found.small, few])))
+
+
+def _epochs(controls: Sequence[Mapping[str, Any]]) -> str:
+    """Epochs that the controls were trained for."""
+    epochs = {control.get("options", {}).get("epochs") for control in controls}
+    return "/".join(f"{each:g}" for each in sorted(epochs - {None})) + " epochs"

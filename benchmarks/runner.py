@@ -1,21 +1,23 @@
-"""Runs the cells of a benchmark, each an agent with a seed, in processes side by side."""
+"""Runs the cells of a benchmark, each an agent with a seed, in parallel processes."""
 
 import json
 import re
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-from benchmarks.pieces import CLI, carry_out, last_lines
+from tqdm import tqdm
+
+from benchmarks import records
 from benchmarks.results import MARK, REPORT, SCRATCH, Result, load
+from benchmarks.stages import CLI, Stage, run_stage
 from benchmarks.tasks import Task
 from prune_gym.errors import PruneGymError
 from prune_gym.files import write_json
 from prune_gym.runs import folder as run_folder
-
-OUT_OF_TIME = "the time is over"
 
 
 @dataclass(frozen=True)
@@ -23,82 +25,181 @@ class Cell:
     """One agent with one seed.
 
     Args:
-        agent: As for :func:`benchmarks.tasks.variant`.
-        seed: Of agent and environment.
-        folder: Of the run.
-        scratch: Whether the shape that it finds is trained from scratch too.
+        folder: Folder of the run.
+        stages: The run and, if the benchmark wants it, its from-scratch control.
     """
 
-    agent: str
-    seed: int
     folder: Path
-    scratch: bool = False
-
-    @property
-    def log(self) -> Path:
-        """What the run printed."""
-        return self.folder.with_name(self.folder.name + ".log")
-
-    @property
-    def finished(self) -> bool:
-        """Whether the run came to its end."""
-        return (self.folder / REPORT).is_file()
+    stages: tuple[Stage, ...]
 
     @property
     def done(self) -> bool:
-        """Whether its result is there, and the control's."""
-        return self.finished and (not self.scratch or (self.folder / SCRATCH).is_file())
+        """Whether the results of all stages are there."""
+        return all(stage.done() for stage in self.stages)
 
 
-def cells(out: Path, agents: Sequence[str], seeds: int, scratch: bool = False) -> list[Cell]:
-    """All cells, all agents' first seeds first.
+@dataclass(frozen=True)
+class Benchmark:
+    """Agents on a task, in one folder that a later call continues.
 
     Args:
-        out: Folder of the benchmark.
-        agents: Names.
-        seeds: How many of each, from 0.
-        scratch: Whether the shapes that they find are trained from scratch too.
+        task: The task.
+        out: Folder of the runs.
+        agents: Names of the agents, as for :func:`benchmarks.tasks.variant`.
+        seeds: Number of seeds of each agent, from 0.
+        dataset: The images, if the task asks for them.
+        device: Device of the networks.
+        scratch: Whether the shapes that agents find are trained from scratch too. A task without
+            final epochs has no such control: the weights would be random.
     """
-    return [
-        Cell(agent, seed, out / f"{folder_name(agent)}-{seed}", scratch)
-        for seed in range(seeds)
-        for agent in agents
-    ]
+
+    task: Task
+    out: Path
+    agents: Sequence[str]
+    seeds: int = 1
+    dataset: str | None = None
+    device: str = "cpu"
+    scratch: bool = True
+
+    @property
+    def path(self) -> Path:
+        """The file of the records."""
+        return self.out / "records.jsonl"
+
+    def prepare(self) -> None:
+        """Make the folder, or check that it is this benchmark's.
+
+        Raises:
+            PruneGymError: The folder holds another task, another version, or something else.
+        """
+        own = {"task": self.task.name, "version": self.task.version, "dataset": self.dataset}
+        path, out = self.out / MARK, self.out
+        if out.exists() and not out.is_dir():
+            raise PruneGymError(f"--out {str(out)!r} is a file, not a folder. Name another.")
+        if path.is_file():
+            try:
+                found = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise PruneGymError(
+                    f"{str(path)!r} is damaged ({error}). Name another --out."
+                ) from error
+            if found != own:
+                raise PruneGymError(
+                    f"{str(out)!r} holds cells of {_words(found)}, not of {_words(own)}: they must "
+                    "not be mixed. Name another --out."
+                )
+        elif out.is_dir() and any(out.iterdir()):
+            raise PruneGymError(
+                f"{str(out)!r} is not empty and holds no benchmark. Name another --out."
+            )
+        else:
+            write_json(path, own)
+
+    def check(self) -> None:
+        """Refuse what would fail in every cell.
+
+        Raises:
+            PruneGymError: The task needs images and none are named, or the reverse.
+        """
+        self.task.command(self.agents[0], 0, self.out, self.dataset, self.device)
+
+    def comparable(self, results: Sequence[Result]) -> list[Result]:
+        """The finished ones of some results, which may be shown beside this benchmark's.
+
+        Raises:
+            PruneGymError: One is of another task or version.
+        """
+        for result in results:
+            if result.task != (self.task.name, self.task.version):
+                other = " version ".join(map(str, result.task or ("no task",)))
+                raise PruneGymError(
+                    f"{result.source} is of {other}, not of {self.task.name} version "
+                    f"{self.task.version}: they must not be shown in one table."
+                )
+        return [result for result in results if result.finished]
+
+    def cells(self) -> list[Cell]:
+        """All cells, the first seeds of all agents first."""
+        return [self.cell(agent, seed) for seed in range(self.seeds) for agent in self.agents]
+
+    def cell(self, agent: str, seed: int) -> Cell:
+        """The run of an agent with a seed, and its from-scratch control."""
+        folder = self.out / f"{folder_name(agent)}-{seed}"
+        log = folder.with_name(folder.name + ".log")
+
+        def search() -> list[str]:
+            if (folder / run_folder.CONFIG).is_file():
+                return [*CLI, "train", "--resume", str(folder), "--quiet"]
+            return [*CLI, *self.task.command(agent, seed, folder, self.dataset, self.device)]
+
+        def control() -> list[str]:
+            return [*CLI, *self.task.scratch_command(folder, seed, self.dataset, self.device)]
+
+        stages = [Stage("search", (folder / REPORT).is_file, search, log)]
+        if self.scratch and self.task.final_epochs > 0:
+            stages.append(Stage("scratch", (folder / SCRATCH).is_file, control, log))
+        return Cell(folder, tuple(stages))
+
+    def finished(self) -> list[Result]:
+        """Results of all finished runs of the folder, by seed and agent.
+
+        Runs of earlier calls count too.
+
+        Raises:
+            PruneGymError: A run's files are damaged.
+        """
+        folders = [report.parents[1] for report in self.out.glob(f"*/{REPORT}")]
+        results = load(folders) if folders else []
+        return sorted(results, key=lambda each: (each.config["seed"], each.config["agent"]))
+
+    def write_records(self) -> list[Result]:
+        """Write the records of all finished runs; without any, write nothing.
+
+        Returns:
+            The finished runs.
+        """
+        found = self.finished()
+        if found:
+            records.write(self.path, records.of_results(found, self.task))
+        return found
+
+    def run(
+        self, workers: int = 1, quiet: bool = False, until: float | None = None
+    ) -> dict[str, str]:
+        """Run what is left, with a progress bar; records are written after every cell.
+
+        Args:
+            workers: Number of parallel processes.
+            quiet: Whether the bar is left out.
+            until: Time limit from :func:`benchmarks.stages.deadline`.
+
+        Returns:
+            For each cell that is not done, by its folder's name, why.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C; the runs under way have saved their state.
+        """
+        cells = self.cells()
+        initial = sum(cell.done for cell in cells)
+        with tqdm(
+            total=len(cells), initial=initial, unit="cell", desc=self.task.name, disable=quiet
+        ) as bar:
+
+            def progress(cell: Cell, wrong: str | None) -> None:
+                bar.update(1)
+                bar.set_postfix_str(f"{cell.folder.name} {'done' if wrong is None else 'FAILED'}")
+                if wrong is None:
+                    # At once: the next cells may take hours and be interrupted.
+                    self.write_records()
+                else:
+                    bar.write(f"{cell.folder.name} {wrong}", file=sys.stderr)
+
+            return run_cells(cells, workers, progress, until)
 
 
 def folder_name(agent: str) -> str:
     """An agent's name and options as part of a folder's name."""
     return re.sub(r"[^\w.=@+,-]", "-", agent)
-
-
-def prepare(out: Path, task: Task, dataset: str | None) -> None:
-    """Make the benchmark's folder, or go on with one.
-
-    Raises:
-        PruneGymError: The folder holds another task, another version, or something else.
-    """
-    own = {"task": task.name, "version": task.version, "dataset": dataset}
-    path = out / MARK
-    if out.exists() and not out.is_dir():
-        raise PruneGymError(f"--out {str(out)!r} is a file, not a folder. Name another.")
-    if path.is_file():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise PruneGymError(
-                f"{str(path)!r} is damaged ({error}). Name another --out."
-            ) from error
-        if found != own:
-            raise PruneGymError(
-                f"{str(out)!r} holds cells of {_words(found)}, not of {_words(own)}: they must not "
-                "be mixed. Name another --out."
-            )
-        return
-    if out.is_dir() and any(out.iterdir()):
-        raise PruneGymError(
-            f"{str(out)!r} is not empty and holds no benchmark. Name another --out."
-        )
-    write_json(path, own)
 
 
 def _words(mark: object) -> str:
@@ -107,85 +208,26 @@ def _words(mark: object) -> str:
     return ", ".join(f"{name} {value}" for name, value in mark.items() if value is not None)
 
 
-def finished(out: Path) -> list[Result]:
-    """The results of all finished cells of a benchmark's folder, by seed and agent.
-
-    Args:
-        out: Folder of the benchmark; cells of earlier calls count too.
-
-    Raises:
-        PruneGymError: A cell's files are damaged.
-    """
-    folders = [report.parents[1] for report in out.glob(f"*/{REPORT}")]
-    results = load(folders) if folders else []
-    return sorted(results, key=lambda each: (each.config["seed"], each.config["agent"]))
-
-
-def run_cell(
-    task: Task,
-    cell: Cell,
-    dataset: str | None,
-    device: str,
-    until: float | None = None,
-    stop: Event | None = None,
-) -> str | None:
-    """Run what is left of a cell, each part in a process of its own.
-
-    The run goes on from its last checkpoint where there is one; the from-scratch control follows.
-
-    Returns:
-        None, or what went wrong: the last lines that a failed process printed, or
-        :data:`OUT_OF_TIME`.
-    """
-    if not cell.finished:
-        if (cell.folder / run_folder.CONFIG).is_file():
-            words = ["train", "--resume", str(cell.folder), "--quiet"]
-        else:
-            words = task.command(cell.agent, cell.seed, cell.folder, dataset, device)
-        code = carry_out([*CLI, *words], cell.log, until, stop)
-        if code != 0 or not cell.finished:
-            return _failure(code, cell.log)
-    if not cell.done:
-        words = task.scratch_command(cell.folder, cell.seed, dataset, device)
-        code = carry_out([*CLI, *words], cell.log, until, stop)
-        if code != 0 or not cell.done:
-            return _failure(code, cell.log)
-    return None
-
-
-def _failure(code: int | None, log: Path) -> str:
-    if code is None:
-        return OUT_OF_TIME
-    cause = last_lines(log) or "it printed nothing; a negative status is a signal, -9 a kill"
-    return f"ended with {code}: {cause}"
-
-
-def run(
-    task: Task,
-    todo: Sequence[Cell],
+def run_cells(
+    cells: Sequence[Cell],
     workers: int,
-    dataset: str | None = None,
-    device: str = "cpu",
-    progress: Callable[[Cell, str | None], None] | None = None,
+    progress: Callable[[Cell, str | None], None],
     until: float | None = None,
 ) -> dict[str, str]:
-    """Run cells; one that fails does not keep the others from running.
+    """Run cells; one that fails does not stop the others.
 
     Args:
-        task: What they run.
-        todo: The cells; those done are left out.
-        workers: Processes side by side, each with one thread.
-        dataset: The images, where the task asks for them.
-        device: Where networks run.
-        progress: Called after each cell with what went wrong, or None.
-        until: From :func:`benchmarks.pieces.deadline`; cells under way are broken off then.
+        cells: The cells; those done are left out.
+        workers: Number of parallel processes, each with one thread.
+        progress: Called after each cell with the reason of a failure, or None.
+        until: Time limit from :func:`benchmarks.stages.deadline`.
 
     Returns:
-        For each failed cell, by its folder's name, what went wrong.
+        For each cell that is not done, by its folder's name, why.
 
     Raises:
-        ValueError: No worker.
-        KeyboardInterrupt: Ctrl-C; the cells under way have saved what they had and ended.
+        ValueError: Less than one worker.
+        KeyboardInterrupt: Ctrl-C; the runs under way have saved their state.
     """
     if workers < 1:
         raise ValueError(f"workers={workers} must be at least 1")
@@ -193,20 +235,23 @@ def run(
     stop = Event()
     with ThreadPoolExecutor(workers) as pool:
         running = {
-            pool.submit(run_cell, task, cell, dataset, device, until, stop): cell
-            for cell in todo
-            if not cell.done
+            pool.submit(_run_cell, cell, until, stop): cell for cell in cells if not cell.done
         }
         try:
             for future in as_completed(running):
                 cell, wrong = running[future], future.result()
                 if wrong is not None:
                     failed[cell.folder.name] = wrong
-                if progress is not None:
-                    progress(cell, wrong)
+                progress(cell, wrong)
         except BaseException:
-            # Without this the pool would begin the cells that are left before it lets go.
+            # Without this the pool would start the remaining cells before it ends.
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return failed
+
+
+def _run_cell(cell: Cell, until: float | None, stop: Event) -> str | None:
+    """Run the stages of a cell up to the first that fails."""
+    reasons = (run_stage(stage, until, stop) for stage in cell.stages)
+    return next((wrong for wrong in reasons if wrong is not None), None)

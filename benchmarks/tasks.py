@@ -49,8 +49,8 @@ class Task:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     @property
-    def told(self) -> str:
-        """The task in a line, for people."""
+    def summary(self) -> str:
+        """The task in one line, for people."""
         target = ", ".join(
             f"{name}={share:g}" for name, share in self.environment["target"].items()
         )
@@ -137,6 +137,33 @@ def variant(agent: str) -> tuple[str, dict[str, str]]:
             raise PruneGymError(f"agent {agent!r}: {text!r} is not of the form option=value")
         options[option] = value
     return name, options
+
+
+def agent_names(text: str) -> list[str]:
+    """The agents of a comma-separated list.
+
+    Args:
+        text: Names, each as for :func:`variant`.
+
+    Raises:
+        PruneGymError: None, an unknown one, one with an unknown option, or one twice: two cells
+            would share a folder.
+    """
+    import agents
+    from prune_gym.cli.plan import hyperparameters
+    from prune_gym.cli.settings import parse_settings
+
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not names or twice:
+        wrong = f"{', '.join(twice)} twice" if twice else "none"
+        raise PruneGymError(f"--agents {text!r} names {wrong}: name each agent once")
+    for name in names:
+        agent, options = variant(name)
+        agents.lookup(agent)
+        given = [f"{option}={value}" for option, value in options.items()]
+        parse_settings(given, f"{agent}'s hyperparameter", hyperparameters(agent))
+    return names
 
 
 _SHORT: dict[str, dict[str, Any]] = {

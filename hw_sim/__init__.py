@@ -15,13 +15,11 @@ from hw_sim.mapping import Mapping, SystolicMapping
 from hw_sim.model import clear_memo, evaluate, evaluate_network, search
 from hw_sim.report import to_csv, to_json, to_table
 from hw_sim.row_stationary import OBJECTIVES
-from hw_sim.table import CostTable
 
 __all__ = [
     "OBJECTIVES",
     "Accelerator",
     "ConvLayer",
-    "CostTable",
     "LayerCost",
     "Mapping",
     "NetworkCost",

@@ -408,28 +408,3 @@ def search_shape(s: Shape, h: Machine, objective: int) -> Key:
             e, r, tm, k = sets[i]
             best = _try_sets(s, h, objective, e, r, tm, k, best)
     return best
-
-
-@njit(cache=True, nogil=True)
-def search_all(shapes: NDArray[np.int64], h: Machine, objective: int) -> NDArray[np.int64]:
-    """Cycles and energy of the optimal mapping of many shapes.
-
-    Args:
-        shapes: One shape a row, its fields in order.
-        h: The machine.
-        objective: Index into :data:`OBJECTIVES`.
-
-    Returns:
-        One row of (cycles, energy in fJ) for each shape; -1 where no mapping fits.
-    """
-    found = np.full((len(shapes), 2), -1, np.int64)
-    for i in range(len(shapes)):
-        v = shapes[i]
-        s = Shape(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11])
-        key = search_shape(s, h, objective)
-        if key[2] != _LARGE:
-            e, n, m, p, q, r, t, order = key[5:]
-            x = tiles(s, h, e, n, m, p, q, r, t, order)
-            found[i, 0] = key[2]
-            found[i, 1] = dynamic_fj(h, count(s, h, x)) + static_fj(h, key[2])
-    return found

@@ -1,27 +1,50 @@
-"""Figures over seeds and groups: accuracies, and performance profiles."""
+"""Figures over seeds and groups: accuracies, cost, sample efficiency, performance profiles."""
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
-from benchmarks.report.groups import Group
-from benchmarks.report.metrics import estimate, finished, scratch_values, values_of
-from benchmarks.report.overall import shared_scores
-from benchmarks.report.style import GREY, Styles, clean, outside_legend, percent
-from benchmarks.report.tables import ranked
-from benchmarks.statistics import bootstrap_interval, performance_profile
+from benchmarks.groups import Group, Row
+from benchmarks.leaderboard import ranked
+from benchmarks.metrics import (
+    estimate,
+    finished,
+    measure,
+    scratch_values,
+    shared_scores,
+    spread,
+    values_of,
+)
+from benchmarks.report.style import GREY, Style, Styles, clean, outside_legend, percent
+from benchmarks.results import Result
+from benchmarks.statistics import (
+    aggregate_curves,
+    best_so_far,
+    bootstrap_interval,
+    common_grid,
+    iqm,
+    pareto_front,
+    performance_profile,
+)
+from prune_gym.costs import Costs
+
+Floats = npt.NDArray[np.float64]
+NAMES = {"edp": "energy-delay product", "macs": "MACs", "params": "parameters"}
 
 
 def accuracy_figure(group: Group, styles: Styles) -> Figure:
     """Every seed's accuracy on the test split, with mean and interval, one line an agent."""
-    rows = ranked(group.rows)
+    rows = [entry.row for entry in ranked(group)]
     lines = [(row.label, values_of(row)["test"], styles[row.label]) for row in rows]
     figure = Figure(figsize=(9, 1.1 + 0.42 * len(lines)), layout="constrained")
     axes = figure.subplots()
     for place, (_, values, style) in enumerate(lines):
         found = estimate(values)
-        assert found is not None
         if found.low is not None and found.high is not None:
             axes.plot(
                 [found.low, found.high],
@@ -93,3 +116,127 @@ def profile_figure(groups: Sequence[Group], styles: Styles) -> Figure:
     clean(axes)
     outside_legend(figure, axes)
     return figure
+
+
+def pareto_figure(group: Group, styles: Styles) -> Figure:
+    """Accuracy over cost: all networks of the searches with fronts, and the finished networks."""
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    search, final = figure.subplots(1, 2)
+    for row in group.rows:
+        _draw_search(search, row, styles[row.label])
+        _draw_finished(final, row, styles[row.label])
+    if any(run.scratch is not None for run in group.runs):
+        final.plot([], [], "x", color=GREY, label="that shape from scratch")
+    unpruned = finished(group.runs[0])["accuracy"]["test"]["unpruned"]
+    final.axhline(unpruned, color=GREY, linestyle=":", label="unpruned, at 100 %")
+    name = NAMES.get(group.key.objective, group.key.objective)
+    for axes, title in ((search, "accuracy in the search (%)"), (final, "final test accuracy (%)")):
+        axes.set_xlabel(f"{name}, share of the unpruned network's (%)")
+        axes.set_ylabel(title)
+        axes.xaxis.set_major_formatter(percent)
+        axes.yaxis.set_major_formatter(percent)
+        axes.margins(0.08)
+        clean(axes)
+    outside_legend(figure, final)
+    return figure
+
+
+def _draw_search(axes: Any, row: Row, style: Style) -> None:
+    """All networks of a row's searches, and their front."""
+    cost = 1 / np.concatenate(spread(row, "cost_ratio"))
+    accuracy = np.concatenate(spread(row, "accuracy"))
+    front = pareto_front(accuracy, cost)
+    look = {"color": style.colour, "marker": style.marker}
+    axes.plot(cost, accuracy, linestyle="", markersize=3, alpha=0.25, **look)
+    axes.plot(
+        cost[front], accuracy[front], style.line, markersize=5, drawstyle="steps-post", **look
+    )
+
+
+def _draw_finished(axes: Any, row: Row, style: Style) -> None:
+    """A row's networks after the final fine-tune, and their shapes from scratch."""
+    points = [(_share(run), measure(run)["test"]) for run in row.runs]
+    look = {"linestyle": "", "color": style.colour, "markersize": 7, "alpha": 0.85}
+    axes.plot(*zip(*points, strict=True), marker=style.marker, label=row.label, **look)
+    scratch = [
+        (_share(run), run.scratch["test_accuracy"])
+        for run in row.runs
+        if run.scratch is not None and run.scratch.get("test_accuracy") is not None
+    ]
+    if scratch:
+        axes.plot(*zip(*scratch, strict=True), marker="x", **look)
+
+
+def _share(run: Result) -> float:
+    """The final network's cost in the objective as a share of the unpruned one's."""
+    report = finished(run)
+    now, full = (Costs(**report["costs"][which]) for which in ("final", "unpruned"))
+    return now.of(report["objective"]) / full.of(report["objective"])
+
+
+def efficiency_figure(group: Group, styles: Styles) -> Figure:
+    """Best accuracy so far of networks that meet the target, over what the search has spent."""
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    axes = figure.subplots()
+    ends = []
+    for row in group.rows:
+        style, curves = styles[row.label], _curves(row)
+        if curves is None:
+            axes.plot([], [], style.line, color=style.colour, label=f"{row.label}: never")
+            continue
+        grid, values, count = curves
+        shown = np.isfinite(values).all(axis=0)
+        grid, values = grid[shown], values[:, shown]
+        label = row.label if count == len(row.runs) else f"{row.label}: {count} of {len(row.runs)}"
+        axes.plot(
+            grid,
+            aggregate_curves(values),
+            style.line,
+            color=style.colour,
+            linewidth=1.8,
+            drawstyle="steps-post",
+            marker=style.marker,
+            markevery=[-1],
+            label=label,
+        )
+        if count > 1:
+            low, high = bootstrap_interval(
+                [np.arange(count)], partial(_resampled, values), repetitions=500
+            )
+            axes.fill_between(
+                grid, low, high, step="post", color=style.colour, alpha=0.15, linewidth=0
+            )
+        ends += [grid[0], grid[-1]]
+    if ends and max(ends) > 20 * min(ends) > 0:
+        axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(EngFormatter())
+    axes.set_xlabel("MACs spent by the search")
+    axes.set_ylabel("best accuracy so far (%)")
+    axes.yaxis.set_major_formatter(percent)
+    clean(axes)
+    outside_legend(figure, axes)
+    return figure
+
+
+def _curves(row: Row) -> tuple[Floats, Floats, int] | None:
+    """Grid, curves (runs, points) and number of the runs that ever meet the target."""
+    reached = [
+        run
+        for run in row.runs
+        if any(episode["complete"] and episode["target_met"] for episode in run.episodes)
+    ]
+    if not reached:
+        return None
+    columns = []
+    for run in reached:
+        spent = [episode["search_macs_total"] for episode in run.episodes]
+        accuracy = [episode["accuracy"] for episode in run.episodes]
+        valid = [episode["complete"] and episode["target_met"] for episode in run.episodes]
+        columns.append((spent, accuracy, valid))
+    grid = common_grid([spent for spent, _, _ in columns])
+    return grid, np.array([best_so_far(*column, grid) for column in columns]), len(reached)
+
+
+def _resampled(curves: Floats, drawn: Sequence[Floats]) -> Floats:
+    """Aggregates of resampled runs' curves, shape (repetitions, points)."""
+    return iqm([np.moveaxis(curves[drawn[0].astype(int)], 1, -1)])

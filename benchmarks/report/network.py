@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from benchmarks.report.groups import Row
-from benchmarks.report.metrics import best_run, finished
+from benchmarks.groups import Row
+from benchmarks.metrics import best_run, finished
 from benchmarks.results import Result
 from hw_sim import OBJECTIVES, NetworkCost, evaluate_network
 from prune_gym.errors import PruneGymError

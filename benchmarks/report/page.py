@@ -10,8 +10,9 @@ from typing import Any
 
 import jinja2
 
-from benchmarks.report.groups import Group, group
-from benchmarks.report.overall import overall_table, shared_scores
+from benchmarks.groups import Group, group
+from benchmarks.metrics import shared_scores
+from benchmarks.report import tables
 from benchmarks.report.sections import Picture, Section, profile_picture, section
 from benchmarks.report.style import styles
 from benchmarks.results import Result, load
@@ -104,7 +105,7 @@ def _render(
         "sections": sections,
         "unfinished": [result for result in results if not result.finished],
         "repeats": [result for member in groups for result in member.repeats],
-        "overall": overall_table(groups),
+        "overall": tables.overall(groups),
         "profiles": profile_picture(groups, looks) if shared_scores(groups) else None,
         "several": len(groups) > 1,
     }

@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from benchmarks.report import figures, network, searches, tables
-from benchmarks.report.groups import SCRATCH, Group, Row, differences, machine
-from benchmarks.report.metrics import best_run, estimate, finished, measure, meets_target, values_of
+from benchmarks import leaderboard
+from benchmarks.groups import SCRATCH, Group, Row, differences, machine
+from benchmarks.metrics import best_run, estimate, finished, measure, meets_target, values_of
+from benchmarks.report import figures, network, tables
 from benchmarks.report.style import Styles
 from benchmarks.results import Result
+from benchmarks.tables import Table
 
 
 class Picture(NamedTuple):
@@ -36,10 +38,10 @@ class Section:
     facts: list[tuple[str, str]]
     headline: list[str]
     caveats: list[str]
-    leaderboard: tables.Table
-    search_cost: tables.Table
+    leaderboard: Table
+    search_cost: Table
     tolerance: str
-    improvement: tables.Table | None
+    improvement: Table | None
     accuracy: Picture
     pareto: Picture
     efficiency: Picture
@@ -67,7 +69,7 @@ def section(group: Group, number: int, styles: Styles) -> Section:
         facts=_facts(group),
         headline=_headline(group, row, best),
         caveats=_caveats(group),
-        leaderboard=tables.leaderboard(group),
+        leaderboard=leaderboard.table(group),
         search_cost=tables.search_cost(group),
         tolerance=_tolerance(group),
         improvement=tables.improvement(group),
@@ -79,13 +81,13 @@ def section(group: Group, number: int, styles: Styles) -> Section:
         ),
         pareto=Picture(
             f"{number}-pareto",
-            searches.pareto_figure(group, styles),
+            figures.pareto_figure(group, styles),
             "Left: every network that a search finished, before the final fine-tune, with each "
             "agent's Pareto front over all seeds. Right: the finished networks, one for each seed.",
         ),
         efficiency=Picture(
             f"{number}-efficiency",
-            searches.efficiency_figure(group, styles),
+            figures.efficiency_figure(group, styles),
             "Interquartile mean over seeds of the best accuracy so far among networks that meet "
             "the target, with its 95 % interval. A line begins where every run of the agent has "
             "such a network, and ends with its longest search.",
@@ -124,7 +126,7 @@ def _network_pictures(
         pictures.append(
             Picture(
                 f"{number}-kept",
-                network.kept_figure(tables.ranked(group.rows)),
+                network.kept_figure([entry.row for entry in leaderboard.ranked(group)]),
                 "Filters kept by each agent's best network, the best agent on top.",
             )
         )
@@ -144,7 +146,7 @@ def _target(group: Group) -> str:
     shares = [
         f"accuracy drop ≤ {100 * value:g} points"
         if name == "accuracy"
-        else f"{searches.NAMES.get(name, name)} ≤ {100 * value:g} %"
+        else f"{figures.NAMES.get(name, name)} ≤ {100 * value:g} %"
         for name, value in sorted(group.wanted.items())
     ]
     return ", ".join(shares) or "no target"
@@ -187,7 +189,7 @@ def _headline(group: Group, row: Row, best: Result) -> list[str]:
         f"{numbers['params']:.2f}x fewer parameters, {numbers['macs']:.2f}x fewer MACs, "
         f"{numbers['latency']:.2f}x less latency and {numbers['energy']:.2f}x less energy.{met}"
     ]
-    order = tables.ranked(group.rows)
+    order = [entry.row for entry in leaderboard.ranked(group)]
     controls = [row for row in order if row.control]
     if controls and not order[0].control:
         lines.append(f"{_mean(order[0])}; {_mean(controls[0])}, the best control.")
@@ -201,7 +203,6 @@ def _headline(group: Group, row: Row, best: Result) -> list[str]:
 
 def _mean(row: Row) -> str:
     found = estimate(values_of(row)["test"])
-    assert found is not None
     seeds = f"{len(row.runs)} seeds" if len(row.runs) > 1 else "one seed"
     return f"{row.label}: {found.value:.2%} on the test split ({seeds})"
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from benchmarks.report.groups import CONTROLS
+from benchmarks.groups import CONTROLS
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers; yellow is left out, for it
 # is hard to see on white.

@@ -1,10 +1,9 @@
-"""Loop nests, tables, CSV, JSON, figures, and the table of all channel counts."""
+"""Loop nests, tables, CSV, JSON and figures."""
 
 import csv
 import doctest
 import io
 import json
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import pytest
 from hw_sim import (
     Accelerator,
     ConvLayer,
-    CostTable,
     evaluate_network,
     loop_nest,
     search,
@@ -29,7 +27,7 @@ EYERISS = Accelerator.preset("eyeriss")
 NETWORK = evaluate_network(resnet20(), EYERISS)
 
 
-@pytest.mark.parametrize("module", ["hw_sim", "hw_sim.loop_nest", "hw_sim.table"])
+@pytest.mark.parametrize("module", ["hw_sim", "hw_sim.loop_nest"])
 def test_examples_in_docstrings(module: str) -> None:
     found = doctest.testmod(import_module(module))
     assert found.attempted > 0
@@ -83,49 +81,3 @@ def test_figure_names_the_layers_of_networks_of_other_lengths() -> None:
         assert shown == [cost.layer.name for cost in network.layers]
     with pytest.raises(ValueError, match="one label per network"):
         cost_figure([NETWORK], [])
-
-
-SMALL = [
-    ConvLayer("a", 1, 3, 6, 9, 9, (3, 3), padding=1),
-    ConvLayer("b", 1, 6, 5, 9, 9, (3, 3), 2, 1),
-    ConvLayer("again", 1, 6, 5, 9, 9, (3, 3), 2, 1),
-    ConvLayer("depthwise", 1, 5, 5, 5, 5, (3, 3), padding=1, groups=5),
-]
-
-
-@pytest.mark.parametrize("accelerator", ["eyeriss_silicon", "simba_pe"])
-@pytest.mark.parametrize("objective", ["latency", "energy"])
-def test_cost_table_holds_what_the_search_finds(accelerator: str, objective: str) -> None:
-    a = Accelerator.preset(accelerator)
-    table = CostTable.build(SMALL, a, objective, threads=2)
-    assert len(table) == 3 * 6 + 6 * 5 + 5
-    rng = np.random.default_rng(0)
-    most = np.array([[layer.in_channels, layer.out_channels] for layer in SMALL])
-    channels = rng.integers(1, most + 1, (20, 4, 2))
-    channels[:, 3, 1] = channels[:, 3, 0]
-    cycles = table.cycles(channels[..., 0], channels[..., 1])
-    energy = table.energy_fj(channels[..., 0], channels[..., 1])
-    for index in np.ndindex(20, 4):
-        c, m = map(int, channels[index])
-        layer = SMALL[index[1]]
-        groups = c if layer.groups > 1 else 1
-        layer = replace(layer, in_channels=c, out_channels=m, groups=groups)
-        cost = search(layer, a, objective)
-        assert (cycles[index], energy[index]) == (cost.cycles, cost.energy_fj)
-
-
-def test_cost_table_refuses_what_it_does_not_hold() -> None:
-    table = CostTable.build(SMALL, EYERISS)
-    full = np.array([[3, 6], [6, 5], [6, 5], [5, 5]]).T
-    with pytest.raises(ValueError, match="in_channels=0"):
-        table.cycles(full[0] * [1, 0, 1, 1], full[1])
-    with pytest.raises(ValueError, match="out_channels=7"):
-        table.cycles(full[0], full[1] + [1, 0, 0, 0])
-    with pytest.raises(ValueError, match="depthwise"):
-        table.cycles(full[0], full[1] - [0, 0, 0, 1])
-    with pytest.raises(ValueError, match="one count per layer"):
-        table.cycles([1, 2], [1, 2])
-    with pytest.raises(ValueError, match="groups=2 cannot be tabulated"):
-        CostTable.build([ConvLayer("g", 1, 4, 4, 8, 8, (3, 3), groups=2)], EYERISS)
-    with pytest.raises(ValueError, match="Unknown objective"):
-        CostTable.build(SMALL, EYERISS, "speed")

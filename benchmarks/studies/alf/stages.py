@@ -1,35 +1,35 @@
-"""The runs behind ALF's table, each a command that is taken up where it was broken off."""
+"""The runs of ALF's table, each a stage that continues after an interruption."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.pieces import CLI
+from benchmarks.stages import CLI, Stage
 from prune_gym.data import load_dataset
 from prune_gym.errors import WeightsError
 from prune_gym.networks import pretrained as baselines
 
-LABELS = {"resnet20": "PruneResNet20-v0", "plain20": "PrunePlain20-v0"}
+ENVIRONMENTS = {"resnet20": "PruneResNet20-v0", "plain20": "PrunePlain20-v0"}
 PARAMS, MACS = 0.30, 0.39
-"""What the abstract leaves: -70 % of the parameters, -61 % of the operations."""
+"""Shares that the abstract's networks keep: -70 % of the parameters, -61 % of the operations."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How much is trained.
+class Setting:
+    """The setting of the study.
 
     Args:
         network: ``"resnet20"`` or ``"plain20"``.
-        dataset: As the command line takes it.
+        dataset: Name of the data set, as on the command line.
         out: Folder of all runs.
-        seed: Of all runs.
+        seed: Seed of all runs.
         device: ``"cpu"`` or ``"cuda"``.
-        threads: Of torch.
-        baseline_epochs: Of the baseline, where there is none yet.
-        epochs: Of two-player training.
-        final_epochs: Of the deployed network.
+        threads: Number of torch's threads.
+        baseline_epochs: Epochs of the baseline, if there is none yet.
+        epochs: Epochs of two-player training.
+        final_epochs: Epochs of the final fine-tuning.
         from_scratch: Whether ALF starts from fresh weights, as the paper does.
-        eval_images: Of the validation subset.
+        eval_images: Size of the validation subset.
     """
 
     network: str
@@ -50,7 +50,7 @@ class Plan:
 
     @property
     def command(self) -> str:
-        """What makes these runs, without the folders of this machine."""
+        """The command of the study, without the folders of this machine."""
         kind, _, path = self.dataset.partition(":")
         words = ["python -m benchmarks.studies.alf", f"--network {self.network}"]
         words += [f"--dataset {kind}:PATH" if path else f"--dataset {kind}"]
@@ -60,74 +60,64 @@ class Plan:
 
     @property
     def scratch(self) -> Path:
-        """The weights of the from-scratch control; its recipe lies beside them."""
+        """The weights of the from-scratch control; its recipe is beside them."""
         return self.out / f"{self.network}-scratch.safetensors"
 
-
-@dataclass(frozen=True)
-class Stage:
-    """One command.
-
-    Args:
-        name: For people.
-        done: Whether its result is there.
-        command: What to run; made when the stages before it are done.
-    """
-
-    name: str
-    done: Callable[[], bool]
-    command: Callable[[], list[str]]
+    def log(self, stage: str) -> Path:
+        """The log of a stage."""
+        return self.out / f"{self.network}-{stage}.log"
 
 
-def stages(plan: Plan) -> Iterator[Stage]:
-    """All commands of one network, in their order."""
-    hardware = ["--device", plan.device, "--threads", str(plan.threads)]
-    every = ["--dataset", plan.dataset, "--seed", str(plan.seed), *hardware, "--quiet"]
+def stages(setting: Setting) -> Iterator[Stage]:
+    """All stages of one network, in order."""
+    hardware = ["--device", setting.device, "--threads", str(setting.threads)]
+    every = ["--dataset", setting.dataset, "--seed", str(setting.seed), *hardware, "--quiet"]
 
     def baseline() -> list[str]:
-        own = ["--network", plan.network, "--epochs", str(plan.baseline_epochs)]
+        own = ["--network", setting.network, "--epochs", str(setting.baseline_epochs)]
         return [*CLI, "pretrain", *own, *every]
 
-    yield Stage("baseline", lambda: _has_baseline(plan), baseline)
-    own = ["--set", f"epochs={plan.epochs}", "--episodes", "1"]
+    yield Stage("baseline", lambda: _has_baseline(setting), baseline, setting.log("baseline"))
+    own = ["--set", f"epochs={setting.epochs}", "--episodes", "1"]
     own += ["--env", "action_mode=alf", "--env", "scope=all"]
     own += ["--target", f"macs={MACS}", "--target", f"params={PARAMS}"]
-    if plan.from_scratch:
+    if setting.from_scratch:
         own += ["--set", "from_scratch=true"]
-    yield _train(plan, "alf", lambda: own, plan.final_epochs, every)
-    # The controls get in their final training what ALF gets in both.
-    longer = plan.epochs + plan.final_epochs
+    yield _train(setting, "alf", lambda: own, setting.final_epochs, every)
+    # The controls get in their final fine-tuning what ALF gets in both trainings.
+    longer = setting.epochs + setting.final_epochs
 
     def scratch() -> list[str]:
-        shape = ["--shape", str(plan.run("alf") / "best"), "--epochs", str(longer), "--test"]
-        return [*CLI, "pretrain", *shape, "--out", str(plan.scratch), *every]
+        shape = ["--shape", str(setting.run("alf") / "best"), "--epochs", str(longer), "--test"]
+        return [*CLI, "pretrain", *shape, "--out", str(setting.scratch), *every]
 
-    yield Stage("scratch", plan.scratch.with_suffix(".json").is_file, scratch)
+    recipe = setting.scratch.with_suffix(".json")
+    yield Stage("scratch", recipe.is_file, scratch, setting.log("scratch"))
     # Paid for the way to the target alone, so that one untrained episode ends at equal MACs.
     few = ["--set", "candidates=3", "--set", "updates=1", "--env", "reward=target"]
     for agent, more in (("l1", []), ("l2pf", few)):
         equal = [*more, "--episodes", "1", "--target", f"macs={MACS}", "--env", "tolerance=0.5"]
-        yield _train(plan, agent, lambda equal=equal: equal, longer, every)  # type: ignore[misc]
+        yield _train(setting, agent, lambda equal=equal: equal, longer, every)  # type: ignore[misc]
 
 
 def _train(
-    plan: Plan, agent: str, own: Callable[[], list[str]], final: float, every: list[str]
+    setting: Setting, agent: str, own: Callable[[], list[str]], final: float, every: list[str]
 ) -> Stage:
-    folder = plan.run(agent)
+    folder = setting.run(agent)
 
     def command() -> list[str]:
         if (folder / "config.json").is_file():
             return [*CLI, "train", "--resume", str(folder), "--quiet"]
         named = ["--agent", agent, "--out", str(folder), "--final-epochs", str(final)]
-        images = ["--env", f"eval_images={plan.eval_images}"]
-        return [*CLI, "train", LABELS[plan.network], *named, *images, *own(), *every]
+        images = ["--env", f"eval_images={setting.eval_images}"]
+        return [*CLI, "train", ENVIRONMENTS[setting.network], *named, *images, *own(), *every]
 
-    return Stage(agent, (folder / "best" / "report.json").is_file, command)
+    return Stage(agent, (folder / "best" / "report.json").is_file, command, setting.log(agent))
 
 
-def _has_baseline(plan: Plan) -> bool:
+def _has_baseline(setting: Setting) -> bool:
     try:
-        baselines.find(plan.network, load_dataset(plan.dataset))
+        baselines.find(setting.network, load_dataset(setting.dataset))
     except WeightsError:
         return False
     return True

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.studies.alf.stages import Plan
+from benchmarks import tables
+from benchmarks.studies.alf.stages import Setting
 from prune_gym import networks
 from prune_gym.costs import CostModel
 from prune_gym.pruning import Geometry
@@ -15,24 +16,24 @@ ACCELERATORS = ("eyeriss_256", "eyeriss")
 BATCHES = (1, 16)
 
 
-def record(plan: Plan) -> dict[str, Any]:
+def record(setting: Setting) -> dict[str, Any]:
     """All figures of one network's runs.
 
     Args:
-        plan: Of the runs, which are finished.
+        setting: Setting of the finished runs.
 
     Returns:
         For each agent reductions (negative: less) and accuracies, for the scratch control its
         accuracies, and how all was made.
     """
-    agents = {agent: _figures(plan.run(agent)) for agent in ("alf", "l1", "l2pf")}
-    config = json.loads((plan.run("alf") / "config.json").read_text(encoding="utf-8"))
-    scratch = json.loads(plan.scratch.with_suffix(".json").read_text(encoding="utf-8"))
+    agents = {agent: _figures(setting.run(agent)) for agent in ("alf", "l1", "l2pf")}
+    config = json.loads((setting.run("alf") / "config.json").read_text(encoding="utf-8"))
+    scratch = json.loads(setting.scratch.with_suffix(".json").read_text(encoding="utf-8"))
     kept = ("versions", "machine", "hashes", "threads", "seed", "started")
     return {
         "schema": 1,
-        "command": plan.command,
-        "network": plan.network,
+        "command": setting.command,
+        "network": setting.network,
         "abstract": ABSTRACT,
         "agents": agents,
         "scratch": {
@@ -41,9 +42,9 @@ def record(plan: Plan) -> dict[str, Any]:
             "test": scratch["test_accuracy"],
         },
         "alf_options": config["agent_options"],
-        "from_scratch": plan.from_scratch,
-        "two_player_epochs": plan.epochs,
-        "final_epochs": plan.final_epochs,
+        "from_scratch": setting.from_scratch,
+        "two_player_epochs": setting.epochs,
+        "final_epochs": setting.final_epochs,
         **{name: config[name] for name in kept},
     }
 
@@ -75,26 +76,20 @@ def _figures(run: Path) -> dict[str, Any]:
 
 
 def markdown(facts: dict[str, Any]) -> str:
-    """The table that a person reads."""
-    agents = facts["agents"]
-    lines = [
-        f"| {facts['network']} | abstract | {' | '.join(agents)} | scratch (ALF's shape) |",
-        "|---|" + "---|" * (len(agents) + 2),
-    ]
+    """The table in Markdown."""
+    agents, scratch = facts["agents"], facts["scratch"]["test"]
+    rows = []
     for name in agents["alf"]["reductions"]:
         known = ABSTRACT.get("latency" if name.startswith("latency") else name)
         cells = [f"{agents[agent]['reductions'][name]:+.1%}" for agent in agents]
-        lines.append(
-            f"| {name} | {'' if known is None else f'{known:+.0%}'} | {' | '.join(cells)} | |"
-        )
+        rows.append([name, "" if known is None else f"{known:+.0%}", *cells, ""])
     tests = [agents[agent]["accuracy"]["test"] for agent in agents]
     unpruned = tests[0]["unpruned"]
-    lines.append(
-        f"| test accuracy, unpruned | | {' | '.join([f'{unpruned:.2%}'] * len(tests))} | |"
-    )
-    final = " | ".join(f"{test['final']:.2%}" for test in tests)
-    lines.append(f"| test accuracy | | {final} | {facts['scratch']['test']:.2%} |")
-    drops = " | ".join(f"{100 * (test['final'] - unpruned):+.2f}" for test in tests)
-    drop = 100 * (facts["scratch"]["test"] - unpruned)
-    lines.append(f"| points | at most -1.9 (aim) | {drops} | {drop:+.2f} |")
-    return "\n".join(lines)
+    finals = [*(test["final"] for test in tests), scratch]
+    rows += [
+        ["test accuracy, unpruned", "", *[f"{unpruned:.2%}"] * len(tests), ""],
+        ["test accuracy", "", *(f"{final:.2%}" for final in finals)],
+        ["points", "at most -1.9 (aim)", *(f"{100 * (f - unpruned):+.2f}" for f in finals)],
+    ]
+    head = [facts["network"], "abstract", *agents, "scratch (ALF's shape)"]
+    return tables.markdown(head, rows)

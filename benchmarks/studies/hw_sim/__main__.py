@@ -12,11 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.studies.hw_sim.layers import as_json, resnet20
 from benchmarks.studies.hw_sim.peers import PEERS, run_peer
-from hw_sim import OBJECTIVES, Accelerator, CostTable, clear_memo, evaluate_network
+from hw_sim import OBJECTIVES, Accelerator, clear_memo, evaluate_network
 
 GOLDENS = {("eyeriss_ideal", "energy"): 422_400, ("eyeriss_ideal", "latency"): 290_560}
 GOLDENS |= {("eyeriss", "energy"): 456_288}
@@ -44,24 +42,6 @@ def time_search(accelerator: str, objective: str, repeats: int) -> dict[str, Any
     }
 
 
-def time_table(seed: int) -> dict[str, Any]:
-    """Seconds to tabulate all channel counts, and look-ups per second of random networks."""
-    layers = resnet20()
-    machine = Accelerator.preset("eyeriss")
-    CostTable.build(layers[:1], machine)
-    start = time.perf_counter()
-    table = CostTable.build(layers, machine)
-    built = time.perf_counter() - start
-    most = np.array([[layer.in_channels, layer.out_channels] for layer in layers])
-    channels = np.random.default_rng(seed).integers(1, most + 1, (50_000, len(layers), 2))
-    rates = []
-    for _ in range(5):
-        start = time.perf_counter()
-        table.cycles(channels[..., 0], channels[..., 1])
-        rates.append(channels[..., 0].size / (time.perf_counter() - start))
-    return {"shapes": len(table), "build_s": built, "lookups_per_s": statistics.median(rates)}
-
-
 def time_peers(folder: Path, repeats: int) -> list[dict[str, Any]]:
     """Seconds and cycles of each peer, and how many times longer it takes.
 
@@ -86,7 +66,6 @@ def main() -> None:
         prog="python -m benchmarks.studies.hw_sim", description=__doc__
     )
     parser.add_argument("--repeats", type=int, default=200, help="timings per case")
-    parser.add_argument("--seed", type=int, default=0, help="of the networks that are looked up")
     parser.add_argument("--peers", action="store_true", help="install the peers and time them too")
     parser.add_argument(
         "--peers-folder", type=Path, default=Path("runs/peers"), help="their environments"
@@ -103,11 +82,6 @@ def main() -> None:
     for row in searches:
         name = f"{row['accelerator']}, {row['objective']}"
         print(f"{name:<34}{row['cycles']:>9}{row['median_ms']:>11.2f}{row['min_ms']:>9.2f}")
-    table = time_table(arguments.seed)
-    print(
-        f"table of {table['shapes']} channel counts: {table['build_s']:.2f} s to build, "
-        f"{table['lookups_per_s'] / 1e6:.1f} million look-ups a second"
-    )
     peers = time_peers(arguments.peers_folder, arguments.repeats) if arguments.peers else []
     for row in peers:
         print(
@@ -115,7 +89,7 @@ def main() -> None:
             f"   {row['ratio']:,.0f} times the {row['beside_ms']:.2f} ms of the search beside it"
         )
     if arguments.json:
-        figures = {"searches": searches, "table": table, "peers": peers}
+        figures = {"searches": searches, "peers": peers}
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 

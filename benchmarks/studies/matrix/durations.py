@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.report.groups import Row, group
+from benchmarks import tables
+from benchmarks.groups import Row, group
 from benchmarks.results import Result
-
-LEARNED = "fixed_duration default"
 
 
 def first_of(run: Result, accuracy: float) -> Mapping[str, Any] | None:
-    """The first episode of a run that meets the target with so much validation accuracy."""
+    """The first episode of a run that meets the target with at least this validation accuracy."""
     for episode in run.episodes:
         if episode["complete"] and episode["target_met"] and episode["accuracy"] >= accuracy:
             return episode
@@ -31,37 +30,40 @@ def markdown(results: Sequence[Result], bars: Sequence[float]) -> str:
     """A table: arms as rows, accuracies to be reached as columns.
 
     Args:
-        results: Of one task, one agent with and without ``fixed_duration``.
-        bars: Validation accuracies, 0 to 1; those that no arm reaches get no column.
+        results: Runs of one task, of one agent with and without ``fixed_duration``.
+        bars: Validation accuracies, 0 to 1; one that no arm reaches gets no column.
 
     Returns:
-        Search MACs until each bar, the best accuracy that was reached, and a last row with the
-        best fixed arm's cost over the learned one's: above 1, learning was cheaper.
+        Search MACs until each bar, the best accuracy of the search, and a last row with the cost
+        of the best fixed arm over the learned one's: above 1, learning was cheaper.
 
     Raises:
-        ValueError: Runs that cannot stand in one table.
+        ValueError: Runs that cannot be compared.
     """
     groups = group(results)
     if len(groups) != 1:
         raise ValueError(f"the runs are of {len(groups)} settings that cannot be compared")
     rows = sorted(groups[0].rows, key=lambda row: (_fixed(row) is not None, _fixed(row) or 0))
     bars = [bar for bar in bars if any(cost_to(row, bar) is not None for row in rows)]
-    head = " | ".join(f"to {bar:.0%}" for bar in bars)
-    lines = [
-        f"| duration of a step | seeds | episodes | {head} | best accuracy | whole search |",
-        "|---|---|---|" + "---|" * (len(bars) + 2),
-    ]
+    lines = []
     for row in rows:
         met = [e["accuracy"] for run in row.runs for e in run.episodes if e["target_met"]]
-        episodes = "/".join(str(len(run.episodes)) for run in row.runs)
         whole = np.mean([run.episodes[-1]["search_macs_total"] for run in row.runs])
-        costs = " | ".join(_text(cost_to(row, bar)) for bar in bars)
         fixed = _fixed(row)
-        name = "**learned**" if fixed is None else f"{fixed:g}"
-        best = f"{max(met):.1%}" if met else "target never met"
-        lines.append(f"| {name} | {len(row.runs)} | {episodes} | {costs} | {best} | {whole:.2e} |")
-    lines.append(f"| best fixed / learned | | | {' | '.join(_ratios(rows, bars))} | | |")
-    return "\n".join(lines)
+        lines.append(
+            [
+                "**learned**" if fixed is None else f"{fixed:g}",
+                str(len(row.runs)),
+                "/".join(str(len(run.episodes)) for run in row.runs),
+                *(_text(cost_to(row, bar)) for bar in bars),
+                f"{max(met):.1%}" if met else "target never met",
+                f"{whole:.2e}",
+            ]
+        )
+    lines.append(["best fixed / learned", "", "", *_ratios(rows, bars), "", ""])
+    reached = [f"to {bar:.0%}" for bar in bars]
+    head = ["duration of a step", "seeds", "episodes", *reached, "best accuracy", "whole search"]
+    return tables.markdown(head, lines)
 
 
 def _fixed(row: Row) -> float | None:

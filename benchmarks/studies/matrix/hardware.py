@@ -1,16 +1,17 @@
-"""Objective MACs against objective latency: what hardware-aware pruning buys."""
+"""Objective MACs against objective latency: the gain of hardware-aware pruning."""
 
 import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
+from benchmarks import tables
 from benchmarks.results import Result
 
 SEARCHER = "evolution"
 """The agent whose two searches are compared: it alone follows the objective, layer by layer."""
 CONTROLS = ("l1", "uniform", "random")
-"""Agents that stand beside it, at the same target."""
+"""Agents that are shown beside it, at the same target."""
 
 
 def points(
@@ -21,7 +22,7 @@ def points(
     Args:
         results: Finished runs.
         objective: ``"macs"`` or ``"latency"``.
-        agent: Runs of others are left out.
+        agent: Agent whose runs count.
 
     Returns:
         ``wanted``, ``macs``, ``latency`` and ``energy`` as shares of the unpruned network's, the
@@ -69,12 +70,7 @@ def latency_at(rows: Sequence[dict[str, float]], accuracy: float) -> float | Non
 def markdown(results: Sequence[Result]) -> str:
     """A table of both objectives' networks, the controls, and the latencies at equal accuracy."""
     by = {objective: points(results, objective) for objective in ("macs", "latency")}
-    lines = [
-        "| objective and target | seeds | MACs left | latency left | energy left | test, final | "
-        f"{' | '.join(CONTROLS)} | same shape from scratch | "
-        "latency of the other objective at this accuracy |",
-        "|---|---|---|---|---|---|" + "---|" * len(CONTROLS) + "---|---|",
-    ]
+    lines = []
     for objective, other in (("macs", "latency"), ("latency", "macs")):
         beside = {
             (agent, row["wanted"]): _percent(row["test"])
@@ -86,13 +82,23 @@ def markdown(results: Sequence[Result]) -> str:
             equal = "outside of its range"
             if there is not None:
                 equal = f"{there:.1%} ({there / row['latency']:.2f}x)"
-            controls = [beside.get((agent, row["wanted"]), "") for agent in CONTROLS]
             lines.append(
-                f"| {objective} {row['wanted']:g} | {row['seeds']:.0f} | {row['macs']:.1%} | "
-                f"{row['latency']:.1%} | {row['energy']:.1%} | {row['test']:.2%} | "
-                f"{' | '.join(controls)} | {_percent(row['scratch'])} | {equal} |"
+                [
+                    f"{objective} {row['wanted']:g}",
+                    f"{row['seeds']:.0f}",
+                    *(f"{row[name]:.1%}" for name in ("macs", "latency", "energy")),
+                    f"{row['test']:.2%}",
+                    *(beside.get((agent, row["wanted"]), "") for agent in CONTROLS),
+                    _percent(row["scratch"]),
+                    equal,
+                ]
             )
-    return "\n".join(lines)
+    head = (
+        *("objective and target", "seeds", "MACs left", "latency left", "energy left"),
+        *("test, final", *CONTROLS, "same shape from scratch"),
+        "latency of the other objective at this accuracy",
+    )
+    return tables.markdown(head, lines)
 
 
 def _percent(share: float) -> str:

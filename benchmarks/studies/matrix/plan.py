@@ -1,4 +1,4 @@
-"""What belongs to which table: tasks, agents and seeds."""
+"""The comparisons of each table: tasks, agents and seeds."""
 
 from dataclasses import dataclass
 
@@ -8,19 +8,19 @@ from benchmarks.tasks import HARDWARE, hardware_task
 CONTROLS = ("random", "uniform", "l1", "fpgm")
 LEARNING = ("l2pf", "try_and_learn", "amc", "ppo")
 FIXED = (0.0625, 0.125, 0.25, 0.5, 1.0)
-"""Durations that learned ones are held against, in epochs of 5,000 images a layer."""
+"""Fixed durations beside the learned ones, in epochs of 5,000 images a layer."""
 ARMS = ("l2pf", *(f"l2pf@fixed_duration={duration:g}" for duration in FIXED))
 
 
 @dataclass(frozen=True)
-class Part:
-    """Cells of one task.
+class Comparison:
+    """Agents that are compared on one task.
 
     Args:
-        table: The table that they stand in, one of :data:`TABLES`.
-        task: The task's name.
-        agents: As for :func:`benchmarks.tasks.variant`.
-        seeds: Of each, from 0.
+        table: Table that shows them, one of :data:`TABLES`.
+        task: Name of the task.
+        agents: Names of the agents, as for :func:`benchmarks.tasks.variant`.
+        seeds: Number of seeds of each agent, from 0.
     """
 
     table: str
@@ -29,37 +29,37 @@ class Part:
     seeds: int
 
 
-def _hardware(seeds: int, short: bool) -> tuple[Part, ...]:
-    parts = []
+def _hardware(seeds: int, short: bool) -> tuple[Comparison, ...]:
+    comparisons = []
     for objective, shares in HARDWARE.items():
         for share in shares:
-            # Two cores carry the controls at the middle target alone.
+            # On two cores there is time for the controls at the middle target alone.
             beside = hardware.CONTROLS if not short or share == sorted(shares)[1] else ()
             name = hardware_task(objective, share, short)
-            parts.append(Part("hardware", name, (hardware.SEARCHER, *beside), seeds))
-    return tuple(parts)
+            comparisons.append(Comparison("hardware", name, (hardware.SEARCHER, *beside), seeds))
+    return tuple(comparisons)
 
 
 SCALES = {
     "short": (
-        Part("agents", "cifar10-3.84x-short", (*CONTROLS, "alf", *LEARNING), 3),
-        Part("resnet56", "cifar10-resnet56-2x-short", ("l1", "l2pf", "random", "uniform"), 1),
+        Comparison("agents", "cifar10-3.84x-short", (*CONTROLS, "alf", *LEARNING), 3),
+        Comparison("resnet56", "cifar10-resnet56-2x-short", ("l1", "l2pf", "random", "uniform"), 1),
         # An episode at duration 1 alone would spend three times the budget.
-        Part("durations", "cifar10-durations-short", ARMS[:-1], 1),
+        Comparison("durations", "cifar10-durations-short", ARMS[:-1], 1),
         *_hardware(1, short=True),
     ),
     "full": (
-        Part(
+        Comparison(
             "agents",
             "cifar10-3.84x",
             (*CONTROLS, "alf", *LEARNING, "greedy", "evolution", "sac"),
             5,
         ),
-        Part("agents", "cifar10-2x", (*CONTROLS, *LEARNING), 5),
-        Part("resnet56", "cifar10-resnet56-2x", ("random", "uniform", "l1", "l2pf"), 3),
-        Part("durations", "cifar10-durations", ARMS, 5),
+        Comparison("agents", "cifar10-2x", (*CONTROLS, *LEARNING), 5),
+        Comparison("resnet56", "cifar10-resnet56-2x", ("random", "uniform", "l1", "l2pf"), 3),
+        Comparison("durations", "cifar10-durations", ARMS, 5),
         *_hardware(3, short=False),
     ),
 }
-"""Two cores can carry the one within some hours; the other is for a GPU."""
+"""``short`` takes two cores some hours; ``full`` is for a GPU."""
 TABLES = ("agents", "resnet56", "durations", "hardware")

@@ -19,10 +19,12 @@ import torch
 
 import prune_gym  # noqa: F401 - registers the ids
 from benchmarks.studies.speed import growth, search, step
-from benchmarks.studies.speed.table import Row, markdown
+from benchmarks.studies.speed.measurement import Measurement, markdown
 
 
-def parts(name: str, arguments: dict[str, Any], repeats: int) -> dict[str, Callable[[], list[Row]]]:
+def parts(
+    name: str, arguments: dict[str, Any], repeats: int
+) -> dict[str, Callable[[], list[Measurement]]]:
     """What can be measured, by name."""
     return {
         "steps": lambda: step.steps(name, arguments, repeats),
@@ -41,9 +43,9 @@ def parts(name: str, arguments: dict[str, Any], repeats: int) -> dict[str, Calla
     }
 
 
-def _rows(part: str, size: int) -> list[Row]:
+def _rows(part: str, size: int) -> list[Measurement]:
     """The rows of a part whose imports the other parts do not need."""
-    rows: list[Row] = importlib.import_module(f"benchmarks.studies.speed.{part}").rows(size)
+    rows: list[Measurement] = importlib.import_module(f"benchmarks.studies.speed.{part}").rows(size)
     return rows
 
 
@@ -79,7 +81,7 @@ def main() -> None:
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
     print(", ".join(f"{key} {value}" for key, value in facts.items() if value))
-    rows: list[Row] = []
+    rows: list[Measurement] = []
     for name in wanted:
         new = known[name]()
         table = markdown(new).splitlines()

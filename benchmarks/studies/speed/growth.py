@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.studies.speed.measurement import Measurement
 from benchmarks.studies.speed.step import alternate, make, walk
-from benchmarks.studies.speed.table import Row
 from prune_gym.data import load_dataset
 from prune_gym.envs import PruningEnv, transition
 from prune_gym.envs.evaluation import FAST
@@ -52,7 +52,9 @@ def timed(env: PruningEnv) -> Iterator[dict[str, float]]:
             setattr(place, name, originals[part])
 
 
-def profile(name: str, arguments: dict[str, Any], duration: float, episodes: int) -> list[Row]:
+def profile(
+    name: str, arguments: dict[str, Any], duration: float, episodes: int
+) -> list[Measurement]:
     """Seconds of a mean step by part, with the fast paths off and on."""
     found: dict[bool, dict[str, float]] = {}
     for fast in (False, True):
@@ -64,12 +66,12 @@ def profile(name: str, arguments: dict[str, Any], duration: float, episodes: int
         found[fast]["the rest"] = total - sum(found[fast].values())
         found[fast]["a step in all"] = total
     return [
-        Row(f"duration {duration}: {part}", 1e3 * found[True][part], "ms", 1e3 * seconds)
+        Measurement(f"duration {duration}: {part}", 1e3 * found[True][part], "ms", 1e3 * seconds)
         for part, seconds in found[False].items()
     ]
 
 
-def growth(name: str, arguments: dict[str, Any], repeats: int) -> list[Row]:
+def growth(name: str, arguments: dict[str, Any], repeats: int) -> list[Measurement]:
     """A mean step without fine-tuning, by network, by images and by share of filters kept."""
     rows = []
     dataset = load_dataset("shapes")
@@ -94,7 +96,9 @@ def growth(name: str, arguments: dict[str, Any], repeats: int) -> list[Row]:
     return rows
 
 
-def _row(what: str, env: PruningEnv, repeats: int, action: dict[str, Any] | None = None) -> Row:
+def _row(
+    what: str, env: PruningEnv, repeats: int, action: dict[str, Any] | None = None
+) -> Measurement:
     def case(seed: int) -> float:
         if action is None:
             return walk(env, seed)
@@ -104,4 +108,4 @@ def _row(what: str, env: PruningEnv, repeats: int, action: dict[str, Any] | None
             env.step(action)
         return (time.perf_counter() - started) / len(env.visited)
 
-    return Row(f"step, {what}", alternate({what: case}, repeats)[what], "s")
+    return Measurement(f"step, {what}", alternate({what: case}, repeats)[what], "s")

@@ -8,8 +8,8 @@ import gymnasium as gym
 
 from agents.base import Budget, Callback
 from agents.l2pf import L2PF
+from benchmarks.studies.speed.measurement import Measurement
 from benchmarks.studies.speed.step import make
-from benchmarks.studies.speed.table import Row
 
 RATIO = 2.0
 
@@ -64,7 +64,7 @@ def time_to_network(
     raise RuntimeError(f"no network at {RATIO}x within tolerance in {most} episodes")
 
 
-def searches(name: str, arguments: dict[str, Any], seed: int, most: int = 10) -> list[Row]:
+def searches(name: str, arguments: dict[str, Any], seed: int, most: int = 10) -> list[Measurement]:
     """L2PF with the fast paths, beside the same agent without."""
     before = time_to_network(name, arguments | {"fast": False}, seed, most)
     rows = []
@@ -72,7 +72,7 @@ def searches(name: str, arguments: dict[str, Any], seed: int, most: int = 10) ->
         after = time_to_network(name, arguments | settings, seed, most)
         what = f"l2pf to its first network at {RATIO}x in MACs within tolerance, {label}"
         found = f"{_words(after)}; without: {_words(before)}"
-        rows.append(Row(f"{what} ({found})", after["seconds"], "s", before["seconds"]))
+        rows.append(Measurement(f"{what} ({found})", after["seconds"], "s", before["seconds"]))
     return rows
 
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.studies.speed.table import Row
+from benchmarks.studies.speed.measurement import Measurement
 from benchmarks.studies.speed.tiny import tiny_env
 from prune_gym.envs import PruningEnv
 from prune_gym.envs.evaluation import FAST
@@ -69,7 +68,7 @@ def alternate(cases: Mapping[str, Callable[[int], float]], repeats: int) -> dict
     return {name: statistics.median(values) for name, values in figures.items()}
 
 
-def steps(name: str, arguments: dict[str, Any], repeats: int) -> list[Row]:
+def steps(name: str, arguments: dict[str, Any], repeats: int) -> list[Measurement]:
     """Mean step without fine-tuning, one fast path after the other; and with fine-tuning."""
     envs = {"off": make(name, fast=False, **arguments)}
     envs |= {label: make(name, fast=paths, **arguments) for label, paths in LADDER}
@@ -80,7 +79,7 @@ def steps(name: str, arguments: dict[str, Any], repeats: int) -> list[Row]:
         met = found[label] <= STEP_TARGET_S if last else None
         target = f"at most {STEP_TARGET_S} s" if last else ""
         rows.append(
-            Row(
+            Measurement(
                 f"step, duration 0, {label}",
                 found[label],
                 "s",
@@ -95,11 +94,13 @@ def steps(name: str, arguments: dict[str, Any], repeats: int) -> list[Row]:
     found = alternate(cases, max(1, repeats // 3))
     for label, tune in (("all", "all"), ("suffix", "suffix")):
         what = f"step, duration 0.25, all fast paths, tune={tune!r}"
-        rows.append(Row(what, found[label], "s", found["off"]))
+        rows.append(Measurement(what, found[label], "s", found["off"]))
     return rows
 
 
-def candidates(name: str, arguments: dict[str, Any], repeats: int, count: int = 8) -> list[Row]:
+def candidates(
+    name: str, arguments: dict[str, Any], repeats: int, count: int = 8
+) -> list[Measurement]:
     """Eight candidates from the states of an episode, together and one by one."""
     together, alone = make(name, **arguments), make(name, fast=False, **arguments)
 
@@ -132,10 +133,10 @@ def candidates(name: str, arguments: dict[str, Any], repeats: int, count: int = 
     found = alternate(cases, repeats)
     what = f"{count} candidates, duration 0 (sum over 3 layers)"
     met = found["off"] >= 2 * found["on"]
-    return [Row(what, found["on"], "s", found["off"], target="at least 2x", met=met)]
+    return [Measurement(what, found["on"], "s", found["off"], target="at least 2x", met=met)]
 
 
-def resets(name: str, arguments: dict[str, Any]) -> list[Row]:
+def resets(name: str, arguments: dict[str, Any]) -> list[Measurement]:
     """Milliseconds of a reset after an episode's start."""
     env = make(name, **arguments)
     times = []
@@ -145,10 +146,10 @@ def resets(name: str, arguments: dict[str, Any]) -> list[Row]:
         times.append(1e3 * (time.perf_counter() - started))
     figure = statistics.median(times)
     met = figure < RESET_TARGET_MS
-    return [Row("reset", figure, "ms", target=f"under {RESET_TARGET_MS:.0f} ms", met=met)]
+    return [Measurement("reset", figure, "ms", target=f"under {RESET_TARGET_MS:.0f} ms", met=met)]
 
 
-def own_work(name: str, arguments: dict[str, Any], repeats: int) -> list[Row]:
+def own_work(name: str, arguments: dict[str, Any], repeats: int) -> list[Measurement]:
     """Share of a step that is neither a torch kernel nor the accelerator's mapping search."""
     env = make(name, **arguments)
     walk(env, 0)
@@ -172,11 +173,13 @@ def own_work(name: str, arguments: dict[str, Any], repeats: int) -> list[Row]:
     del env.baseline.costs.of
     share = statistics.median(shares)
     return [
-        Row("own work in a step", 100 * share, "%", target="at most 5 %", met=share <= OWN_TARGET)
+        Measurement(
+            "own work in a step", 100 * share, "%", target="at most 5 %", met=share <= OWN_TARGET
+        )
     ]
 
 
-def memory(episodes: int) -> list[Row]:
+def memory(episodes: int) -> list[Measurement]:
     """Growth of the process over many episodes of the smallest task."""
     env = tiny_env()
     for seed in range(50):
@@ -186,9 +189,4 @@ def memory(episodes: int) -> list[Row]:
         walk(env, seed, 0.5 if seed % 4 == 0 else 0.0)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     what = f"growth of the peak memory over {episodes} episodes of the smallest task"
-    return [Row(what, grown, "MiB", target="flat (under 5 MiB)", met=grown < 5)]
-
-
-def threads_of(arguments: dict[str, Any]) -> int:
-    """What torch uses with these arguments."""
-    return int(arguments.get("threads") or torch.get_num_threads())
+    return [Measurement(what, grown, "MiB", target="flat (under 5 MiB)", met=grown < 5)]

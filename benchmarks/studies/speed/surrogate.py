@@ -8,14 +8,14 @@ import gymnasium as gym
 import numpy as np
 
 import prune_gym  # noqa: F401 - registers the ids
-from benchmarks.studies.speed.table import Row
+from benchmarks.studies.speed.measurement import Measurement
 from prune_gym.surrogate.predictor import import_library
 
 RATE, TAU = 5000.0, 0.8
 TURNS = 5
 
 
-def rows(steps: int) -> list[Row]:
+def rows(steps: int) -> list[Measurement]:
     """Steps a second on one core, tau on held-out episodes, one prediction beside the library's.
 
     Args:
@@ -32,7 +32,7 @@ def rows(steps: int) -> list[Row]:
     final = facts["metrics"]["held_out_episodes_final"]["tau"]
     policies = facts["metrics"]["held_out_policies"]["tau"]
     return [
-        Row(
+        Measurement(
             "surrogate, random actions, observations included, one core",
             rate,
             "steps/s",
@@ -40,8 +40,10 @@ def rows(steps: int) -> list[Row]:
             target=f">= {RATE:,.0f}",
             met=rate >= RATE,
         ),
-        Row("one prediction: compiled kernel beside the library's predict", own, "us", library),
-        Row(
+        Measurement(
+            "one prediction: compiled kernel beside the library's predict", own, "us", library
+        ),
+        Measurement(
             "surrogate's tau, held-out episodes, all steps",
             tau,
             "tau",
@@ -49,8 +51,10 @@ def rows(steps: int) -> list[Row]:
             target=f">= {TAU}",
             met=tau >= TAU,
         ),
-        Row("surrogate's tau, held-out episodes, final networks", final, "tau", faster=True),
-        Row("surrogate's tau, held-out policies, all steps", policies, "tau", faster=True),
+        Measurement(
+            "surrogate's tau, held-out episodes, final networks", final, "tau", faster=True
+        ),
+        Measurement("surrogate's tau, held-out policies, all steps", policies, "tau", faster=True),
     ]
 
 

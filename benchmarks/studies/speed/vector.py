@@ -9,13 +9,13 @@ import gymnasium as gym
 import numpy as np
 
 import prune_gym  # noqa: F401 - registers the ids
+from benchmarks.studies.speed.measurement import Measurement
 from benchmarks.studies.speed.step import alternate
-from benchmarks.studies.speed.table import Row
 
 ID, ENVS = "prune_gym:PruneResNet20-v0", 2
 
 
-def rows(repeats: int) -> list[Row]:
+def rows(repeats: int) -> list[Measurement]:
     """Steps a second, start and memory; the reference is one process, all cores."""
     envs: dict[str, Any] = {}
     start: dict[str, float] = {}
@@ -35,13 +35,13 @@ def rows(repeats: int) -> list[Row]:
         found = alternate(cases, max(1, repeats // 2))
         what = f"vector env, {ENVS} worker processes beside one process, duration {duration}"
         one, many = found["one process"], found["worker processes"]
-        result.append(Row(what, many, "steps/s", one, faster=True))
+        result.append(Measurement(what, many, "steps/s", one, faster=True))
     for env in envs.values():
         env.close()
     what = f"vector env, {ENVS} worker processes beside one process"
     for name, unit, figures in (("start", "s", start), ("memory", "MiB", memory)):
         value, reference = figures["worker processes"], figures["one process"]
-        result.append(Row(f"{what}, {name}", value, unit, reference))
+        result.append(Measurement(f"{what}, {name}", value, unit, reference))
     return result
 
 

@@ -24,8 +24,7 @@ def test_benchmark_reports_the_goldens(
     out = capsys.readouterr().out
     assert all(str(cycles) in out for cycles in GOLDENS.values())
     written = json.loads((tmp_path / "figures.json").read_text())
-    assert written["table"]["shapes"] == 7_984
-    assert written["table"]["lookups_per_s"] > 1e6
+    assert {row["cycles"] for row in written["searches"]} >= set(GOLDENS.values())
 
 
 def test_benchmark_stops_where_cycles_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:

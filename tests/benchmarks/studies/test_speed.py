@@ -3,15 +3,18 @@
 import pytest
 
 from benchmarks.studies.speed import growth, search, step
-from benchmarks.studies.speed.table import Row, markdown
+from benchmarks.studies.speed.measurement import Measurement, markdown
 from benchmarks.studies.speed.tiny import tiny_env
 
 
 def test_ratios_say_how_many_times_better():
-    time, rate = Row("a", 2.0, "s", 6.0), Row("b", 60.0, "steps/s", 20.0, faster=True)
+    time, rate = (
+        Measurement("a", 2.0, "s", 6.0),
+        Measurement("b", 60.0, "steps/s", 20.0, faster=True),
+    )
     assert time.ratio == rate.ratio == 3.0
-    assert Row("c", 1.0, "s").ratio is None
-    table = markdown([time, Row("d", 1.0, "s", target="below 2 s", met=False)])
+    assert Measurement("c", 1.0, "s").ratio is None
+    table = markdown([time, Measurement("d", 1.0, "s", target="below 2 s", met=False)])
     assert "| a | 6 s | 2 s | 3.00x |" in table
     assert "below 2 s: **missed**" in table
 

@@ -5,15 +5,14 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 
 import pytest
 
 from agents.controls import L1
-from benchmarks import leaderboard, results, runner, tasks
-from benchmarks.report import groups
+from benchmarks import groups, leaderboard, results, tasks
+from benchmarks.runner import Benchmark
 from benchmarks.tasks import TASKS, Task
 from prune_gym.cli import main
 from prune_gym.errors import PruneGymError
@@ -366,13 +365,13 @@ def test_one_that_raises_does_not_lose_the_others(words, tmp_path, capsys):
     assert not (tmp_path / "none" / "records.jsonl").exists()
 
 
-def test_a_killed_worker_is_taken_up(words, workplace, tmp_path, benched):
+def test_a_killed_run_continues(words, workplace, tmp_path, benched):
     out = tmp_path / "out"
-    runner.prepare(out, TASKS["tiny"], f"imagefolder:{workplace}/images")
-    (cell,) = runner.cells(out, ["l1"], 1)
-    command = TASKS["tiny"].command("l1", 0, cell.folder, f"imagefolder:{workplace}/images")
+    bench = Benchmark(TASKS["tiny"], out, ["l1"], dataset=f"imagefolder:{workplace}/images")
+    bench.prepare()
+    (cell,) = bench.cells()
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    start = [sys.executable, "-m", "prune_gym.cli", *command]
+    start = cell.stages[0].command()
     with subprocess.Popen(start, stderr=subprocess.DEVNULL, env=environment) as process:
         deadline = time.monotonic() + 120
         while not (cell.folder / "config.json").is_file() and time.monotonic() < deadline:
@@ -433,20 +432,16 @@ def test_a_run_and_its_record_are_one_and_the_same(benched):
     (own,) = groups.group(found)
     assert [(row.label, row.seeds) for row in own.rows] == [("l1", [0, 1]), ("random", [0, 1])]
     assert len(own.repeats) == 4
-    assert leaderboard.tables(found).count("\n| ") == 2
+    assert leaderboard.text(found).count("\n| ") == 2
 
 
 def test_runs_on_other_hardware_get_a_table_of_their_own(benched, records):
     def change(record):
         record["config"]["hashes"]["accelerator"] = "f" * 64
 
-    told = leaderboard.tables(results.load([records(change)]))
+    told = leaderboard.text(results.load([records(change)]))
     assert told.count("| agent |") == 2
     assert "Of accelerator ffffffffffff (not to be compared with the others):" in told
-
-
-def test_names_of_cells_are_names_of_folders():
-    assert runner.folder_name("my.module:Agent@file=a/b c") == "my.module-Agent@file=a-b-c"
 
 
 def test_variants_of_an_agent(words, tmp_path, capsys):

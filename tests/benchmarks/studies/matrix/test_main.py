@@ -1,48 +1,44 @@
-"""The matrix's plan is of known tasks and agents; the script goes on piece by piece."""
+"""The plan names known tasks and agents; the script runs it and reports by its exit status."""
 
 import pytest
 
 import agents
 from benchmarks import runner, tasks
+from benchmarks.stages import OUT_OF_TIME
 from benchmarks.studies.matrix import __main__ as script
-from benchmarks.studies.matrix.plan import SCALES, TABLES, Part
+from benchmarks.studies.matrix.plan import SCALES, TABLES, Comparison
 
 
 @pytest.mark.parametrize("scale", sorted(SCALES))
 def test_the_plan_is_of_known_things(scale):
-    parts = SCALES[scale]
-    assert {part.table for part in parts} == set(TABLES)
-    for part in parts:
-        assert tasks.find(part.task).needs_data
-        for name in part.agents:
+    comparisons = SCALES[scale]
+    assert {each.table for each in comparisons} == set(TABLES)
+    for each in comparisons:
+        assert tasks.find(each.task).needs_data
+        for name in each.agents:
             agents.lookup(tasks.variant(name)[0])
-    fixed = next(part for part in parts if part.table == "durations").agents
+    fixed = next(each for each in comparisons if each.table == "durations").agents
     assert len([name for name in fixed if "fixed_duration" in name]) >= 4
-    first = {name for part in parts if part.table == "agents" for name in part.agents}
+    first = {name for each in comparisons if each.table == "agents" for name in each.agents}
     assert {"random", "uniform", "l1", "l2pf", "try_and_learn", "amc", "ppo"} <= first
 
 
 @pytest.fixture
 def call(monkeypatch, tmp_path):
-    """The script over one task of two cells whose commands are faked by what they leave."""
-    ran = []
-
-    def run_cell(task, cell, dataset, device, until=None, stop=None):
-        ran.append(cell.folder.name)
-        return broken.get(cell.folder.name)
-
-    broken: dict[str, str] = {}
-    monkeypatch.setattr(runner, "run_cell", run_cell)
-    monkeypatch.setitem(SCALES, "short", (Part("agents", "cifar10-2x", ("l1", "random"), 1),))
+    """The script over one task of two cells, of which those named fail."""
 
     def call(*words, **wrong):
-        broken.clear()
-        broken.update({name.replace("_", "-"): text for name, text in wrong.items()})
-        monkeypatch.setattr(
-            "sys.argv", ["matrix", "--dataset", "x", "--out", str(tmp_path), *words]
-        )
-        return script.main(), ran
+        def run_stage(stage, until, stop):
+            ran.append(stage.log.stem)
+            return wrong.get(stage.log.stem.replace("-", "_"))
 
+        ran = []
+        monkeypatch.setattr(runner, "run_stage", run_stage)
+        arguments = ["matrix", "--dataset", "x", "--out", str(tmp_path), *words]
+        monkeypatch.setattr("sys.argv", arguments)
+        return script.main(), sorted(set(ran))
+
+    monkeypatch.setitem(SCALES, "short", (Comparison("agents", "cifar10-2x", ("l1", "random"), 1),))
     return call
 
 
@@ -50,7 +46,7 @@ def test_exit_status(call, capsys):
     assert call() == (0, ["l1-0", "random-0"])
     assert call(l1_0="ended with 1: boom")[0] == 1
     assert "cifar10-2x/l1-0: ended with 1: boom" in capsys.readouterr().out
-    assert call("--minutes", "1", l1_0=runner.OUT_OF_TIME)[0] == 75
+    assert call("--minutes", "1", l1_0=OUT_OF_TIME)[0] == 75
     assert "1 minutes are over" in capsys.readouterr().out
 
 

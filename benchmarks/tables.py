@@ -1,16 +1,38 @@
-"""Cells of tables: how numbers and their intervals are written."""
+"""Tables: how numbers are written, Markdown for documents, and cells for the results page."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.report.metrics import Estimate
+from benchmarks.metrics import Estimate
 
 Form = Callable[[float], str]
 
 
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table.
+
+    Args:
+        head: Names of the columns.
+        rows: Text of each cell; every row is as long as the head.
+
+    Raises:
+        ValueError: A row of another length.
+    """
+    lines = [_line(head), "|" + "---|" * len(head)]
+    for row in rows:
+        if len(row) != len(head):
+            raise ValueError(f"The row {list(row)} has {len(row)} cells, the head {len(head)}.")
+        lines.append(_line(row))
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
 @dataclass(frozen=True)
 class Cell:
-    """A cell: its text, and in small letters what stands below."""
+    """A cell of the page: its text, and a second line in small letters."""
 
     text: str
     small: str = ""
@@ -18,7 +40,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A table's line, with what stands below its name; controls and the best line are marked."""
+    """A line of a table on the page.
+
+    Args:
+        name: Name in the first column.
+        cells: Cells of the other columns.
+        control: Whether the line is a control's.
+        best: Whether the line is highlighted.
+        small: Second line below the name, in small letters.
+    """
 
     name: str
     cells: list[Cell]
@@ -29,7 +59,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a head of (name, unit) pairs."""
+    """A table of the page; the head has (name, unit) pairs."""
 
     head: list[tuple[str, str]]
     lines: list[Line] = field(default_factory=list)
@@ -54,7 +84,7 @@ def big(value: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """Seconds, or minutes and hours where there are many."""
+    """Seconds; from 600 s on minutes, from ten hours on hours."""
     if value < 600:
         return f"{value:.3g} s"
     return f"{value / 60:.3g} min" if value < 36_000 else f"{value / 3600:.3g} h"
@@ -66,7 +96,7 @@ def plain(value: float) -> str:
 
 
 def cell(found: Estimate | None, form: Form) -> Cell:
-    """An estimate with its interval below; a dash where there is nothing."""
+    """An estimate with its interval below; a dash without an estimate."""
     if found is None:
         return Cell("–")
     if found.low is None or found.high is None:
@@ -75,6 +105,6 @@ def cell(found: Estimate | None, form: Form) -> Cell:
 
 
 def between(low: float, high: float, form: Form) -> str:
-    """An interval in words; nothing where both ends read the same."""
+    """An interval as text; empty if both ends read the same."""
     first, last = form(low).removesuffix("x"), form(high).removesuffix("x")
     return f"{first} – {last}" if first != last else ""

@@ -1,8 +1,9 @@
 """What may be compared stands together, and nothing else does."""
 
-from benchmarks.report.groups import differences, group
-from benchmarks.report.metrics import best_run, first_success, measure
-from benchmarks.report.tables import improvement, leaderboard, search_cost
+from benchmarks import leaderboard
+from benchmarks.groups import differences, group
+from benchmarks.metrics import best_run, first_success, measure
+from benchmarks.report.tables import improvement, search_cost
 from benchmarks.results import load
 
 
@@ -75,7 +76,7 @@ def test_tables_hold_the_numbers(make_run):
     runs = [make_run("l2pf", s, test=0.8 + s / 10, spent=1000 * (s + 1)) for s in range(2)]
     runs += [make_run("l1", 0, test=0.5, spent=10, scratch=0.25)]
     (found,) = groups_of(*runs)
-    table = leaderboard(found)
+    table = leaderboard.table(found)
     assert [line.name for line in table.lines] == ["l2pf", "l1"]
     names = [name for name, _ in table.head[1:]]
     best = dict(zip(names, table.lines[0].cells, strict=True))
@@ -112,7 +113,7 @@ def test_the_best_is_chosen_on_validation_among_those_that_meet_the_target(make_
         if row.agent == "l2pf":
             row.runs[0].report["target"]["met"] = False
     assert best_run(found.rows)[1].config["agent"] == "amc"
-    assert leaderboard(found).lines[0].name == "amc"
+    assert leaderboard.table(found).lines[0].name == "amc"
 
 
 def test_hypervolume_is_that_of_the_search(make_run):

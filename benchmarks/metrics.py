@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from benchmarks.report.groups import Row
+from benchmarks.groups import Group, Row
 from benchmarks.results import Result
 from benchmarks.statistics import bootstrap_interval, hypervolume, iqm
 
@@ -28,15 +29,22 @@ class Estimate:
     high: float | None = None
 
 
-def estimate(values: Sequence[float]) -> Estimate | None:
-    """Aggregate seeds; None where there are none."""
-    if not values:
-        return None
-    value = float(iqm([values]))
-    if len(values) == 1:
-        return Estimate(tuple(values), value)
-    low, high = bootstrap_interval([values])
-    return Estimate(tuple(values), value, float(low), float(high))
+def estimate(*tasks: npt.ArrayLike) -> Estimate:
+    """Aggregate seeds, of one task or of several.
+
+    Args:
+        tasks: Values of each task, one for each seed, shape (runs,).
+
+    Raises:
+        ValueError: A task without values.
+    """
+    strata = [np.asarray(values, np.float64) for values in tasks]
+    pooled = tuple(float(value) for values in strata for value in values)
+    value = float(iqm(strata))
+    if max(values.size for values in strata) == 1:
+        return Estimate(pooled, value)
+    low, high = bootstrap_interval(strata)
+    return Estimate(pooled, value, float(low), float(high))
 
 
 def finished(run: Result) -> Mapping[str, Any]:
@@ -62,6 +70,7 @@ def measure(run: Result) -> dict[str, float]:
         "test": accuracy["test"]["final"],
         "params": ratios["params"],
         "macs": ratios["macs"],
+        "macs_left": 1 / ratios["macs"],
         "latency": ratios["latency_ms"],
         "energy": ratios["energy_uj"],
         "search_macs": last["search_macs_total"],
@@ -133,3 +142,21 @@ def spread(row: Row, episodes_value: str) -> list[np.ndarray]:
         np.array([episode[episodes_value] for episode in run.episodes if episode["complete"]])
         for run in row.runs
     ]
+
+
+def shared_scores(groups: Sequence[Group]) -> dict[str, list[npt.NDArray[np.float64]]]:
+    """Test accuracy of the agents that ran in every group, as a share of the unpruned network's.
+
+    Returns:
+        An array of runs for each group, by the row's label; empty with fewer than two groups.
+    """
+    if len(groups) < 2:
+        return {}
+    by_label = [{row.label: row for row in group.rows} for group in groups]
+    labels = [label for label in by_label[0] if all(label in rows for rows in by_label)]
+    return {label: [_kept_accuracy(rows[label]) for rows in by_label] for label in labels}
+
+
+def _kept_accuracy(row: Row) -> npt.NDArray[np.float64]:
+    unpruned = finished(row.runs[0])["accuracy"]["test"]["unpruned"]
+    return np.array(values_of(row)["test"]) / unpruned

@@ -1,0 +1,115 @@
+"""Stages of long work: commands that are stopped at a time limit and continued by the next call."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+CLI = (sys.executable, "-m", "prune_gym.cli")
+UNFINISHED = 75
+"""Exit status of a script that ran out of time (``EX_TEMPFAIL``): call it again."""
+OUT_OF_TIME = "the time is over"
+POLL = 0.2
+"""Seconds between two checks whether a command has to end."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command and its result.
+
+    Args:
+        name: Name for people.
+        done: Whether the result is there.
+        command: Words of the command; called when the stages before are done.
+        log: File that the command's output is appended to; its folder is made.
+    """
+
+    name: str
+    done: Callable[[], bool]
+    command: Callable[[], Sequence[str]]
+    log: Path
+
+
+def deadline(minutes: float | None) -> float | None:
+    """The end of a time limit on the monotonic clock; None: no limit."""
+    return None if minutes is None else time.monotonic() + 60 * minutes
+
+
+def run_stage(stage: Stage, until: float | None = None, stop: Event | None = None) -> str | None:
+    """Run a stage unless it is done.
+
+    Args:
+        stage: The stage.
+        until: Time limit from :func:`deadline`.
+        stop: Set by another thread to end the command.
+
+    Returns:
+        None, or why it is not done: the last lines that the command printed, or
+        :data:`OUT_OF_TIME`.
+    """
+    if stage.done():
+        return None
+    code = run_command(stage.command(), stage.log, until, stop)
+    if code is None:
+        return OUT_OF_TIME
+    if code == 0 and stage.done():
+        return None
+    cause = last_lines(stage.log) or "it printed nothing; a negative status is a signal, -9 a kill"
+    return f"ended with {code}: {cause}"
+
+
+def run_command(
+    words: Sequence[str], log: Path, until: float | None = None, stop: Event | None = None
+) -> int | None:
+    """Run a command with one thread for each library; its output is appended to a log.
+
+    Args:
+        words: Words of the command.
+        log: File of the output; its folder is made.
+        until: Time limit from :func:`deadline`, at which the command is killed.
+        stop: Set by another thread to make the command save its state and end.
+
+    Returns:
+        The exit status; None if the command was stopped, or not started for lack of time.
+    """
+    if _over(until) or (stop is not None and stop.is_set()):
+        return None
+    log.parent.mkdir(parents=True, exist_ok=True)
+    # Several torch processes that all use every core wait for one another.
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    # In a process group of its own, the command gets a Ctrl-C from this process alone, and once:
+    # a second one would interrupt the saving.
+    with (
+        log.open("a", encoding="utf-8") as file,
+        subprocess.Popen(
+            words, stdout=file, stderr=subprocess.STDOUT, env=environment, process_group=0
+        ) as process,
+    ):
+        try:
+            while stop is None or not stop.is_set():
+                with suppress(subprocess.TimeoutExpired):
+                    return process.wait(timeout=POLL)
+                if _over(until):
+                    process.kill()
+                    return None
+        finally:
+            if process.poll() is None:
+                process.terminate()
+    return None
+
+
+def _over(until: float | None) -> bool:
+    return until is not None and time.monotonic() >= until
+
+
+def last_lines(log: Path, count: int = 3) -> str:
+    """The end of a log, for messages."""
+    if not log.is_file():
+        return ""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return " / ".join(lines[-count:])

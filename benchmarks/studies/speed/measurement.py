@@ -1,0 +1,61 @@
+"""Measured values beside their references and targets."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks import tables
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measured value.
+
+    Args:
+        what: Name of the value, with its setting.
+        value: The value.
+        unit: Unit of the value.
+        reference: Value with the fast paths off, of the same run; None without one.
+        faster: Whether larger is better (a rate) rather than smaller (a time).
+        target: Aim in words; empty without one.
+        met: Whether the aim was reached; None without one.
+    """
+
+    what: str
+    value: float
+    unit: str
+    reference: float | None = None
+    faster: bool = False
+    target: str = ""
+    met: bool | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times better than the reference."""
+        if self.reference is None:
+            return None
+        good, bad = (self.value, self.reference) if self.faster else (self.reference, self.value)
+        return good / bad
+
+    def as_dict(self) -> dict[str, Any]:
+        """The measurement with its ratio, for JSON."""
+        return asdict(self) | {"ratio": self.ratio}
+
+
+def markdown(measured: Sequence[Measurement]) -> str:
+    """The measurements as a Markdown table."""
+    rows = []
+    for each in measured:
+        target = each.target
+        if each.met is not None:
+            target = f"{target}: {'met' if each.met else '**missed**'}"
+        rows.append(
+            [
+                each.what,
+                "" if each.reference is None else f"{each.reference:,.3g} {each.unit}",
+                f"{each.value:,.4g} {each.unit}",
+                "" if each.ratio is None else f"{each.ratio:.2f}x",
+                target,
+            ]
+        )
+    return tables.markdown(["what", "reference", "now", "ratio", "target"], rows)
