@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.groups import Group, Row, group
+from benchmarks.groups import CONTROLS, Group, Row, group
 from benchmarks.metrics import Estimate, estimate, meets_target, scratch_values, values_of
 from benchmarks.results import Result
 from benchmarks.tables import Cell, Form, Line, Table, cell, percent
@@ -108,7 +108,7 @@ def _text_row(entry: Entry, tests: Mapping[str, float]) -> list[str]:
         for control in ("random", "l1")
     ]
     return [
-        f"{row.label} (control)" if row.control else row.label,
+        f"{row.label} (control)" if row.label in CONTROLS else row.label,
         str(len(row.runs)),
         f"{figures['after_search'].value:.2%}",
         f"{figures['validation'].value:.2%}",
