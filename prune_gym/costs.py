@@ -1,4 +1,4 @@
-"""What a network of given channel counts costs, on the accelerator and in memory."""
+"""Costs of a network with given channel counts, on the accelerator and in memory."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +16,14 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class StepCosts:
-    """Costs of one network for one batch of images, as each step of a run records them.
+    """Costs of one network for one batch of images; a run records them at each step.
 
     Args:
         params: Number of parameters.
-        macs: Multiply-accumulates of one image.
-        cycles: Cycles of the accelerator for the batch.
-        latency_ms: Milliseconds for the batch.
-        energy_uj: Microjoules for the batch.
+        macs: Multiply-accumulates per image.
+        cycles: Accelerator cycles per batch.
+        latency_ms: Latency per batch in ms.
+        energy_uj: Energy per batch in uJ.
     """
 
     params: int
@@ -33,7 +33,7 @@ class StepCosts:
     energy_uj: float
 
     def of(self, objective: str) -> float:
-        """The cost that an objective names (edp: energy times latency, in nJ s)."""
+        """Return the cost for one of ``OBJECTIVES`` (edp: energy times latency, in nJ s)."""
         return {
             "latency": self.latency_ms,
             "energy": self.energy_uj,
@@ -43,7 +43,7 @@ class StepCosts:
         }[objective]
 
     def as_dict(self) -> dict[str, float]:
-        """All costs by name."""
+        """Return all costs by name."""
         return dict(vars(self))
 
 
@@ -53,12 +53,12 @@ class Costs(StepCosts):
 
     Args:
         params: Number of parameters.
-        macs: Multiply-accumulates of one image.
-        cycles: Cycles of the accelerator for the batch.
-        latency_ms: Milliseconds for the batch.
-        energy_uj: Microjoules for the batch.
-        weight_bytes: Bytes of the parameters in the accelerator's words.
-        peak_activation_bytes: Largest sum of one layer's input and output maps.
+        macs: Multiply-accumulates per image.
+        cycles: Accelerator cycles per batch.
+        latency_ms: Latency per batch in ms.
+        energy_uj: Energy per batch in uJ.
+        weight_bytes: Size of the parameters in the accelerator's word length.
+        peak_activation_bytes: Largest size of the input and output maps of one layer.
     """
 
     weight_bytes: int
@@ -66,7 +66,7 @@ class Costs(StepCosts):
 
 
 class _Layer(NamedTuple):
-    """What one layer adds to the network's costs at some channel counts."""
+    """Contribution of one layer to the network's costs, for given channel counts."""
 
     weights: int
     macs: int
@@ -75,20 +75,21 @@ class _Layer(NamedTuple):
 
 
 class CostModel:
-    """Costs by channel counts, remembered.
+    """Memoised costs by channel counts.
 
-    Layers are remembered by their own channel counts, so a new combination of counts whose
-    layers were all seen before costs look-ups only. Both memories are bounded.
+    The costs of layers are also memoised by their own channel counts. A new combination of known
+    layers therefore needs look-ups only. Both memos are bounded.
 
     Args:
-        geometry: The network's shapes.
-        accelerator: A preset of :mod:`hw_sim`, a YAML file, or an accelerator.
-        objective: One of ``OBJECTIVES``; the accelerator's mappings are searched for it
-            (for latency where it is not the accelerator's to decide).
-        batch: Images the accelerator works on at a time.
+        geometry: Layer shapes of the network.
+        accelerator: Preset of :mod:`hw_sim`, path of a YAML file, or an accelerator.
+        objective: One of ``OBJECTIVES``. The accelerator's mappings are optimised for it, or for
+            latency if the objective does not depend on the mapping.
+        batch: Images that the accelerator processes at a time.
 
     Raises:
-        UnknownNameError: No such objective, preset or file.
+        UnknownNameError: If the objective, preset or file does not exist.
+        ValueError: If ``batch`` is less than 1.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class CostModel:
         self._layers: dict[tuple[int, int | None, int | None], _Layer] = {}
 
     def of(self, counts: Counts | None = None) -> Costs:
-        """The costs at these channel counts (of all spaces not named: the full ones)."""
+        """Return the costs for the given channel counts; unlisted spaces keep all channels."""
         full = self.geometry.counts(counts)
         key = tuple(full.values())
         costs = self._memo.get(key)
@@ -122,7 +123,7 @@ class CostModel:
         return costs
 
     def layer_cycles(self, counts: Counts | None = None) -> dict[str, int]:
-        """The accelerator's cycles of each layer, in the order in which they run."""
+        """Return the accelerator cycles of each layer, in execution order."""
         layers = self._at(self.geometry.counts(counts))
         return {layer.cost.layer.name: layer.cost.cycles for layer in layers}
 
@@ -144,10 +145,10 @@ class CostModel:
         )
 
     def _at(self, counts: Counts) -> list[_Layer]:
-        """All layers at these counts, which name every space."""
+        """Return all layers for counts that list every space."""
         result = []
         for index, layer in self.geometry.numbered(counts):
-            # The channels of its two spaces are all that a layer's cost depends on.
+            # The cost of a layer depends only on the channels of its two spaces.
             key = (index, counts.get(layer.out_space or ""), counts.get(layer.in_space or ""))
             known = self._layers.get(key)
             if known is None:
@@ -165,13 +166,13 @@ class CostModel:
 
 
 def remember(memo: dict[Key, Value], key: Key, value: Value, size: int = MEMO_SIZE) -> Value:
-    """Put a value into a memory that is emptied when it is full.
+    """Add a value to a memo, which is cleared first if it is full.
 
     Args:
-        memo: The memory.
-        key: What the value belongs to.
+        memo: The memo.
+        key: Key of the value.
         value: The value.
-        size: Most entries.
+        size: Maximum number of entries.
 
     Returns:
         ``value``.
@@ -183,11 +184,11 @@ def remember(memo: dict[Key, Value], key: Key, value: Value, size: int = MEMO_SI
 
 
 def load_accelerator(name: str) -> hw_sim.Accelerator:
-    """An accelerator by preset or YAML file.
+    """Load an accelerator from a preset or a YAML file.
 
     Raises:
-        UnknownNameError: Neither a preset nor a file.
-        PruneGymError: There is no such file, or it is not a valid accelerator.
+        UnknownNameError: If ``name`` is neither a preset nor a file.
+        PruneGymError: If the YAML file does not exist or is invalid.
     """
     if name in hw_sim.presets():
         return hw_sim.Accelerator.preset(name)
@@ -198,4 +199,4 @@ def load_accelerator(name: str) -> hw_sim.Accelerator:
     try:
         return hw_sim.Accelerator.from_yaml(Path(name))
     except ValueError as error:
-        raise PruneGymError(f"The accelerator {name!r} is not valid: {error}") from error
+        raise PruneGymError(f"The accelerator {name!r} is invalid: {error}") from error

@@ -1,11 +1,11 @@
-"""The errors that users see: each names the bad value and the remedy."""
+"""The project's exceptions; each message names the bad value and the remedy."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class PruneGymError(Exception):
-    """Base of the project's own errors; the command line prints them without a traceback."""
+    """Base class of the project's exceptions; the command line prints them without a traceback."""
 
 
 class DataError(PruneGymError):
@@ -17,20 +17,20 @@ class WeightsError(PruneGymError):
 
 
 class TargetError(PruneGymError):
-    """A target that no network within reach meets."""
+    """No reachable network meets the target."""
 
 
 class ExportError(PruneGymError):
-    """An exported model does not agree with the network that it was made from."""
+    """The outputs of an exported model differ from those of the network."""
 
 
 class UnknownNameError(PruneGymError, ValueError):
-    """A name that is not in a registry.
+    """A name is not registered.
 
     Args:
-        kind: What was looked up, for example ``"network"``.
-        name: The name that was not found.
-        known: The names that exist.
+        kind: Kind of object, for example ``"network"``.
+        name: The unknown name.
+        known: The registered names.
     """
 
     def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Where files live and how they are written: never half, never pickled."""
+"""The user's cache folder, and atomic writing of files."""
 
 import hashlib
 import json
@@ -12,22 +12,22 @@ from platformdirs import user_cache_path
 
 
 def home() -> Path:
-    """The user's cache folder for data sets and baselines.
+    """Return the user's cache folder for data sets and baselines, without creating it.
 
     Returns:
-        ``$PRUNE_GYM_HOME`` where it is set, else the platform's cache folder. Not created here.
+        ``$PRUNE_GYM_HOME`` if it is set, otherwise the platform's cache folder.
     """
     return Path(os.environ.get("PRUNE_GYM_HOME") or user_cache_path("prune_gym"))
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
-    """Write a file under a temporary name in its folder, then rename it into place.
+    """Write a file under a temporary name in the same folder, then rename it.
 
-    A reader sees the old file or the new one, and a killed writer leaves the old one.
+    Readers see either the old or the new file. If the process is killed, the old file remains.
 
     Args:
-        path: The file to write; its folder is made.
-        write: Called with the temporary path, which has the same suffix.
+        path: Path of the file; its folder is created if needed.
+        write: Function that writes to the temporary path, which has the same suffix.
 
     Returns:
         ``path``.
@@ -46,12 +46,12 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
 
 
 def write_json(path: Path, value: Any) -> Path:
-    """Write ``value`` as indented JSON, atomically; NaN and infinity are refused."""
+    """Write ``value`` as indented JSON, atomically; NaN and infinity raise ``ValueError``."""
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex."""
+    """Return the SHA-256 of a file's contents, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

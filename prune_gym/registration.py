@@ -1,4 +1,4 @@
-"""The environment ids. They are known after ``import prune_gym``."""
+"""Registration of the environment ids, which ``import prune_gym`` calls."""
 
 import gymnasium as gym
 
@@ -12,13 +12,13 @@ SURROGATE_ENTRY_POINT = "prune_gym.surrogate.env:SurrogateEnv"
 
 
 def environment_ids() -> list[str]:
-    """All ids of this package."""
+    """Return all environment ids of this package."""
     real = [f"Prune{network}{data}-v0" for network in NETWORKS for data in DATASETS]
     return [*real, ALF, SURROGATE]
 
 
 def register_environments() -> None:
-    """Register all ids; calling it again changes nothing."""
+    """Register all environment ids; repeated calls have no effect."""
     for label, network in NETWORKS.items():
         for suffix, dataset in DATASETS.items():
             name = f"Prune{label}{suffix}-v0"

@@ -1,4 +1,4 @@
-"""Training and evaluation of a network on images that stay uint8 until a batch needs them."""
+"""Training and evaluation of networks; images are converted from uint8 batch by batch."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,16 +17,17 @@ EVALUATION_BATCH = 250
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How a network is trained. The defaults are the fine-tuning of one environment step.
+    """Options of a training. The defaults are those of the fine-tuning in an environment step.
 
     Args:
-        batch_size: Images a mini-batch.
-        learning_rate: Of SGD; the peak where the schedule is ``"one_cycle"``.
+        batch_size: Images per mini-batch.
+        learning_rate: Learning rate of SGD; the peak value for schedule ``"one_cycle"``.
         momentum: Nesterov momentum.
-        weight_decay: On all parameters of two dimensions or more.
-        schedule: ``"constant"`` or ``"one_cycle"`` (linear up over 30 %, then cosine to zero).
+        weight_decay: Weight decay of all parameters with at least two dimensions.
+        schedule: Schedule of the learning rate, ``"constant"`` or ``"one_cycle"`` (linear warm-up
+            over 30 %, then cosine decay to zero).
         distillation: Weight of the teacher's soft labels, 0 to 1 (Hinton et al. 2015).
-        temperature: Of the soft labels.
+        temperature: Temperature of the soft labels.
     """
 
     batch_size: int = 128
@@ -49,26 +50,28 @@ def train(
     part: "Part | None" = None,
     optimizer: "Optimizer | None" = None,
 ) -> None:
-    """Train a network in place for a number of mini-batches, on the device that it is on.
+    """Train a network in place for a number of mini-batches, on the device of the network.
 
-    Images are drawn without replacement until all were seen, then shuffled anew.
+    Images are drawn without replacement; when all have been used, they are shuffled again.
 
     Args:
-        network: The network; left in ``eval`` mode.
+        network: The network; it is in ``eval`` mode afterwards.
         split: Training images and labels.
-        batches: How many mini-batches; 0 changes nothing.
-        generator: Draws the order and the augmentation; a CPU generator.
-        options: Optimiser, schedule and loss.
-        teacher: The network that gives soft labels; needed where ``distillation`` is above 0.
-        progress: Called after each mini-batch with its number and loss.
-        part: What is trained where it is not the whole network.
-        optimizer: Takes the steps; None: SGD on the part's parameters.
+        batches: Number of mini-batches; 0 changes nothing.
+        generator: Random generator (CPU) of the image order and the augmentation.
+        options: Options of optimiser, schedule and loss.
+        teacher: Network for the soft labels; required if ``distillation`` is above 0.
+        progress: Function that is called after each mini-batch with its number and loss.
+        part: Part of the network to train; None for the whole network.
+        optimizer: Optimiser; None for SGD on the part's parameters.
 
     Raises:
-        ValueError: Distillation without a teacher, or an unknown schedule.
+        ValueError: If ``distillation`` is above 0 without a teacher, or the schedule is unknown.
     """
     if options.distillation and teacher is None:
-        raise ValueError("distillation needs a teacher")
+        raise ValueError(
+            f"distillation={options.distillation} needs a teacher; pass one, or set it to 0"
+        )
     if batches == 0:
         network.eval()
         return
@@ -76,7 +79,7 @@ def train(
     optimizer = optimizer or Sgd(part.parameters, options)
     device = next(network.parameters()).device
     network.train()
-    # Dropout and the like draw from torch's own generators: seeded here, left as they were.
+    # Dropout and similar layers use torch's global generators: seed them here, then restore them.
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked):
         torch.manual_seed(generator.initial_seed())
@@ -86,11 +89,11 @@ def train(
 
 @dataclass(frozen=True)
 class Part:
-    """The part of a network that is trained.
+    """The part of a network to train.
 
     Args:
-        forward: Maps normalised images to logits.
-        parameters: What the optimiser changes; at least one.
+        forward: Function that maps normalised images to logits.
+        parameters: Parameters that the optimiser updates; at least one.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -107,7 +110,7 @@ def _loop(
     progress: Callable[[int, float], None] | None,
     optimizer: "Optimizer",
 ) -> None:
-    """The mini-batches of :func:`train`."""
+    """Run the mini-batches of :func:`train`."""
     device = part.parameters[0].device
     order = torch.empty(0, dtype=torch.int64)
     for batch in range(batches):
@@ -124,20 +127,20 @@ def _loop(
 
 
 class Optimizer(Protocol):
-    """What :func:`train` needs of whoever moves the weights."""
+    """Interface of the optimisers that :func:`train` accepts."""
 
     def step(self, learning_rate: float) -> None:
         """Apply the gradients and clear them."""
 
 
 class Sgd:
-    """torch's own SGD function, without the optimizer class around it.
+    """SGD with torch's functional implementation instead of its optimiser class.
 
-    ``torch.optim.SGD`` loads torch's compiler when it is first made, two seconds that a step
-    would wait for; the function behind it gives the same weights, bit for bit (tested).
+    The first ``torch.optim.SGD`` object loads torch's compiler, which takes two seconds. The
+    underlying function computes the same weights, bit for bit (tested).
 
     Args:
-        trained: Parameters; those that need no gradient are left out.
+        trained: Parameters to train; those without gradients are ignored.
         options: Momentum and weight decay.
     """
 
@@ -177,7 +180,7 @@ def _learning_rate(options: TrainingOptions, batch: int, batches: int) -> float:
     if options.schedule == "constant":
         return options.learning_rate
     if options.schedule != "one_cycle":
-        raise ValueError(f"schedule={options.schedule!r} is not 'constant' or 'one_cycle'")
+        raise ValueError(f"schedule={options.schedule!r} must be 'constant' or 'one_cycle'")
     done = (batch + 1) / (batches + 1)
     if done < 0.3:
         return options.learning_rate * done / 0.3
@@ -204,15 +207,15 @@ def _loss(
 
 @torch.no_grad()
 def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Share of images whose class the network names rightly.
+    """Compute the share of correctly classified images.
 
     Args:
-        network: In ``eval`` mode.
-        images: Normalised, shape (N, 3, H, W), on the network's device.
-        labels: Shape (N,), on the same device.
+        network: The network, in ``eval`` mode.
+        images: Normalised images, shape (N, 3, H, W), on the network's device.
+        labels: Labels, shape (N,), on the same device.
 
     Returns:
-        0 to 1.
+        The accuracy, 0 to 1.
     """
     correct = 0
     for start in range(0, len(labels), EVALUATION_BATCH):
@@ -222,15 +225,15 @@ def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def split_accuracy(network: nn.Module, split: Split, device: torch.device | str = "cpu") -> float:
-    """Accuracy on a whole split, normalised batch by batch.
+    """Compute the accuracy on a whole split; images are normalised batch by batch.
 
     Args:
-        network: In ``eval`` mode, on ``device``.
-        split: The images and labels.
-        device: Where to compute.
+        network: The network, in ``eval`` mode, on ``device``.
+        split: Images and labels.
+        device: Device of the computation.
 
     Returns:
-        0 to 1.
+        The accuracy, 0 to 1.
     """
     correct = 0.0
     for start in range(0, len(split.labels), 1000):

@@ -1,8 +1,8 @@
-"""Several environments at a time, sharing what they can.
+"""Vector environments with shared resources.
 
-In one process the sub-environments share one baseline: its data, repair references and cost
-tables exist once. Worker processes share the memory-mapped images; each has a baseline of its own
-and runs one torch thread.
+In one process, all sub-environments share one baseline with its data, repair references and costs.
+Worker processes share the memory-mapped images; each worker has its own baseline and runs one torch
+thread.
 """
 
 import functools
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
 START_METHOD = "spawn"
-"""Fork would copy the threads' locks of torch and Numba, but not the threads."""
+"""Start method of worker processes; fork would copy the locks of torch and Numba threads."""
 
 
 def make_vector(
@@ -26,25 +26,25 @@ def make_vector(
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     **arguments: Any,
 ) -> VectorEnv:
-    """The vector entry point of the ids: ``gym.make_vec("PruneResNet20-v0", num_envs=2)``.
+    """Make a vector environment; ``gym.make_vec("PruneResNet20-v0", num_envs=2)`` calls this.
 
     Args:
-        num_envs: Sub-environments.
-        processes: A worker process for each, in place of one process for all. A script that asks
-            for it needs ``if __name__ == "__main__":``, as with every spawned process.
-        autoreset_mode: When a sub-environment is reset after an episode's end.
-        arguments: Of :class:`prune_gym.envs.PruningEnv`; without ``threads`` one process uses all
-            cores and worker processes one each.
+        num_envs: Number of sub-environments.
+        processes: Whether to run each sub-environment in its own process. As with all spawned
+            processes, the calling script then needs ``if __name__ == "__main__":``.
+        autoreset_mode: When to reset a sub-environment after the end of an episode.
+        arguments: Arguments of :class:`prune_gym.envs.PruningEnv`. Without ``threads``, a single
+            process uses all cores and each worker process uses one.
 
     Returns:
-        Gymnasium's own vector environment.
+        One of Gymnasium's vector environments.
 
     Raises:
-        ValueError: Less than one sub-environment.
-        PruneGymError: Data or weights are missing or do not fit.
+        ValueError: If ``num_envs`` is less than 1.
+        PruneGymError: If data or weights are missing or do not fit.
     """
     if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
-        raise ValueError(f"num_envs={num_envs!r} must be a whole number of at least 1")
+        raise ValueError(f"num_envs={num_envs!r} must be an integer >= 1")
     mode = AutoresetMode(autoreset_mode)
     functions = [functools.partial(_make, None, (), arguments)] * num_envs
     if not processes:
@@ -61,23 +61,23 @@ def sb3_vec_env(
     processes: bool = False,
     **arguments: Any,
 ) -> "VecEnv":
-    """The same for Stable-Baselines3: a ``DummyVecEnv`` or ``SubprocVecEnv`` that shares alike.
+    """Make a ``DummyVecEnv`` or ``SubprocVecEnv`` of Stable-Baselines3, with shared resources.
 
     Args:
-        name: An environment's id.
-        num_envs: Sub-environments.
-        seed: Of the first; the next has the next number. None leaves them unseeded.
-        wrappers: What gives the environment an action form that the algorithm takes, from the
-            inside out; with ``processes`` they must be picklable (classes, partials).
-        processes: As for :func:`make_vector`.
-        arguments: As for :func:`make_vector`.
+        name: Id of the environment.
+        num_envs: Number of sub-environments.
+        seed: Seed of the first sub-environment; each following one adds 1. None does not seed.
+        wrappers: Wrappers that convert the action space, innermost first; with ``processes`` they
+            must be picklable (classes or partials).
+        processes: See :func:`make_vector`.
+        arguments: See :func:`make_vector`.
 
     Returns:
-        The environment; each sub-environment is watched by SB3's ``Monitor``.
+        The vector environment; each sub-environment has SB3's ``Monitor`` wrapper.
 
     Raises:
-        PruneGymError: Stable-Baselines3 is not installed.
-        ValueError: Less than one sub-environment.
+        PruneGymError: If Stable-Baselines3 is not installed.
+        ValueError: If ``num_envs`` is less than 1.
     """
     try:
         from stable_baselines3.common.monitor import Monitor
@@ -86,7 +86,7 @@ def sb3_vec_env(
         from prune_gym.errors import PruneGymError
 
         raise PruneGymError(
-            "sb3_vec_env needs Stable-Baselines3: pip install 'prune-gym[sb3]'"
+            "sb3_vec_env needs Stable-Baselines3; run pip install 'prune-gym[sb3]'"
         ) from error
     if num_envs < 1:
         raise ValueError(f"num_envs={num_envs} must be at least 1")
@@ -105,7 +105,7 @@ def sb3_vec_env(
 def _make(
     name: str | None, wrappers: Sequence[Callable[[gym.Env], gym.Env]], arguments: dict[str, Any]
 ) -> gym.Env:
-    """One sub-environment, in whatever process this runs."""
+    """Make one sub-environment in the current process."""
     if name is None:
         from prune_gym.envs import PruningEnv
 

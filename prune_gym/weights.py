@@ -1,4 +1,4 @@
-"""Weights as safetensors: read with checks, written atomically, never pickled."""
+"""Read and write weights as safetensors: checked, atomic, without pickles."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from prune_gym.errors import WeightsError
 from prune_gym.files import write_atomically
 
-# Batch norm counts its batches only to average over all of them, which nothing here does.
+# Batch norm needs its batch counter only for cumulative averages, which this project does not use.
 _SKIPPED = "num_batches_tracked"
 
 
 def tensors_of(network: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name, on the CPU, contiguous, without batch counters."""
+    """Return parameters and buffers by name: contiguous, on the CPU, without batch counters."""
     return {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in network.state_dict().items()
@@ -28,8 +28,8 @@ def save_weights(network: nn.Module, path: Path, metadata: dict[str, str] | None
 
     Args:
         network: The network.
-        path: The file.
-        metadata: Words to keep in the file's header.
+        path: Path of the file.
+        metadata: Strings for the header of the file.
 
     Returns:
         ``path``.
@@ -42,7 +42,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file.
 
     Raises:
-        WeightsError: It is missing or damaged.
+        WeightsError: If the file is missing or damaged.
     """
     if not path.is_file():
         raise WeightsError(f"There is no weights file {str(path)!r}.")
@@ -51,19 +51,20 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise WeightsError(
             f"The weights file {str(path)!r} is damaged or not safetensors ({error}). "
-            "Make it or fetch it again."
+            "Create or download it again."
         ) from error
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Load a safetensors file into a network, all names and shapes matching.
+    """Load a safetensors file into a network; all names and shapes must match.
 
     Args:
-        network: Changed in place.
-        path: The file.
+        network: The network; it is changed in place.
+        path: Path of the file.
 
     Raises:
-        WeightsError: It is missing, damaged, holds NaN, or does not fit the network.
+        WeightsError: If the file is missing or damaged, contains NaN or infinity, or does not fit
+            the network.
     """
     tensors = read_weights(path)
     own = network.state_dict()
@@ -72,15 +73,15 @@ def load_weights(network: nn.Module, path: Path) -> None:
     if wanted != given:
         odd = sorted(wanted ^ given)
         raise WeightsError(
-            f"The weights in {str(path)!r} are of another network: {len(wanted - given)} tensors "
-            f"are missing, {len(given - wanted)} are not needed; the first: {odd[0]!r}."
+            f"The weights in {str(path)!r} belong to another network: {len(wanted - given)} "
+            f"tensors are missing and {len(given - wanted)} are unexpected, for example {odd[0]!r}."
         )
     for name in sorted(wanted):
         if tensors[name].shape != own[name].shape:
             raise WeightsError(
                 f"The weights in {str(path)!r} do not fit: {name!r} has shape "
-                f"{tuple(tensors[name].shape)}, the network {tuple(own[name].shape)}."
+                f"{tuple(tensors[name].shape)}, but the network needs {tuple(own[name].shape)}."
             )
         if not torch.isfinite(tensors[name]).all():
-            raise WeightsError(f"The weights in {str(path)!r} hold NaN or infinity in {name!r}.")
+            raise WeightsError(f"The weights in {str(path)!r} contain NaN or infinity in {name!r}.")
     network.load_state_dict({name: tensors[name] for name in wanted}, strict=False)

@@ -1,4 +1,4 @@
-"""Data sets: one call loads any of them, two functions bring a batch to the network.
+"""Data sets: ``load_dataset`` loads them, ``augment`` and ``normalize`` prepare batches.
 
 Example:
     >>> import torch
@@ -31,51 +31,52 @@ __all__ = [
 
 
 def names() -> list[str]:
-    """The data sets there are, as :func:`load_dataset` takes them; PATH stands for a folder."""
+    """Names that :func:`load_dataset` accepts; PATH is a placeholder for a folder."""
     return ["shapes", "cifar10", "cifar10:PATH", "imagefolder:PATH"]
 
 
 def load_dataset(
     name: str, *, root: Path | None = None, image_size: int = 32, seed: int = 0
 ) -> Dataset:
-    """Load a data set; the same one again, within a process, comes from memory.
+    """Load a data set; repeated calls within a process return the same object.
 
     Args:
-        name: ``shapes``, ``cifar10``, ``cifar10:PATH`` (a folder that has it) or
-            ``imagefolder:PATH`` (``train/<class>/*`` and ``test/<class>/*``).
-        root: PATH by another way, for the names that take one.
-        image_size: Height and width in pixels that images of a folder are resized to; the others
-            are 32 pixels wide.
-        seed: Of the split into training and validation images, or of the drawing of ``shapes``;
-            at least 0.
+        name: ``shapes``, ``cifar10``, ``cifar10:PATH`` (a folder with the binary files) or
+            ``imagefolder:PATH`` (a folder with ``train/<class>/*`` and ``test/<class>/*``).
+        root: Alternative to PATH for the names that accept one.
+        image_size: Height and width in pixels to which the images of a folder are resized; the
+            other data sets are always 32 pixels wide.
+        seed: Seed of the split into training and validation images, or of the drawing of
+            ``shapes``; at least 0.
 
     Returns:
         The data set; its pixels are memory-mapped from :func:`prune_gym.files.home`.
 
     Raises:
-        UnknownNameError: No data set has that name.
-        DataError: It is missing, incomplete or unreadable, or does not take that argument.
+        UnknownNameError: If no data set has this name.
+        DataError: If the data set is missing, incomplete or unreadable, or does not support an
+            argument.
     """
     kind, _, path = name.partition(":")
     if kind not in ("shapes", "cifar10", "imagefolder") or (kind == "shapes" and ":" in name):
         raise UnknownNameError("data set", name, names())
     if path and root is not None:
-        raise DataError(f"Both {name!r} and root={str(root)!r} name a folder; give one of them.")
+        raise DataError(f"Both {name!r} and root={str(root)!r} name a folder; pass only one.")
     if kind == "shapes" and root is not None:
-        raise DataError(f"'shapes' is drawn, not read: it takes no root, here {str(root)!r}.")
+        raise DataError(f"'shapes' is generated and has no folder; remove root={str(root)!r}.")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise DataError(f"The seed of a data set is a whole number of at least 0, not {seed!r}.")
+        raise DataError(f"The seed of a data set must be an integer >= 0, not {seed!r}.")
     source = Path(path).expanduser().resolve() if path else root and Path(root).resolve()
     return _load(kind, source, image_size, seed, home())
 
 
 @lru_cache(maxsize=8)
 def _load(kind: str, source: Path | None, image_size: int, seed: int, _home: Path) -> Dataset:
-    # The home folder is an argument so that a change of PRUNE_GYM_HOME is seen.
+    # The home folder is an argument so that a change of PRUNE_GYM_HOME invalidates the cache.
     if kind == "shapes":
         return shapes.load(image_size, seed)
     if kind == "cifar10":
         return cifar10.load(source, image_size, seed)
     if source is None:
-        raise DataError("'imagefolder' needs a folder: write imagefolder:PATH.")
+        raise DataError("'imagefolder' needs a folder: use imagefolder:PATH.")
     return imagefolder.load(source, image_size, seed)

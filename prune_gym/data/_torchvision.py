@@ -1,9 +1,9 @@
-"""torchvision, also where its native library does not fit the torch beside it.
+"""Import torchvision's download functions even if its native library does not match torch.
 
-The torchvision of the package index is linked against CUDA. Beside a CPU build of torch its
-library does not load, and ``import torchvision`` then fails with ``operator torchvision::nms does
-not exist``, though the downloads used here are plain Python. Declaring the two operators whose
-absence it stumbles over is enough (seen with torchvision 0.28 and torch 2.13).
+The torchvision on the package index is linked against CUDA. With a CPU build of torch, its library
+does not load, and ``import torchvision`` fails with ``operator torchvision::nms does not exist``,
+although the downloads used here are plain Python. Declaring the two missing operators avoids this
+(observed with torchvision 0.28 and torch 2.13).
 """
 
 import importlib
@@ -22,10 +22,10 @@ SCHEMAS = {
 
 @lru_cache(maxsize=1)
 def dataset_utils() -> ModuleType:
-    """``torchvision.datasets.utils``: downloads and checksums.
+    """Import ``torchvision.datasets.utils`` (downloads and checksums).
 
     Raises:
-        ModuleNotFoundError: torchvision is not installed.
+        ModuleNotFoundError: If torchvision is not installed.
     """
     if not _native_library_loads():
         _declare_operators()
@@ -33,10 +33,10 @@ def dataset_utils() -> ModuleType:
 
 
 def _native_library_loads() -> bool:
-    """Whether ``torchvision::nms`` is there, after loading torchvision's library if need be."""
+    """Load torchvision's library and return whether ``torchvision::nms`` exists."""
     spec = importlib.util.find_spec("torchvision")  # finds it without importing it
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("torchvision is not installed: pip install torchvision.")
+        raise ModuleNotFoundError("torchvision is not installed; run pip install torchvision.")
     for library in Path(spec.origin).parent.glob("_C.*"):
         try:
             torch.ops.load_library(str(library))
@@ -46,7 +46,7 @@ def _native_library_loads() -> bool:
 
 
 def _declare_operators() -> None:
-    """Declare the operators, without any code behind them: a call still fails."""
+    """Declare the operators without an implementation; calling them still fails."""
     global _library
     _library = torch.library.Library("torchvision", "FRAGMENT")
     for name, schema in SCHEMAS.items():
@@ -54,4 +54,4 @@ def _declare_operators() -> None:
             _library.define(name + schema)
 
 
-_library: torch.library.Library | None = None  # dropping it would undo the declarations
+_library: torch.library.Library | None = None  # keeps the declarations alive

@@ -1,6 +1,6 @@
-"""``cifar10``: the 60,000 images of Krizhevsky (2009), from the archive's binary version.
+"""``cifar10``: the 60,000 images of Krizhevsky (2009), read from the binary version.
 
-The usual "python version" is a pickle, which can run code when it is opened, so it is not read.
+The more common "python version" is not supported: it is a pickle, which can run code when loaded.
 """
 
 import hashlib
@@ -37,22 +37,25 @@ CLASSES = (
 
 
 def load(root: Path | None = None, image_size: int = SIZE, seed: int = 0) -> Dataset:
-    """Read CIFAR-10, split 45,000 / 5,000 / 10,000; downloaded where no folder is given.
+    """Read CIFAR-10, split 45,000 / 5,000 / 10,000; without a folder, download it first.
 
     Args:
-        root: Holds ``cifar-10-batches-bin``, or is that folder. Without it,
-            ``$PRUNE_GYM_HOME/data/cifar10``, which a first call fills (170 MB).
-        image_size: 32.
-        seed: Of the choice of the validation images, as many of each class.
+        root: Folder that contains ``cifar-10-batches-bin``, or that folder. Default:
+            ``$PRUNE_GYM_HOME/data/cifar10``, to which the first call downloads 170 MB.
+        image_size: Height and width in pixels; must be 32.
+        seed: Seed of the selection of validation images, which has equal numbers per class.
 
     Returns:
         The data set.
 
     Raises:
-        DataError: Another image size; no such folder; files missing or of a wrong size; no network.
+        DataError: If ``image_size`` is not 32, a file is missing or has the wrong size, or the
+            download fails.
     """
     if image_size != SIZE:
-        raise DataError(f"Images of 'cifar10' are {SIZE} pixels wide, not {image_size!r}.")
+        raise DataError(
+            f"image_size={image_size!r} is not supported: 'cifar10' is {SIZE} pixels wide."
+        )
     name = "cifar10" if root is None else f"cifar10:{root}"
     folder = _download() if root is None else _find(root)
     paths = _check([folder / file for file in [*TRAIN, TEST]])
@@ -62,57 +65,56 @@ def load(root: Path | None = None, image_size: int = SIZE, seed: int = 0) -> Dat
 
 
 def _find(root: Path) -> Path:
-    """The folder of the binary files in, or at, the one that the user gave."""
+    """Find the folder of the binary files: ``root`` or a folder in it."""
     for folder in (root / FOLDER, root):
         if (folder / TEST).is_file():
             return folder
-    reason = f"{str(root)!r} holds no {FOLDER}."
+    reason = f"{str(root)!r} does not contain {FOLDER}."
     if (root / "cifar-10-batches-py").is_dir() or (root / "data_batch_1").is_file():
-        reason = f"{str(root)!r} holds CIFAR-10's Python version, a pickle, which is not opened."
+        reason = f"{str(root)!r} contains the Python version of CIFAR-10, an unsafe pickle."
     raise DataError(f"{reason} {_remedy()}")
 
 
 def _remedy() -> str:
     return (
-        f"Unpack {URL} (170 MB) there and name that folder, cifar10:PATH, or unpack it in "
-        f"{str(store.folder() / 'cifar10')!r} (PRUNE_GYM_HOME moves that); images in files of "
-        "their own can be used as imagefolder:PATH."
+        f"Unpack {URL} (170 MB) into a folder and use cifar10:PATH, or unpack it into "
+        f"{str(store.folder() / 'cifar10')!r} (set PRUNE_GYM_HOME to change this folder). For "
+        "images in separate files, use imagefolder:PATH."
     )
 
 
 def _download() -> Path:
-    """The folder of the binary files in the cache, downloaded and verified if it is not there."""
+    """Return the folder of the binary files in the cache; download and verify them if needed."""
     root = store.folder() / "cifar10"
     if not (root / FOLDER).is_dir():
         try:
             dataset_utils().download_and_extract_archive(
                 URL, str(root), md5=MD5, remove_finished=True
             )
-        except (OSError, RuntimeError) as error:  # no network; another checksum
+        except (OSError, RuntimeError) as error:  # no network, or a wrong checksum
             raise DataError(f"CIFAR-10 could not be downloaded ({error}). {_remedy()}") from error
     return root / FOLDER
 
 
 def _check(paths: list[Path]) -> list[Path]:
-    """The same paths, once each is there with its 10,000 records of a label and an image."""
+    """Check that each file exists and has the size of 10,000 records; return the paths."""
     for path in paths:
         size, right = path.stat().st_size if path.is_file() else 0, PER_FILE * (1 + PIXELS)
         if size != right:
             raise DataError(
-                f"{str(path)!r} holds {size} bytes instead of {right}: remove its folder. "
-                f"{_remedy()}"
+                f"{str(path)!r} has {size} bytes instead of {right}. Delete its folder. {_remedy()}"
             )
     return paths
 
 
 def _convert(name: str, stem: str, paths: list[Path], seed: int) -> Dataset:
-    """Read the records, put them in order, and store them."""
+    """Read the records, order them, and store them."""
     records = np.concatenate(
         [np.fromfile(path, np.uint8).reshape(PER_FILE, 1 + PIXELS) for path in paths]
     )
     labels = records[:, 0].astype(np.int64)
     if labels.max() >= len(CLASSES):
-        raise DataError(f"{str(paths[0].parent)!r} holds a label {labels.max()}. {_remedy()}")
+        raise DataError(f"{str(paths[0].parent)!r} contains label {labels.max()}. {_remedy()}")
     total = len(TRAIN) * PER_FILE
     order = stratified_order(labels[:total], seed)
     held_out = round(VALIDATION * total)

@@ -1,6 +1,6 @@
-"""A picture of a data set: ``python -m prune_gym.data.contact_sheet DATASET OUT.png``.
+"""Draw sample images of a data set: ``python -m prune_gym.data.contact_sheet DATASET OUT.png``.
 
-One row of training images per class, each drawn larger by a whole number of times.
+The sheet has one row of training images per class; images are enlarged by an integer factor.
 """
 
 import argparse
@@ -13,18 +13,18 @@ from prune_gym.data import Dataset, load_dataset
 from prune_gym.errors import PruneGymError
 from prune_gym.files import write_atomically
 
-ROW = 64  # pixels in height, about; a smaller image is enlarged
+ROW = 64  # approximate height of a row in pixels; smaller images are enlarged
 GAP = 4
-NAMES = 96  # pixels in width, for the names of the classes
+NAMES = 96  # width of the column with class names, in pixels
 
 
 def contact_sheet(dataset: Dataset, path: Path, columns: int = 8) -> Path:
-    """Draw the first training images of each class in a grid, a class to a row, as a PNG file.
+    """Draw the first training images of each class as a PNG file, one row per class.
 
     Args:
-        dataset: What to draw.
-        path: The PNG file to write.
-        columns: Images of each class, fewer where it has fewer.
+        dataset: The data set.
+        path: Path of the PNG file.
+        columns: Maximum number of images per class.
 
     Returns:
         ``path``.
@@ -46,7 +46,7 @@ def contact_sheet(dataset: Dataset, path: Path, columns: int = 8) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line: a data set's name and the file to write."""
+    """Parse the command line and draw the sheet."""
     parser = argparse.ArgumentParser(
         prog="python -m prune_gym.data.contact_sheet", description="Draw some images of each class."
     )

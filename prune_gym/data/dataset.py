@@ -1,4 +1,4 @@
-"""What a data set is, and how its images are put in order."""
+"""Data sets with three splits, and the order of their images."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ class Split:
     """Images and their labels.
 
     Attributes:
-        images: uint8, (N, 3, H, W), RGB, 0-255; memory-mapped, so read batches of it and do not
-            write to it.
-        labels: int64, (N,).
+        images: RGB images, uint8 (0 to 255), shape (N, 3, H, W). The tensor is memory-mapped: read
+            it in batches and do not write to it.
+        labels: Labels, int64, shape (N,).
     """
 
     images: torch.Tensor
@@ -25,19 +25,19 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """An image classification data set with its three splits.
+    """An image classification data set with three splits.
 
-    In each split the classes take turns, so that its first images stand for all of it.
+    Each split interleaves the classes, so that its first images are representative.
 
     Attributes:
-        name: What :func:`prune_gym.data.load_dataset` takes: ``shapes``, ``cifar10``,
+        name: Name for :func:`prune_gym.data.load_dataset`: ``shapes``, ``cifar10``,
             ``cifar10:PATH`` or ``imagefolder:PATH``.
-        key: A short name that can stand in a file's name.
+        key: Short name for use in file names.
         fingerprint: SHA-256 (hex) of pixels, labels, classes and splits.
-        classes: Names of the classes, by label.
-        train: What networks are trained on.
-        validation: What is looked at while searching.
-        test: What is looked at once, at the end.
+        classes: Class names, indexed by label.
+        train: Images for training.
+        validation: Images for evaluation during the search.
+        test: Images for one final evaluation after the search.
     """
 
     name: str
@@ -50,17 +50,17 @@ class Dataset:
 
 
 def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
-    """An order in which the classes take turns, and each class's images come as ``seed`` has it.
+    """Return an order that interleaves the classes and shuffles the images within each class.
 
-    Image k of the n of its class goes to (k + 1/2) / n of the way, so that any first part of the
-    order holds each class in its share of the whole, to within one image (this project's choice).
+    Image k of a class with n images is placed at (k + 1/2) / n of the order. Each prefix of the
+    order therefore contains the classes in proportion, to within one image (this project's choice).
 
     Args:
-        labels: int, (N,).
-        seed: Of the permutation, at least 0.
+        labels: Integer labels, shape (N,).
+        seed: Seed of the permutation, at least 0.
 
     Returns:
-        int64, (N,): indices into ``labels``.
+        Indices into ``labels``, int64, shape (N,).
     """
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     place = np.empty(len(labels))

@@ -1,4 +1,4 @@
-"""``imagefolder:PATH``: a user's own images, as ``train/<class>/*`` and ``test/<class>/*``."""
+"""``imagefolder:PATH``: the user's own images in ``train/<class>/*`` and ``test/<class>/*``."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -13,39 +13,39 @@ from prune_gym.data.dataset import Dataset, stratified_order
 from prune_gym.errors import DataError
 
 VALIDATION = 0.1  # of the training images; this project's choice
-LAYOUT = "An image folder holds train/<class>/* and test/<class>/*."
-SHOWN = 3  # unreadable files that an error names
+LAYOUT = "An image folder must contain train/<class>/* and test/<class>/*."
+SHOWN = 3  # unreadable files that an error message lists
 
 
 def load(folder: Path, image_size: int = 32, seed: int = 0) -> Dataset:
-    """Decode a folder of images, or open it where it was decoded before.
+    """Decode a folder of images, or open the cached pixels.
 
-    The decoded pixels are used as long as no file of the folder changes its name, size or time of
-    modification.
+    The cached pixels are valid as long as the names, sizes and modification times of all files in
+    the folder are unchanged.
 
     Args:
-        folder: Holds ``train`` and ``test``, with one folder of images per class in each. Names
-            that begin with a dot are passed over.
-        image_size: Height and width in pixels; other sizes are resized, bilinearly, without
-            regard for their proportions.
-        seed: Of the order of the images, whose first tenth is the validation split.
+        folder: Folder that contains ``train`` and ``test``, each with one folder of images per
+            class. Names that begin with a dot are ignored.
+        image_size: Height and width in pixels, 8 to 1024. Images of other sizes are resized
+            bilinearly; the aspect ratio is not preserved.
+        seed: Seed of the order of the images, whose first tenth is the validation split.
 
     Returns:
-        The data set, its classes in alphabetical order.
+        The data set, with its classes in alphabetical order.
 
     Raises:
-        DataError: The folder, a split or a class is missing or empty, or a file is unreadable.
+        DataError: If the folder, a split or a class is missing or empty, or a file is unreadable.
     """
     if not isinstance(image_size, int) or not 8 <= image_size <= 1024:
-        raise DataError(f"image_size is a whole number of 8 to 1024 pixels, not {image_size!r}.")
+        raise DataError(f"image_size must be an integer from 8 to 1024, not {image_size!r}.")
     if not folder.is_dir():
         raise DataError(f"There is no folder {str(folder)!r}. {LAYOUT}")
     train, test = _scan(folder / "train"), _scan(folder / "test")
     if train.keys() != test.keys():
         odd = sorted(train.keys() ^ test.keys())
         raise DataError(
-            f"train and test of {str(folder)!r} differ in their classes: {', '.join(odd)} "
-            "is in one of them only. Add it to the other one, or remove it."
+            f"train and test in {str(folder)!r} have different classes: only one of them contains "
+            f"{', '.join(odd)}. Add the class to the other folder, or remove it."
         )
     name, key = f"imagefolder:{folder}", "imagefolder-{fingerprint}"
     stem = f"imagefolder-{_state(folder, [train, test])}-{image_size}px-seed{seed}"
@@ -55,7 +55,7 @@ def load(folder: Path, image_size: int = 32, seed: int = 0) -> Dataset:
 
 
 def _scan(split: Path) -> dict[str, list[Path]]:
-    """The files of each class of a split, sorted."""
+    """List the files of each class in a split, sorted."""
     if not split.is_dir():
         raise DataError(f"There is no folder {str(split)!r}. {LAYOUT}")
     classes = {
@@ -64,7 +64,9 @@ def _scan(split: Path) -> dict[str, list[Path]]:
         if entry.is_dir() and not entry.name.startswith(".")
     }
     if len(classes) < 2:
-        raise DataError(f"{str(split)!r} holds {len(classes)} classes; two are needed. {LAYOUT}")
+        raise DataError(
+            f"{str(split)!r} contains {len(classes)} classes; at least 2 are needed. {LAYOUT}"
+        )
     if empty := [name for name, files in classes.items() if not files]:
         raise DataError(
             f"No images of {', '.join(empty)} in {str(split)!r}. Add some, or remove the class "
@@ -74,7 +76,7 @@ def _scan(split: Path) -> dict[str, list[Path]]:
 
 
 def _state(folder: Path, splits: list[dict[str, list[Path]]]) -> str:
-    """A hash of the files' names, sizes and times of modification, 16 hex digits."""
+    """Hash of the files' names, sizes and modification times, 16 hex digits."""
     digest = hashlib.sha256()
     for path in (path for split in splits for files in split.values() for path in files):
         stat = path.stat()
@@ -91,7 +93,7 @@ def _decode_all(
     image_size: int,
     seed: int,
 ) -> Dataset:
-    """Put the files in order, decode them, and store the result."""
+    """Order the files, decode them, and store the pixels."""
     paths: list[Path] = []
     labels: list[int] = []
     for split in splits:
@@ -100,7 +102,7 @@ def _decode_all(
             paths.append(files[k][0])
             labels.append(files[k][1])
     train_size = sum(map(len, splits[0].values()))
-    # The order's first tenth holds a tenth of each class; the rest is trained on.
+    # The first tenth of the order contains a tenth of each class; the rest is for training.
     held_out = max(1, round(VALIDATION * train_size))
     turn = np.r_[held_out:train_size, 0:held_out, train_size : len(paths)]
     sizes = (train_size - held_out, held_out, len(paths) - train_size)
@@ -110,10 +112,10 @@ def _decode_all(
 
 
 def _fill(pixels: np.ndarray, paths: list[Path]) -> None:
-    """Decode files into their rows, with a thread per processor and a progress bar.
+    """Decode files into ``pixels`` with one thread per processor and a progress bar.
 
     Raises:
-        DataError: Some cannot be read; the first few are named.
+        DataError: If files are unreadable. The message lists the first few.
     """
 
     def decode(k: int) -> str | None:
@@ -130,22 +132,22 @@ def _fill(pixels: np.ndarray, paths: list[Path]) -> None:
     if bad:
         more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         raise DataError(
-            f"{len(bad)} of {len(paths)} files are not images that can be read: "
+            f"{len(bad)} of {len(paths)} files are not readable images: "
             f"{'; '.join(bad[:SHOWN])}{more}. Repair or remove them."
         )
 
 
 def _decode(path: Path, size: int) -> np.ndarray:
-    """One file as uint8 of shape (3, size, size)."""
+    """Decode one file to uint8, shape (3, size, size)."""
     with Image.open(path) as file:
         if file.mode.startswith("I;16"):
-            # Pillow would clip 16 bits to white; the upper 8 are the picture.
+            # Pillow would clip 16-bit values to white, so keep the upper 8 bits.
             image = Image.fromarray((np.asarray(file) >> 8).astype(np.uint8)).convert("RGB")
         elif file.mode in ("I", "F"):
-            raise ValueError(f"pixels of mode {file.mode!r} have no range; save it with 8 bits")
+            raise ValueError(f"mode {file.mode!r} has no defined range; save the image with 8 bits")
         else:
             image = file.convert("RGB")
     if image.size != (size, size):
-        # Pillow's bilinear filter widens with the reduction, so that nothing aliases.
+        # Pillow widens its bilinear filter when it shrinks an image, which avoids aliasing.
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(image).transpose(2, 0, 1)

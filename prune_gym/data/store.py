@@ -1,8 +1,7 @@
 """Decoded data sets on disk: ``STEM.npy`` (pixels), ``STEM.labels.npy`` and ``STEM.json``.
 
-The pixels are memory-mapped, so that a data set costs its decoding once and its memory once for
-all processes. Nothing is pickled; the JSON is written last, so that a set without one is not
-there.
+A data set is decoded once. Its pixels are memory-mapped, so all processes share the memory. No file
+is a pickle. The JSON file is written last, so a data set without it is incomplete and is ignored.
 """
 
 import hashlib
@@ -23,12 +22,12 @@ CHUNK = 4096  # images hashed at a time
 
 @dataclass(frozen=True)
 class Contents:
-    """What a data set holds.
+    """Everything in a data set except the pixels.
 
     Attributes:
-        labels: int64, (N,): those of the training images, then validation, then test.
+        labels: Labels of the training, validation and test images, int64, shape (N,).
         sizes: Number of images in the three splits.
-        classes: Names of the classes, by label.
+        classes: Class names, indexed by label.
         image_size: Height and width in pixels.
     """
 
@@ -39,28 +38,28 @@ class Contents:
 
 
 def folder() -> Path:
-    """The folder of the decoded data sets, inside :func:`prune_gym.files.home`."""
+    """Folder of the decoded data sets, in :func:`prune_gym.files.home`."""
     return home() / "data"
 
 
 def read(name: str, key: str, stem: str) -> Dataset | None:
     """Open a stored data set.
 
-    Its fingerprint is computed again only where a file is not the one that was written, by size or
-    time of modification; so opening takes milliseconds, and an edited or truncated file is found.
+    The fingerprint is recomputed only if the size or modification time of a file has changed.
+    Opening therefore takes milliseconds, and edited or truncated files are still detected.
 
     Args:
-        name: ``Dataset.name``.
-        key: ``Dataset.key``; ``{fingerprint}`` in it is replaced by 12 digits of that.
-        stem: Name of the files, without suffix.
+        name: Name of the data set.
+        key: Key of the data set; ``{fingerprint}`` is replaced by 12 digits of the fingerprint.
+        stem: Name of the files without suffix.
 
     Returns:
-        The data set, or None where it is not there or damaged and has to be made again.
+        The data set, or None if it does not exist or is damaged and must be written again.
     """
     pixels_path, labels_path, json_path = _paths(stem)
     try:
         record = json.loads(json_path.read_text(encoding="utf-8"))
-        # Copy-on-write: torch wants writable memory, and the file stays as it is.
+        # Use copy-on-write: torch requires writable memory, and the file must not change.
         pixels = np.load(pixels_path, mmap_mode="c", allow_pickle=False)
         labels = np.load(labels_path, allow_pickle=False)
         contents = Contents(
@@ -80,17 +79,18 @@ def write(
     """Store a data set, then open it.
 
     Args:
-        name: As for :func:`read`.
-        key: As for :func:`read`.
-        stem: As for :func:`read`.
-        contents: All but the pixels.
-        fill: Writes the pixels into an uint8 array of shape (N, 3, H, W), in the labels' order.
+        name: See :func:`read`.
+        key: See :func:`read`.
+        stem: See :func:`read`.
+        contents: Labels, splits, classes and image size.
+        fill: Function that writes the pixels into a uint8 array of shape (N, 3, H, W), in the
+            order of the labels.
 
     Returns:
         The data set.
 
     Raises:
-        DataError: The folder cannot be written.
+        DataError: If the folder is not writable.
     """
     pixels_path, labels_path, json_path = _paths(stem)
     size = contents.image_size
@@ -112,8 +112,8 @@ def write(
         write_json(json_path, record | {"classes": contents.classes})
     except OSError as error:
         raise DataError(
-            f"The data cache {str(folder())!r} cannot be written ({error}). Make room there, or "
-            "set PRUNE_GYM_HOME to a folder of yours."
+            f"Cannot write to the data cache {str(folder())!r} ({error}). Free some space, or set "
+            "PRUNE_GYM_HOME to another folder."
         ) from error
     pixels = np.load(pixels_path, mmap_mode="c", allow_pickle=False)
     return _dataset(name, key, fingerprint, pixels, contents)
@@ -124,12 +124,12 @@ def _paths(stem: str) -> tuple[Path, Path, Path]:
 
 
 def _stamps(stem: str) -> list[list[int]]:
-    """Size in bytes and time of modification in ns of the two arrays' files."""
+    """Size in bytes and modification time in ns of the two array files."""
     return [[path.stat().st_size, path.stat().st_mtime_ns] for path in _paths(stem)[:2]]
 
 
 def _fingerprint(pixels: np.ndarray, contents: Contents) -> str:
-    """SHA-256 over shape, splits and classes, then the labels, then the pixels."""
+    """SHA-256 of shape, splits and classes, followed by labels and pixels."""
     head = [pixels.dtype.str, list(pixels.shape), list(contents.sizes), list(contents.classes)]
     digest = hashlib.sha256(json.dumps(head).encode())
     digest.update(np.ascontiguousarray(contents.labels, dtype="<i8").tobytes())

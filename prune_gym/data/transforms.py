@@ -1,29 +1,29 @@
-"""What is done to a batch of images on its way to the network, on the device that holds it."""
+"""Batch transforms: augmentation and normalisation, on the device of the images."""
 
 import torch
 
-# One normalisation for all data sets: that of the public CIFAR-10 weights.
+# All data sets share the normalisation of the public CIFAR-10 weights.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-PADDING = 4  # pixels on each side, the crop of He et al. (2016), section 4.2
+PADDING = 4  # pixels on each side, as in He et al. (2016), section 4.2
 
 
 def normalize(images: torch.Tensor, device: torch.device | str | None = None) -> torch.Tensor:
-    """Turn pixels into the network's input: RGB in [0, 1], minus ``MEAN``, over ``STD``.
+    """Convert pixels to network input: scale to [0, 1], subtract ``MEAN``, divide by ``STD``.
 
     Args:
-        images: uint8, (N, 3, H, W).
-        device: Where the result lives; the images' own device by default.
+        images: Images, uint8, shape (N, 3, H, W).
+        device: Device of the result; by default the device of the images.
 
     Returns:
-        float32, (N, 3, H, W), in the ``channels_last`` memory format.
+        Normalised images, float32, shape (N, 3, H, W), in ``channels_last`` memory format.
 
     Raises:
-        TypeError: ``images`` is not uint8.
+        TypeError: If ``images`` is not uint8.
     """
     if images.dtype != torch.uint8:
-        raise TypeError(f"normalize() takes uint8 pixels, not {images.dtype}.")
-    # Bytes travel to the device, not floats: a quarter of the traffic.
+        raise TypeError(f"normalize() needs uint8 pixels, not {images.dtype}.")
+    # Transfer bytes instead of floats to the device: a quarter of the data.
     pixels = (
         images.to(device or images.device).float().contiguous(memory_format=torch.channels_last)
     )
@@ -33,15 +33,15 @@ def normalize(images: torch.Tensor, device: torch.device | str | None = None) ->
 
 
 def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Shift each image by up to ``PADDING`` pixels and mirror half of them.
+    """Shift each image by up to ``PADDING`` pixels and mirror half of the images.
 
-    The usual random crop of a padded image (He et al., 2016), each image with its own offset,
-    except that the border is reflected rather than black, which no data set shows (this project's
-    choice).
+    This is the random crop of a padded image (He et al., 2016) with one offset per image. The
+    padding reflects the border instead of being black (this project's choice).
 
     Args:
-        images: uint8 or float, (N, C, H, W), H and W above ``PADDING``; left as it is.
-        generator: On the CPU, whatever the images' device, so that all devices draw alike.
+        images: Images, uint8 or float, shape (N, C, H, W), with H and W greater than ``PADDING``;
+            they are not changed.
+        generator: Random generator on the CPU, so that the draws do not depend on the device.
 
     Returns:
         A new tensor of the same shape, dtype, device and memory format.
@@ -65,5 +65,5 @@ def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def _reflect(index: torch.Tensor, size: int) -> torch.Tensor:
-    """Fold indices that lie outside 0..size-1 back inside, at the border's pixel."""
+    """Reflect indices outside 0..size-1 at the border pixel."""
     return (size - 1) - ((size - 1) - index.abs()).abs()

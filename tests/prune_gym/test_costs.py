@@ -1,4 +1,4 @@
-"""Costs remembered layer by layer equal the accelerator model's of the whole network."""
+"""Costs memoised by layer equal the accelerator model's costs of the whole network."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_seen_layers_are_not_searched_again(monkeypatch):
     monkeypatch.setattr(hw_sim, "search", lambda *a: searches.append(a) or search(*a))
     model.of({"one": 3, "two": 4})
     model.of({"one": 3, "two": 5})
-    # Only `second`, which lies between the two spaces, is of a new shape.
+    # Only `second`, which is between the two spaces, has a new shape.
     assert [arguments[0].name for arguments in searches] == ["second"]
 
 

@@ -1,4 +1,4 @@
-"""The export's own check catches a file that disagrees."""
+"""The export check detects a file whose outputs differ from the network's."""
 
 import numpy as np
 import pytest

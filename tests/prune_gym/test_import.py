@@ -1,4 +1,4 @@
-"""What importing costs and loads, in fresh processes."""
+"""Modules that an import loads, in fresh processes."""
 
 import subprocess
 import sys

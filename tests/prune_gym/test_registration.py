@@ -1,4 +1,4 @@
-"""The registered ids: what ships with the package works at once, the rest says what to do."""
+"""Registered ids: shipped baselines work immediately; other ids raise an error with the remedy."""
 
 import warnings
 
@@ -53,10 +53,10 @@ def test_missing_cifar10_names_the_archive_and_where_it_belongs(monkeypatch, tmp
     missing = tmp_path / "none"
     with pytest.raises(DataError) as caught:
         gym.make("PruneResNet20-CIFAR10-v0", dataset=f"cifar10:{missing}", **FAST)
-    told = str(caught.value)
-    assert f"{str(missing)!r} holds no cifar-10-batches-bin" in told
-    assert "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz" in told
-    assert str(tmp_path / "data" / "cifar10") in told
+    message = str(caught.value)
+    assert f"{str(missing)!r} does not contain cifar-10-batches-bin" in message
+    assert "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz" in message
+    assert str(tmp_path / "data" / "cifar10") in message
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Training: the optimiser is torch's, the generator decides everything."""
+"""Training: the optimiser equals torch's, and all randomness comes from the generator."""
 
 import copy
 
@@ -70,7 +70,7 @@ def test_distillation_needs_a_teacher_and_follows_it(tiny_trained):
     student = tiny_network().module
     generator = torch.Generator().manual_seed(0)
     train(student, wrong, 60, generator, options, teacher=network.module)
-    # The labels say nothing; what was learnt came from the teacher.
+    # The labels are random, so the student can only learn from the teacher.
     assert split_accuracy(student, dataset.test) > 0.5
 
 

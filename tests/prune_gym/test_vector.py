@@ -1,4 +1,4 @@
-"""Vector environments give what single ones give, and share what they say they share."""
+"""Vector environments return the same values as single ones, and share their resources."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ ID = "PruneResNet20-v0"
 
 
 def rollout(env, steps=11, seed=3):
-    """Observations, rewards and ends of a walk over an episode's end."""
+    """Observations, rewards and end flags of a random walk beyond the end of an episode."""
     trail = [env.reset(seed=seed)[0]]
     env.action_space.seed(seed)
     for _ in range(steps):

@@ -1,4 +1,4 @@
-"""The wrapped forms pass both checkers and do what the native action does."""
+"""Wrapped environments pass both checkers and take the same actions as the native one."""
 
 import warnings
 
@@ -31,7 +31,7 @@ def test_both_checkers(make_tiny_env, form, observation):
     env = adapt(make_tiny_env(observation=observation), form)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        # Gymnasium's checker warns of any wrapper; that one word is not about us.
+        # Gymnasium's checker warns about any wrapper; ignore this warning.
         warnings.filterwarnings("ignore", message=".*is different from the unwrapped.*")
         check_env(env, skip_render_check=True)
         sb3.check_env(env)
@@ -88,7 +88,7 @@ def test_masks_have_an_entry_for_each_choice(make_tiny_env):
     observation, _ = env.reset(seed=0)
     assert env.action_masks().tolist() == [True] * 15
     observation, *_ = env.step(np.array([1, 1, 1, 1, 1, 1, 0]))
-    # The second layer has five filters: of the sixth only "remove" is left.
+    # The second layer has five filters, so only "remove" is allowed for the sixth.
     wanted = [True] * 10 + [True, False] + [True] * 3
     assert env.action_masks().tolist() == wanted
     assert observation["action_mask"].astype(bool).tolist() == wanted
@@ -151,7 +151,7 @@ def test_the_second_number_is_the_duration(make_tiny_env):
 
 @pytest.mark.parametrize(("position", "gates"), [(0, ("norm",)), (1, ("second",))])
 def test_taylor_is_the_squared_change_of_the_loss(make_tiny_env, position, gates):
-    """Gates moved by hand: central differences of the loss, behind a norm and behind none."""
+    """Taylor scores equal central differences of the loss, after a norm and without one."""
     env = make_tiny_env()
     env.reset(seed=0)
     task, space = env.baseline, env.visited[position]

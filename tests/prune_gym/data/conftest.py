@@ -9,7 +9,7 @@ import prune_gym.data
 
 @pytest.fixture
 def data_home(tmp_path, monkeypatch):
-    """An empty cache folder for this test alone."""
+    """An empty cache folder for one test."""
     folder = tmp_path / "home"
     monkeypatch.setenv("PRUNE_GYM_HOME", str(folder))
     prune_gym.data._load.cache_clear()
@@ -19,7 +19,7 @@ def data_home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def image_folder(tmp_path):
-    """A function that makes a small image folder; every file's colour is its own."""
+    """A function that makes a small image folder; each file has a unique colour."""
 
     def make(classes=("cat", "dog"), train=10, test=3, size=(8, 8)) -> Path:
         root = tmp_path / "images"
@@ -36,7 +36,7 @@ def image_folder(tmp_path):
 
 @pytest.fixture
 def tiny_cifar(tmp_path, monkeypatch):
-    """A folder with CIFAR-10's binary files, 40 images in each, label k mod 10."""
+    """A folder with CIFAR-10's binary files; each has 40 images with label k mod 10."""
     from prune_gym.data import cifar10
 
     monkeypatch.setattr(cifar10, "PER_FILE", 40)

@@ -15,7 +15,7 @@ def load(root, **options):
 
 
 def colours(split):
-    """The colour of each image, and that it is of one colour."""
+    """Check that each image has one colour, and return the colours."""
     assert (split.images == split.images[:, :, :1, :1]).all()
     return [tuple(c) for c in split.images[:, :, 0, 0].tolist()]
 
@@ -103,7 +103,7 @@ def test_classes_of_train_and_test_differ(data_home, image_folder):
 
 
 def test_one_class_is_no_classification(data_home, image_folder):
-    with pytest.raises(DataError, match="1 classes; two are needed"):
+    with pytest.raises(DataError, match="1 classes; at least 2 are needed"):
         load(image_folder(("cat",)))
 
 

@@ -19,9 +19,9 @@ def test_unknown_names(name):
 
 
 def test_a_folder_is_given_once(tmp_path):
-    with pytest.raises(DataError, match="give one of them"):
+    with pytest.raises(DataError, match="pass only one"):
         load_dataset(f"cifar10:{tmp_path}", root=tmp_path)
-    with pytest.raises(DataError, match="takes no root"):
+    with pytest.raises(DataError, match="has no folder; remove root="):
         load_dataset("shapes", root=tmp_path)
 
 

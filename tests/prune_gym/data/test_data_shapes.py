@@ -83,5 +83,5 @@ def test_seed_names_the_key(data_home, monkeypatch):
 
 
 def test_other_sizes_are_refused(data_home):
-    with pytest.raises(DataError, match="32 pixels wide, not 64"):
+    with pytest.raises(DataError, match="image_size=64 is not supported"):
         load_dataset("shapes", image_size=64)

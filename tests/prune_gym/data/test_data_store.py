@@ -70,7 +70,7 @@ def test_damage_is_found(data_home, name, damage):
 def test_a_copied_cache_is_verified_and_used(data_home):
     written = write()
     for path in (data_home / "data").glob("*.npy"):
-        path.write_bytes(path.read_bytes())  # the same bytes, another time
+        path.write_bytes(path.read_bytes())  # same bytes, new modification time
     assert read().fingerprint == written.fingerprint
 
 
