@@ -1,4 +1,4 @@
-"""The block: a convolution whose filters an autoencoder squeezes into fewer codes."""
+"""The ALF block: a convolution whose filters an autoencoder compresses into fewer codes."""
 
 import math
 from typing import Any
@@ -12,47 +12,48 @@ from prune_gym.errors import PruneGymError
 
 
 class ALFConv2d(nn.Module):
-    """A convolution W that runs as code filters and a 1 x 1 expansion.
+    """A convolution W that is computed as code filters and a 1 x 1 expansion.
 
-    In this project's formulation, with W as a matrix of Co rows, a filter each::
+    In this project's formulation, W is a matrix with Co rows, one per filter::
 
-        W_code = sigma_ae(W_enc^T W) * M_clip     the code filters, one a row
+        W_code = sigma_ae(W_enc^T W) * M_clip     code filters, one per row
         W_rec  = sigma_ae(W_dec^T W_code)         the autoencoder's reconstruction of W
-        A~     = A_prev (conv) W_code             the code maps
-        A      = (W_dec^T + W_exp) A~ + bias      the expansion, 1 x 1
+        A~     = A_prev (conv) W_code             code maps
+        A      = (W_dec^T + W_exp) A~ + bias      expansion, 1 x 1
 
-    The task's loss trains W (``options.gradient`` says how it passes the autoencoder) and W_exp;
-    the autoencoder's own loss trains W_enc, W_dec and M. The expansion is the decoder and the
-    task's correction W_exp of it, which starts at zero: so the block's function is kept as well as
-    the autoencoder rebuilds W, however it turns the codes. Only the codes alive are computed, so
-    those clipped get no gradient and the block becomes faster as it becomes smaller.
+    The task loss trains W and W_exp; ``options.gradient`` selects how its gradient reaches W
+    through the autoencoder. The autoencoder loss trains W_enc, W_dec and M. The expansion is the
+    sum of the decoder and a correction W_exp, which starts at zero. The block therefore computes
+    the same function as the convolution, up to the reconstruction error of the autoencoder. Only
+    codes that are alive are computed: clipped codes get no gradient, and the block becomes faster
+    as it shrinks.
 
     Args:
         conv: The convolution; it is not changed.
-        options: Constants.
+        options: Constants of the block.
 
     Attributes:
         weight: W, shape (Co, Ci, K, K).
-        encoder: W_enc, shape (Co, Co); the columns are codes.
-        decoder: W_dec, shape (Co, Co); the rows are codes.
+        encoder: W_enc, shape (Co, Co), one code per column.
+        decoder: W_dec, shape (Co, Co), one code per row.
         mask: M, shape (Co,).
-        expansion: W_exp, shape (Co, Co, 1, 1); and the convolution's bias where it had one.
+        expansion: W_exp, shape (Co, Co, 1, 1), and the bias of the convolution, if any.
 
     Raises:
-        ValueError: A grouped convolution, or one whose padding is not zeros.
+        ValueError: If the convolution is grouped, or its padding is not zero padding.
     """
 
     def __init__(self, conv: nn.Conv2d, options: ALFOptions) -> None:
         super().__init__()
         if conv.groups != 1:
             raise ValueError(
-                f"ALF does not support groups={conv.groups}: the filters of a group share no "
-                "inputs with the others'; leave this convolution out"
+                f"ALF does not support groups={conv.groups}: filters of different groups have "
+                "different inputs; exclude this convolution"
             )
         if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
             raise ValueError(
                 f"ALF does not support padding={conv.padding!r} with mode {conv.padding_mode!r}; "
-                "give the padding as numbers, of zeros"
+                "use numeric padding with mode 'zeros'"
             )
         self.options = options
         self.in_channels, self.out_channels = conv.in_channels, conv.out_channels
@@ -76,16 +77,16 @@ class ALFConv2d(nn.Module):
     def from_scratch(
         cls, conv: nn.Conv2d, options: ALFOptions, generator: torch.Generator
     ) -> "ALFConv2d":
-        """A block that nothing is known of yet: W, autoencoder and expansion drawn anew.
+        """Make a block with randomly initialised W and autoencoder, and an expansion of zeros.
 
         Args:
-            conv: Gives the shapes; its weights are not used.
-            options: Constants.
-            generator: Draws; a CPU generator.
+            conv: Convolution with the shapes; its weights are not used.
+            options: Constants of the block.
+            generator: Random generator (CPU).
         """
         block = cls(conv, options)
         count = block.out_channels
-        # He et al. 2015 for what the images run through, Glorot and Bengio 2010 for the rest.
+        # He et al. 2015 for the convolution, Glorot and Bengio 2010 for the autoencoder.
         spreads = {
             block.weight: math.sqrt(2 / (count * math.prod(block.kernel_size))),
             block.encoder: math.sqrt(1 / count),
@@ -98,24 +99,24 @@ class ALFConv2d(nn.Module):
                 block.expansion.bias.zero_()
         return block
 
-    # What the task sees
+    # Forward pass
 
     def alive(self) -> Tensor:
-        """Which codes are not clipped: ``|M| > t``. Boolean, shape (Co,), on the CPU."""
+        """Return which codes are alive, ``|M| > t``: boolean, shape (Co,), on the CPU."""
         return (self.mask.detach().abs() > self.options.threshold).cpu()
 
     @property
     def codes_alive(self) -> int:
-        """How many codes are not clipped."""
+        """Number of codes that are alive (not clipped)."""
         return int(self.alive().sum())
 
     @property
     def sparsity(self) -> float:
-        """theta: the share of codes that are clipped."""
+        """Share of clipped codes (theta)."""
         return 1 - self.codes_alive / self.out_channels
 
     def code_filters(self) -> Tensor:
-        """The codes alive, shape (alive, Ci, K, K); the task's gradient passes through to W."""
+        """Filters of the codes alive, shape (alive, Ci, K, K); their gradient is passed on to W."""
         index, shape = self._index(), self.weight.shape[1:]
         if self.options.gradient == "encoder":
             return self._codes_of(self.weight, self.encoder.detach(), self.mask.detach())[
@@ -123,7 +124,7 @@ class ALFConv2d(nn.Module):
             ].view(-1, *shape)
         codes = self._encoded().detach()[index].view(-1, *shape)
         own = self.weight[index]
-        # The value is the code's, the gradient W's (straight-through estimator).
+        # Straight-through estimator: the value of the code with the gradient of W.
         return codes + (own - own.detach())
 
     def expansion_filters(self) -> Tensor:
@@ -134,17 +135,17 @@ class ALFConv2d(nn.Module):
 
     @torch.no_grad()
     def set_expansion(self, filters: Tensor) -> None:
-        """Give the expansion other values, for example repaired ones.
+        """Set the expansion, for example to repaired filters.
 
         Args:
-            filters: As :meth:`expansion_filters` has them.
+            filters: New filters, in the shape of :meth:`expansion_filters`.
         """
         index = self._index()
         own = filters - self.decoder[index].T[:, :, None, None]
         self.expansion.weight[:, index] = own
 
     def codes(self, x: Tensor) -> Tensor:
-        """The code maps, shape (N, Co, H', W'); those clipped are zero."""
+        """Code maps, shape (N, Co, H', W'); clipped codes are zero."""
         small = self._convolve(x)
         result = small.new_zeros(small.shape[0], self.out_channels, *small.shape[2:])
         return result.index_copy(1, self._index(), small)
@@ -167,7 +168,7 @@ class ALFConv2d(nn.Module):
     def _index(self) -> Tensor:
         return self.alive().nonzero().flatten().to(self.mask.device)
 
-    # The autoencoder
+    # Autoencoder
 
     def _sigma(self, x: Tensor) -> Tensor:
         if self.options.sigma_ae == "linear":
@@ -175,7 +176,7 @@ class ALFConv2d(nn.Module):
         return (self.options.scale * x).tanh() / self.options.scale
 
     def _encoded(self) -> Tensor:
-        """W_code, shape (Co, Ci K K): the clipped rows are zero."""
+        """W_code, shape (Co, Ci K K); the rows of clipped codes are zero."""
         return self._codes_of(self.weight.detach(), self.encoder, self.mask)
 
     def _codes_of(self, weight: Tensor, encoder: Tensor, mask: Tensor) -> Tensor:
@@ -183,35 +184,35 @@ class ALFConv2d(nn.Module):
         return self._sigma(encoder.T @ weight.flatten(1)) * clipped[:, None]
 
     def _error(self) -> Tensor:
-        """Squared error of the reconstruction, relative to W's own square."""
+        """Squared error of the reconstruction, relative to the squared norm of W."""
         own = self.weight.detach().flatten(1)
         rebuilt = self._sigma(self.decoder.T @ self._encoded())
         return (own - rebuilt).square().sum() / own.square().sum().clamp_min(1e-12)
 
     def reconstruction_error(self) -> float:
-        """Squared error of W_rec, relative to W's own square; 0 where nothing was lost."""
+        """Squared error of W_rec relative to the squared norm of W; 0 if W_rec equals W."""
         with torch.no_grad():
             return float(self._error())
 
     def autoencoder_loss(self) -> Tensor:
-        """L_ae: relative reconstruction error, and nu times the mean of the mask's entries."""
+        """L_ae: relative reconstruction error plus weighted mean of the absolute mask entries."""
         clipped = torch.where(self.mask.abs() > self.options.threshold, self.mask, 0)
         sparsity = self.options.weight * nu(self.sparsity, self.options)
         return self._error() + sparsity * clipped.abs().mean()
 
     def autoencoder_step(self) -> None:
-        """One step of the autoencoder's player: SGD on W_enc, W_dec and M. It needs no images.
+        """Do one SGD step on W_enc, W_dec and M. It needs no images.
 
-        No more than ``floor(pr_max * Co)`` codes are ever clipped, and one always stays: of the
-        entries that would vanish in one step beyond that, the largest stay as they were.
+        At most ``floor(pr_max * Co)`` codes are clipped, and at least one remains. If a step would
+        clip more, the largest of these mask entries keep their previous values.
 
         Raises:
-            PruneGymError: The loss is no number any more.
+            PruneGymError: If the loss is NaN or infinite.
         """
         options, loss = self.options, self.autoencoder_loss()
         if not torch.isfinite(loss):
             raise PruneGymError(
-                "An ALF block's weights are no numbers any more: the training diverged. Lower the "
+                "The training diverged: an ALF block has NaN or infinite weights. Lower the "
                 f"learning rate of the task or mask_learning_rate={options.mask_learning_rate}."
             )
         trained = (self.encoder, self.decoder, self.mask)
@@ -223,28 +224,28 @@ class ALFConv2d(nn.Module):
             step = options.mask_learning_rate * self.out_channels * mask
             self._move_mask(self.mask - step)
         if self.codes_alive <= self._least():
-            # The mask has done its work, and small entries would only disturb the task's player.
+            # No more codes can be clipped, and small mask entries would disturb the task training.
             self.fold()
 
     @torch.no_grad()
     def clip(self) -> None:
-        """Clip at once all that may be clipped, the smallest mask entries first, and fold."""
+        """Clip as many codes as allowed, those with the smallest mask entries, and fold."""
         order = self.mask.abs().argsort(descending=True, stable=True)
         self.mask[order[self._least() :]] = 0
         self.fold()
 
     def _least(self) -> int:
-        """How many codes stay at least."""
+        """Minimum number of codes alive."""
         return max(1, self.out_channels - math.floor(self.options.pr_max * self.out_channels))
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Set the mask of the codes left to 1; block and autoencoder compute what they did.
+        """Set the mask of the codes alive to 1; block and autoencoder compute the same functions.
 
-        The search for sparsity leaves small mask entries before a large encoder, and a refit of
-        the expansion would answer them with large weights: the task's steps, and the
-        autoencoder's, would then be far too long. A linear encoder's codes become as large as the
-        filters, too.
+        After training for sparsity, mask entries are small and the encoder is large. A refit of the
+        expansion would compensate with large weights, and the steps of both players would become
+        far too long. If the encoder is linear, the codes are also scaled to the norm of the
+        filters.
         """
         alive = self._index()
         sizes = self.mask[alive].clone()
@@ -252,7 +253,7 @@ class ALFConv2d(nn.Module):
             own = self.weight.flatten(1)
             codes = (self.encoder[:, alive].T @ own).norm(dim=1)
             shrink = own.norm(dim=1).mean() / codes.clamp_min(1e-8)
-            # Codes of nothing (filters of zeros alone) are large enough as they are.
+            # If all filters are zero, do not scale.
             shrink = torch.where(shrink > 0, shrink, 1.0)
             self.encoder[:, alive] *= shrink
             sizes /= shrink
@@ -261,10 +262,11 @@ class ALFConv2d(nn.Module):
         self.mask[alive] = 1
 
     def _curvatures(self) -> tuple[Tensor, Tensor]:
-        """Bounds of the relative error's curvature in W_enc and in W_dec (for slopes up to 1).
+        """Upper bounds of the relative error's curvature in W_enc and W_dec (for slopes up to 1).
 
-        ``2 |W W^T| |M W_dec W_dec^T M| / |W|^2`` and ``2 |W_code W_code^T| / |W|^2``, with the
-        row-sum norm for the largest eigenvalue, which it is never below.
+        The bounds are ``2 |W W^T| |M W_dec W_dec^T M| / |W|^2`` and
+        ``2 |W_code W_code^T| / |W|^2``, with the row-sum norm, which is at least the largest
+        eigenvalue.
         """
         own, codes = self.weight.flatten(1), self._encoded()
         rows = self.decoder * self.mask[:, None]
@@ -279,7 +281,7 @@ class ALFConv2d(nn.Module):
     def _move_mask(self, moved: Tensor) -> None:
         before = self.mask.detach().clone()
         was, threshold = before.abs() > self.options.threshold, self.options.threshold
-        # An entry that the step carries across zero has vanished: L1's pull ends there.
+        # An entry whose sign the step would change becomes zero: the L1 gradient ends there.
         moved = torch.where((moved * before <= 0) | (moved.abs() <= threshold), 0.0, moved)
         moved = torch.where(was, moved, before)
         missing = self._least() - int((moved.abs() > threshold).sum())
@@ -292,10 +294,10 @@ class ALFConv2d(nn.Module):
 
 
 def nu(theta: float, options: ALFOptions) -> float:
-    """The weight of sparsity: ``max(0, 1 - exp(m * (theta - pr_max)))``.
+    """Schedule of the sparsity weight: ``max(0, 1 - exp(m * (theta - pr_max)))``.
 
     Args:
-        theta: Share of codes that are clipped, 0 to 1.
-        options: Gives ``m`` and ``pr_max``.
+        theta: Share of clipped codes, 0 to 1.
+        options: Options with ``m`` and ``pr_max``.
     """
     return max(0.0, 1 - math.exp(options.m * (theta - options.pr_max)))

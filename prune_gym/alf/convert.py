@@ -1,4 +1,4 @@
-"""A network with ALF blocks in place of convolutions, and back to plain layers."""
+"""Replace convolutions with ALF blocks, and ALF blocks with plain layers."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -14,16 +14,16 @@ from prune_gym.networks import Network
 from prune_gym.pruning import ChannelSpace
 
 CODE, EXPANSION = "0", "1"
-"""Names of the two convolutions within the layer that they took the place of."""
+"""Names of the two convolutions that replace a layer, within the layer."""
 
 
 def code_space_name(layer: str) -> str:
-    """The name of the channel space between a layer's codes and its expansion."""
+    """Name of the channel space between a layer's codes and its expansion."""
     return f"{layer}.code"
 
 
 def convertible(network: nn.Module) -> list[str]:
-    """The convolutions that ALF takes apart where nothing else is said: dense, kernel above 1."""
+    """Names of the convolutions that ALF replaces by default: ungrouped, kernel larger than 1."""
     return [
         name
         for name, module in network.named_modules()
@@ -37,17 +37,17 @@ def to_alf(
     options: ALFOptions,
     generator: torch.Generator | None = None,
 ) -> nn.Module:
-    """A copy of a network in which convolutions are :class:`ALFConv2d` blocks.
+    """Copy a network and replace convolutions with :class:`ALFConv2d` blocks.
 
     Args:
         network: The network; it is not changed.
-        layers: Names of the convolutions; None: of all :func:`convertible` ones.
+        layers: Names of the convolutions; None for all :func:`convertible` ones.
         options: Constants of the blocks.
-        generator: Draws the blocks anew (training from scratch); None: they start from the trained
-            convolutions, and the network's outputs stay as they are.
+        generator: Random generator to initialise the blocks for training from scratch. With None,
+            the blocks start from the trained convolutions and the network's outputs are unchanged.
 
     Raises:
-        ValueError: A name that is no convolution, or one that ALF does not support.
+        ValueError: If a layer is not a convolution, or ALF does not support it.
     """
     module = copy.deepcopy(network.module)
     for name in convertible(module) if layers is None else layers:
@@ -70,15 +70,15 @@ def to_alf(
 
 
 def blocks(module: nn.Module) -> dict[str, ALFConv2d]:
-    """The blocks of a network by name, in its order."""
+    """Blocks of a network by name, in the network's order."""
     return {name: m for name, m in module.named_modules() if isinstance(m, ALFConv2d)}
 
 
 def pays(conv: nn.Conv2d | ALFConv2d, codes: int) -> bool:
-    """Whether so many codes and an expansion take fewer weights and MACs than one convolution.
+    """Whether the codes and expansion need fewer weights and MACs than the convolution.
 
-    ``Cc < Ci * Co * K^2 / (Ci * K^2 + Co)``; the codes have the output's size, so the stride makes
-    no difference.
+    The condition is ``Cc < Ci * Co * K^2 / (Ci * K^2 + Co)``. Code maps and outputs have the same
+    size, so the stride does not matter.
     """
     height, width = conv.kernel_size[0], conv.kernel_size[1]
     each = conv.in_channels * height * width
@@ -86,18 +86,17 @@ def pays(conv: nn.Conv2d | ALFConv2d, codes: int) -> bool:
 
 
 def deploy(module: nn.Module, network: Network) -> Network:
-    """Plain layers in place of blocks, exactly: codes and expansion, or one convolution.
+    """Replace all blocks with equivalent plain layers.
 
-    A block becomes ``nn.Sequential(Conv2d, Conv2d 1 x 1)`` where that is smaller than the
-    convolution was (:func:`pays`); else both are multiplied into one convolution.
+    A block becomes ``nn.Sequential(Conv2d, Conv2d 1 x 1)`` if this is smaller than the original
+    convolution (:func:`pays`); otherwise both are merged into one convolution.
 
     Args:
-        module: With blocks; it is not changed.
-        network: Describes it: the network that it was made of.
+        module: Module with blocks; it is not changed.
+        network: Network from which ``module`` was made.
 
     Returns:
-        A network with plain layers alone, and a new channel space for each pair,
-        ``LAYER.code``.
+        A network of plain layers, with a channel space ``LAYER.code`` for each pair.
     """
     result = copy.deepcopy(module)
     paired: dict[str, int] = {}
@@ -112,15 +111,14 @@ def deploy(module: nn.Module, network: Network) -> Network:
 def with_codes(
     spaces: Sequence[ChannelSpace], paired: Mapping[str, int]
 ) -> tuple[ChannelSpace, ...]:
-    """Channel spaces of a network whose convolutions became pairs.
+    """Update channel spaces after convolutions were replaced with pairs.
 
     Args:
-        spaces: Before.
-        paired: For each convolution that became a pair the number of its codes.
+        spaces: Spaces of the original network.
+        paired: Number of codes per replaced convolution.
 
     Returns:
-        The same spaces with the pairs' layers in the convolutions' places, and behind them one
-        space a pair.
+        The given spaces with the names of the new layers, followed by one space per pair.
     """
 
     def renamed(names: tuple[str, ...], part: str) -> tuple[str, ...]:
@@ -142,14 +140,14 @@ def with_codes(
 
 
 def pair_up(network: Network, codes: Mapping[str, int]) -> Network:
-    """A network of a deployed one's structure, for weights that are loaded into it.
+    """Give a network the structure of a deployed one, so that weights can be loaded into it.
 
     Args:
-        network: Before ALF; it is not changed.
-        codes: For each code space's name the number of its codes.
+        network: Network without ALF; it is not changed.
+        codes: Number of codes by the name of the code space.
 
     Raises:
-        ValueError: A name that is no convolution's code space, or a number below 1.
+        ValueError: If a name is not the code space of a convolution, or a number is less than 1.
     """
     module, paired = copy.deepcopy(network.module), dict[str, int]()
     modules = dict(module.named_modules())
@@ -159,14 +157,14 @@ def pair_up(network: Network, codes: Mapping[str, int]) -> Network:
         if layer == name or not isinstance(conv, nn.Conv2d):
             raise ValueError(f"{network.architecture} has no space {name!r}")
         if count < 1:
-            raise ValueError(f"space {name!r}: kept channels are none, at least 1 is needed")
+            raise ValueError(f"space {name!r} keeps no channels; at least 1 is needed")
         module.set_submodule(layer, empty_pair(conv, count).train(conv.training))
         paired[layer] = count
     return replace(network, module=module, spaces=with_codes(network.spaces, paired))
 
 
 def empty_pair(conv: nn.Conv2d, codes: int) -> nn.Sequential:
-    """A convolution's shape as a pair of layers with so many codes, weights not set."""
+    """Make a pair of layers with the shapes of a convolution; the weights are not set."""
     like: dict[str, Any] = {"device": conv.weight.device, "dtype": conv.weight.dtype}
     geometry: dict[str, Any] = {
         name: getattr(conv, name) for name in ("kernel_size", "stride", "padding", "dilation")
@@ -177,7 +175,7 @@ def empty_pair(conv: nn.Conv2d, codes: int) -> nn.Sequential:
 
 
 def _shape(block: ALFConv2d) -> nn.Conv2d:
-    """A convolution as the block was before."""
+    """Make a convolution with the shape of the block; the weights are not set."""
     like: dict[str, Any] = {"device": block.weight.device, "dtype": block.weight.dtype}
     geometry: dict[str, Any] = {
         name: getattr(block, name) for name in ("kernel_size", "stride", "padding", "dilation")

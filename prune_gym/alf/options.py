@@ -1,4 +1,4 @@
-"""Constants of ALF."""
+"""Options of ALF."""
 
 from dataclasses import dataclass
 from numbers import Real
@@ -9,33 +9,33 @@ GRADIENTS = ("encoder", "straight")
 
 @dataclass(frozen=True)
 class ALFOptions:
-    """Constants of the autoencoders (this project's formulation; see ``docs/alf.md``).
+    """Options of the autoencoders (this project's formulation; see ``docs/alf.md``).
 
-    ALF (Frickenstein et al., DAC 2020, arXiv 2007.13384). ``pr_max``, ``m`` and ``threshold`` are
-    the paper's names, their defaults as far as they are known; all others are this project's
-    choice, by measurement.
+    ALF: Frickenstein et al., DAC 2020, arXiv 2007.13384. The names ``pr_max``, ``m`` and
+    ``threshold`` are the paper's; their defaults follow the paper where it states them. All other
+    options are this project's choice, based on measurements.
 
     Args:
-        pr_max: Share of codes that the autoencoder may clip, 0 to 1; one code always stays.
-        m: Steepness of the sparsity's schedule, above 0.
-        threshold: t; mask entries up to this count as zero.
+        pr_max: Share of codes that the autoencoder may clip, 0 to 1; at least one code remains.
+        m: Steepness of the sparsity schedule, above 0.
+        threshold: Threshold t; mask entries with an absolute value of at most t count as zero.
         sigma_ae: Activation of encoder and decoder, ``"linear"`` or ``"tanh"``.
-        scale: s of ``tanh(s x) / s``, which ``"tanh"`` stands for: the encoder shrinks the weights
-            and the expansion blows them up again, as tanh of the weights themselves bends the
-            codes of a trained network by 7 to 23 %.
-        gradient: How the task's gradient of a code filter reaches W: through the ``"encoder"``
-            and the mask, both held fixed, or ``"straight"`` to the filter of the same number, as
-            the paper has it. Once the encoder has mixed filters, the straight one points elsewhere.
-        weight: Of the sparsity against the reconstruction error; it multiplies nu.
-        autoencoder_learning_rate: Of encoder and decoder, as a share of the step that their
-            loss's curvature allows (a bound of it is computed at every step): with a fixed rate
-            the autoencoder diverges where few filters have most of a layer's weight.
-        mask_learning_rate: Of the mask; multiplied by the number of codes, as the gradients of the
-            relative error and of the mean are that much smaller.
-        updates: Of the autoencoder for each mini-batch of the task.
+        scale: Scale s of the activation ``"tanh"``, which computes ``tanh(s x) / s``. An unscaled
+            tanh would distort the codes of a trained network by 7 to 23 %.
+        gradient: Path of the task gradient from a code filter to W: ``"encoder"`` (through encoder
+            and mask, both constant) or ``"straight"`` (to the filter with the same index, as in
+            the paper). The straight gradient is wrong once the encoder has mixed filters.
+        weight: Weight of the sparsity term relative to the reconstruction error; it multiplies nu.
+        autoencoder_learning_rate: Learning rate of encoder and decoder, relative to the largest
+            step that the curvature of the loss allows (a bound is computed at each step). With an
+            absolute rate, the autoencoder diverges if a few filters hold most of a layer's weight.
+        mask_learning_rate: Learning rate of the mask. It is multiplied by the number of codes,
+            because the gradients of the relative error and the mean are inversely proportional to
+            this number.
+        updates: Autoencoder steps per mini-batch of the task.
 
     Raises:
-        ValueError: A constant is out of range or unknown; the message names it.
+        ValueError: If an option is out of range or unknown. The message names the option.
     """
 
     pr_max: float = 0.85
@@ -56,21 +56,21 @@ class ALFOptions:
                 raise ValueError(f"{name}={value!r} must be a number")
         if not 0 <= self.pr_max <= 1:
             raise ValueError(
-                f"pr_max={self.pr_max!r} is not within [0, 1]: it is the share of codes to clip"
+                f"pr_max={self.pr_max!r} must be in [0, 1]; it is the share of codes to clip"
             )
         if not 0 <= self.threshold < 1:
             raise ValueError(
-                f"threshold={self.threshold} is not within [0, 1): mask entries start at 1 and "
-                "those up to it count as zero"
+                f"threshold={self.threshold} must be in [0, 1); mask entries start at 1, and "
+                "entries up to the threshold count as zero"
             )
         if self.sigma_ae not in ACTIVATIONS:
-            raise ValueError(f"sigma_ae={self.sigma_ae!r} is not one of {', '.join(ACTIVATIONS)}")
+            raise ValueError(f"sigma_ae={self.sigma_ae!r} must be one of {', '.join(ACTIVATIONS)}")
         if self.gradient not in GRADIENTS:
-            raise ValueError(f"gradient={self.gradient!r} is not one of {', '.join(GRADIENTS)}")
+            raise ValueError(f"gradient={self.gradient!r} must be one of {', '.join(GRADIENTS)}")
         for name in ("m", "scale", "weight", "autoencoder_learning_rate", "mask_learning_rate"):
             value = getattr(self, name)
             number = isinstance(value, Real) and not isinstance(value, bool)
             if not number or not 0 < value < float("inf"):
                 raise ValueError(f"{name}={value!r} must be a finite number above 0")
         if isinstance(self.updates, bool) or not isinstance(self.updates, int) or self.updates < 1:
-            raise ValueError(f"updates={self.updates!r} must be a whole number above 0")
+            raise ValueError(f"updates={self.updates!r} must be an integer >= 1")

@@ -1,4 +1,4 @@
-"""The two players of ALF's training, and their turns at a mini-batch."""
+"""The two players of ALF training: the task and the autoencoders."""
 
 from collections.abc import Sequence
 
@@ -11,27 +11,28 @@ AUTOENCODER = ("encoder", "decoder", "mask")
 
 
 def task_parameters(module: nn.Module) -> list[nn.Parameter]:
-    """What the task's player trains: all but the autoencoders' own parameters."""
+    """Parameters that the task player trains: all except those of the autoencoders."""
     own = {id(getattr(block, name)) for block in blocks(module).values() for name in AUTOENCODER}
     return [parameter for parameter in module.parameters() if id(parameter) not in own]
 
 
 class TwoPlayers:
-    """The task's player and the autoencoders' player, who take turns at every mini-batch.
+    """Optimiser in which the task player and the autoencoder player alternate.
 
-    In this project's formulation, with L the task's loss and L_ae each block's own::
+    In this project's formulation, with the task loss L and the autoencoder loss L_ae of a block,
+    each mini-batch consists of::
 
         W, W_exp, ...    <-  SGD with momentum on dL/dW, dL/dW_exp, ...        once
         W_enc, W_dec, M  <-  SGD on dL_ae/dW_enc, dL_ae/dW_dec, dL_ae/dM       ``updates`` times
 
-    Neither loss has a gradient in the other player's weights. An optimiser for
-    :func:`prune_gym.training.train`.
+    Neither loss has a gradient with respect to the other player's weights. The class implements
+    :class:`prune_gym.training.Optimizer`.
 
     Args:
-        module: With :class:`prune_gym.alf.block.ALFConv2d` blocks, which carry the autoencoders'
-            options.
-        options: Momentum and weight decay of the task's player.
-        parameters: What the task's player moves; None: :func:`task_parameters`.
+        module: Module with :class:`prune_gym.alf.block.ALFConv2d` blocks, which hold the options
+            of the autoencoders.
+        options: Momentum and weight decay of the task player.
+        parameters: Parameters of the task player; None for :func:`task_parameters`.
     """
 
     def __init__(
@@ -44,16 +45,16 @@ class TwoPlayers:
         self.task = Sgd(task_parameters(module) if parameters is None else parameters, options)
 
     def step(self, learning_rate: float) -> None:
-        """One turn of both.
+        """Do one step of the task player and ``updates`` steps of the autoencoders.
 
         Args:
-            learning_rate: Of the task's player.
+            learning_rate: Learning rate of the task player.
         """
         self.task.step(learning_rate)
         self.autoencoders()
 
     def autoencoders(self) -> None:
-        """The autoencoders' turn; it needs no images."""
+        """Do the steps of the autoencoders; they need no images."""
         for block in self.blocks:
             for _ in range(block.options.updates):
                 block.autoencoder_step()

@@ -1,4 +1,4 @@
-"""Figures of a training with ALF."""
+"""Plot the history of a training with ALF."""
 
 from pathlib import Path
 from typing import Any
@@ -10,20 +10,20 @@ from prune_gym.files import write_atomically
 
 
 def plot_history(history: History, path: Path) -> Path:
-    """Draw what became of the masks: their entries, and the codes alive in each layer.
+    """Plot the mask entries over time and the share of codes alive in each layer.
 
     Args:
-        history: Of the training; at least one moment.
-        path: A PNG file.
+        history: History of the training, with at least one entry.
+        path: Path of the PNG file.
 
     Returns:
         ``path``.
 
     Raises:
-        ValueError: The history is empty.
+        ValueError: If the history is empty.
     """
     if not len(history):
-        raise ValueError("nothing was trained yet, so there is nothing to draw")
+        raise ValueError("the history is empty; train the network before plotting")
     from matplotlib.figure import Figure
 
     masks = {name: values.numpy() for name, values in history.tensors().items()}
@@ -34,7 +34,7 @@ def plot_history(history: History, path: Path) -> Path:
     above, below = parts
     for axes, name in zip(np.atleast_1d(above.subplots(1, len(shown))), shown, strict=True):
         axes.plot(masks[name], color="#0072b2", linewidth=0.7, alpha=0.6)
-        axes.set(title=f"mask entries of {name}", xlabel="moment of the training", ylabel="M")
+        axes.set(title=f"mask entries of {name}", xlabel="time of the training", ylabel="M")
         axes.grid(alpha=0.3)
     axes = below.subplots()
     alive = np.stack([(values != 0).mean(axis=1) for values in masks.values()])
@@ -42,6 +42,6 @@ def plot_history(history: History, path: Path) -> Path:
         alive, aspect="auto", vmin=0, vmax=1, cmap="viridis", interpolation="nearest"
     )
     axes.set_yticks(range(len(names)), names, fontsize=7)
-    axes.set(title="share of codes alive", xlabel="moment of the training")
+    axes.set(title="share of codes alive", xlabel="time of the training")
     figure.colorbar(image, ax=axes, label="codes alive / codes")
     return write_atomically(path, lambda temporary: figure.savefig(temporary, format="png"))

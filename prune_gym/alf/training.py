@@ -1,4 +1,4 @@
-"""Training a network with blocks: the loop of every training, with two players in it."""
+"""Training of a network with ALF blocks: the common training loop with the two-player optimiser."""
 
 from collections.abc import Callable
 
@@ -20,17 +20,18 @@ def two_player_train(
     progress: Callable[[int, float], None] | None = None,
     part: Part | None = None,
 ) -> None:
-    """Train a network with blocks in place; at every mini-batch :class:`TwoPlayers` take turns.
+    """Train a network with ALF blocks in place, with the optimiser :class:`TwoPlayers`.
 
     Args:
-        module: With :class:`prune_gym.alf.block.ALFConv2d` blocks; left in ``eval`` mode.
+        module: Module with :class:`prune_gym.alf.block.ALFConv2d` blocks; it is in ``eval`` mode
+            afterwards.
         split: Training images and labels.
-        batches: Mini-batches of the task; 0 changes nothing.
-        generator: Draws the images' order and augmentation.
-        training: Of the task's player.
-        teacher: As for :func:`prune_gym.training.train`.
-        progress: Called after both players' turns with the mini-batch's number and loss.
-        part: What the task's player trains where it is not the whole network.
+        batches: Number of mini-batches of the task player; 0 changes nothing.
+        generator: Random generator (CPU) of the image order and the augmentation.
+        training: Training options of the task player.
+        teacher: See :func:`prune_gym.training.train`.
+        progress: Function that is called after each mini-batch with its number and loss.
+        part: Part of the network that the task player trains; None for the whole network.
     """
     part = part or Part(module, task_parameters(module))
     players = TwoPlayers(module, training, part.parameters)

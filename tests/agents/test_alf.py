@@ -162,7 +162,7 @@ def test_figures(make_env, tmp_path):
     (figure,) = agent.plot(tmp_path)
     assert figure.read_bytes().startswith(b"\x89PNG")
     empty = agents.make("alf", make_env(), **OPTIONS)
-    with pytest.raises(ValueError, match="nothing was trained"):
+    with pytest.raises(ValueError, match="the history is empty"):
         empty.plot(tmp_path)
 
 

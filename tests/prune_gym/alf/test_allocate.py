@@ -1,4 +1,4 @@
-"""Numbers of codes: energies in closed form, the greedy choice against brute force."""
+"""Numbers of codes: energies in closed form; the greedy selection agrees with brute force."""
 
 import itertools
 
@@ -12,7 +12,7 @@ from prune_gym.alf.allocate import output_energies, select_codes
 def test_energies_of_known_outputs():
     generator = torch.Generator().manual_seed(0)
     basis, _ = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
-    # Columns at right angles, without a mean, of squares 9, 4 and 0.
+    # Orthogonal columns with zero mean and squares 9, 4 and 0.
     columns = torch.tensor([[3.0, 2, 0], [-3, 2, 0], [3, -2, 0], [-3, -2, 0]]).double()
     outputs = columns @ basis + 5.0
     assert output_energies(outputs) == pytest.approx([0, 9 / 13, 1, 1])
@@ -70,5 +70,5 @@ def test_two_costs_are_both_met_and_none_is_told():
 
     assert select_codes(ENERGIES, COUNTS, both) == {"a": 2, "b": 3}
     assert select_codes(ENERGIES, COUNTS, excess(1)) is None
-    # A cost that does not fall is no reason to give codes up.
+    # If no choice reduces the cost, no codes are removed.
     assert select_codes(ENERGIES, COUNTS, lambda counts: {"latency": 2.0}) is None

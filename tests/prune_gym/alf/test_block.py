@@ -1,4 +1,4 @@
-"""The block: what it keeps at the start, who trains what, and what becomes of the codes."""
+"""The ALF block: its initial function, the gradients of both players, and clipped codes."""
 
 import math
 
@@ -81,7 +81,7 @@ def test_the_autoencoder_trains_encoder_decoder_and_mask_alone():
     block.autoencoder_loss().backward()
     assert block.weight.grad is None
     assert block.expansion.weight.grad is None
-    # At the start the reconstruction is exact, so the mask alone is pulled.
+    # The initial reconstruction is exact, so only the mask has a gradient.
     assert block.mask.grad.abs().min() > 0
     with torch.no_grad():
         block.decoder += 0.1
@@ -154,7 +154,7 @@ def test_the_reconstruction_recovers_behind_the_clipping():
         block.autoencoder_step()
     assert block.codes_alive == alive
     assert block.reconstruction_error() < early
-    # No rank-k matrix is nearer than what the singular values leave (Eckart and Young 1936).
+    # The singular values bound the error of all rank-k matrices (Eckart and Young 1936).
     values = torch.linalg.svdvals(block.weight.detach().flatten(1)).square()
     floor = float(values[alive:].sum() / values.sum())
     assert block.reconstruction_error() >= floor - 1e-6
@@ -212,7 +212,7 @@ def test_from_scratch_is_seeded_and_can_be_trained():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pr_max": 1.2}, r"pr_max=1.2 is not within \[0, 1\]"),
+        ({"pr_max": 1.2}, r"pr_max=1.2 must be in \[0, 1\]"),
         ({"pr_max": float("nan")}, "pr_max=nan"),
         ({"threshold": -1e-4}, "threshold=-0.0001"),
         ({"m": 0}, "m=0 must be"),

@@ -1,4 +1,4 @@
-"""Blocks become plain layers, exactly, and such networks cost, save, load and export."""
+"""Blocks become equivalent plain layers; such networks can be costed, saved, loaded, exported."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def made(pr_max=0.75, steps=150):
         for _ in range(steps):
             block.autoencoder_step()
         with torch.no_grad():
-            # What the task's player would have made of the expansion.
+            # Imitate an expansion that the task player has trained.
             block.expansion.weight.normal_(std=0.1, generator=torch.Generator().manual_seed(1))
     return network, module
 

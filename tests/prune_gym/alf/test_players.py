@@ -1,4 +1,4 @@
-"""The two players: each moves its own weights alone, and their defaults do what docs say."""
+"""The two players: each changes only its own weights; the defaults behave as documented."""
 
 import inspect
 
@@ -29,7 +29,7 @@ def module_and_players():
 
 
 def moved(module, turn):
-    """Names of the tensors that a turn changes."""
+    """Names of the tensors that a step changes."""
     before = {name: tensor.clone() for name, tensor in tensors_of(module).items()}
     turn()
     after = tensors_of(module)
@@ -78,7 +78,7 @@ def test_training_takes_turns_behind_every_mini_batch(monkeypatch):
 
 @pytest.mark.parametrize("layer", ["conv1", "layer1.1.conv1", "layer2.0.conv1", "layer3.2.conv2"])
 def test_a_step_of_duration_1_clips_what_it_is_asked_for(layer):
-    """What ``docs/alf.md`` says of the defaults: at sparsity 0.7 at most 40 % of the codes stay."""
+    """As in ``docs/alf.md``: with the defaults and sparsity 0.7, at most 40 % of the codes remain."""
     network = networks.build("resnet20", 10, 32)
     load_weights(network.module, SHIPPED / "resnet20-shapes.safetensors")
     epochs = inspect.signature(PruningEnv).parameters["max_epochs"].default
@@ -88,7 +88,7 @@ def test_a_step_of_duration_1_clips_what_it_is_asked_for(layer):
     for _ in range(options.updates * batches):
         block.autoencoder_step()
     assert 0.3 <= block.codes_alive / block.out_channels <= 0.4
-    # Nearly all that so few codes can hold (Eckart and Young 1936).
+    # The error is close to the minimum for this number of codes (Eckart and Young 1936).
     values = torch.linalg.svdvals(block.weight.detach().flatten(1)).square()
     floor = float(values[block.codes_alive :].sum() / values.sum())
     assert floor - 1e-6 <= block.reconstruction_error() < floor + 0.1
