@@ -78,7 +78,7 @@ def test_training_takes_turns_behind_every_mini_batch(monkeypatch):
 
 @pytest.mark.parametrize("layer", ["conv1", "layer1.1.conv1", "layer2.0.conv1", "layer3.2.conv2"])
 def test_a_step_of_duration_1_clips_what_it_is_asked_for(layer):
-    """As in ``docs/alf.md``: with the defaults and sparsity 0.7, at most 40 % of the codes remain."""
+    """As in ``docs/alf.md``: by default, sparsity 0.7 leaves at most 40 % of the codes."""
     network = networks.build("resnet20", 10, 32)
     load_weights(network.module, SHIPPED / "resnet20-shapes.safetensors")
     epochs = inspect.signature(PruningEnv).parameters["max_epochs"].default
