@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUT ?= runs/demo
 
-.PHONY: demo test test-slow lint format install clean
+.PHONY: demo test test-portable test-slow lint format install clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -21,6 +21,10 @@ demo: install
 # One process a core, one thread a process; a module's tests stay together, they share fixtures.
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadscope
+
+# What depends on float sums, under the instruction sets of other processors.
+test-portable: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.portable
 
 # The real networks and data.
 test-slow: install

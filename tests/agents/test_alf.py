@@ -43,6 +43,7 @@ def learned(env, episodes=1, seed=0, **options):
     return agent, follower
 
 
+@pytest.mark.float
 def test_compresses_and_tells_of_every_layer(make_env):
     env = make_env()
     _, follower = learned(env, pr_max=0.7)
@@ -61,12 +62,14 @@ def test_compresses_and_tells_of_every_layer(make_env):
     assert len(codes) == len(env.visited)
 
 
+@pytest.mark.float
 def test_meets_a_target(make_env):
     env = make_env(target={"macs": 0.5, "params": 0.6})
     _, follower = learned(env, epochs=0.25)
     assert follower.infos[0][-1]["target_met"]
 
 
+@pytest.mark.float
 def test_codes_are_clipped_and_repaired_before_the_first_image(make_env):
     env = make_env(target={"macs": 0.5})
     agent, texts = agents.make("alf", env, epochs=0.01), []
@@ -105,6 +108,7 @@ def _distance(env):
     return float((env.network.module(images) - env.baseline.module(images)).norm())
 
 
+@pytest.mark.float
 def test_codes_fall_during_the_training_where_asked_for(make_env):
     env = make_env()
     for options in ({"first_updates": 0}, {"from_scratch": True}):
@@ -118,6 +122,7 @@ def test_codes_fall_during_the_training_where_asked_for(make_env):
     assert any(block.codes_alive < block.out_channels for block in blocks(agent.module).values())
 
 
+@pytest.mark.float
 def test_another_piece_of_training_goes_on(make_env):
     env = make_env()
     agent, follower = learned(env, episodes=3, pr_max=0.7)
@@ -127,6 +132,7 @@ def test_another_piece_of_training_goes_on(make_env):
     assert alive[0] >= alive[1] >= alive[2]
 
 
+@pytest.mark.float
 def test_a_broken_search_ends_as_an_unbroken_one(make_env, tmp_path):
     env = make_env()
     whole, _ = learned(env, episodes=2)

@@ -67,6 +67,7 @@ def test_warm_up_draws_evenly_and_learns_nothing():
     assert not all(map(torch.equal, before, agent.learner.actor.parameters()))
 
 
+@pytest.mark.float
 def test_noise_is_a_truncated_normal_that_fades():
     agent = agents.make("amc", ToyPruning(), warmup_episodes=1, noise_decay=0.5)
     for mean in (0.0, 0.3, 1.0):
@@ -81,6 +82,7 @@ def test_noise_is_a_truncated_normal_that_fades():
     assert agent._noisy(1.0) == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.float
 def test_the_critic_learns_the_sum_of_rewards_minus_the_baseline():
     options = AMCOptions(
         hidden=32, critic_learning_rate=1e-2, tau=0.1, batch_size=32, baseline_decay=1.0

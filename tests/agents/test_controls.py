@@ -27,6 +27,7 @@ def masks_of(name, env, episodes=1, **options):
     return collect.episodes
 
 
+@pytest.mark.float
 def test_l1_keeps_the_largest_norms(make_tiny_env):
     env = make_tiny_env()
     ((first, _),) = masks_of("l1", env, keep=0.5)
@@ -34,6 +35,7 @@ def test_l1_keeps_the_largest_norms(make_tiny_env):
     assert sorted(np.argsort(norms)[-3:].tolist()) == np.flatnonzero(first).tolist()
 
 
+@pytest.mark.float
 @pytest.mark.parametrize("observation", ["features", "weights"])
 def test_fpgm_drops_the_filters_nearest_to_all_others(make_tiny_env, observation):
     env = make_tiny_env(observation=observation)
@@ -85,6 +87,7 @@ def test_what_the_observation_does_not_show_cannot_rank():
         agents.make("fpgm", ToyPruning())
 
 
+@pytest.mark.float
 def test_greedy_takes_what_pays_best_now(make_tiny_env):
     env = make_tiny_env()
     tried = []
@@ -123,6 +126,7 @@ def test_greedy_refuses_bad_candidates(options):
         agents.make("greedy", ToyPruning(), **options)
 
 
+@pytest.mark.float
 def test_evolution_acts_as_its_best_individual():
     env = FixedToy()
     agent = agents.make("evolution", env, population=4)

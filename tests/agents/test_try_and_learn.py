@@ -28,6 +28,7 @@ def test_each_layer_has_an_agent_of_its_own():
     assert changed == [False, True, False]
 
 
+@pytest.mark.float
 def test_padding_changes_nothing_and_equal_rewards_teach_nothing():
     env = ToyPruning()
     env.reset(seed=0)
@@ -57,6 +58,7 @@ def test_the_duration_is_fixed():
         assert {float(action["duration"][0]) for action in tried} == {float(np.float32(duration))}
 
 
+@pytest.mark.float
 @pytest.mark.parametrize("width", [16, 40])
 def test_large_arrays_go_through_convolutions(width):
     space = spaces.Dict(

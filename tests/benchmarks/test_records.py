@@ -10,6 +10,7 @@ from prune_gym.cli import main
 FOLDER = Path(records.__file__).parent / "data"
 
 
+@pytest.mark.float
 def test_the_smoke_records_replay(capsys):
     assert main(["validate", str(FOLDER / "smoke.jsonl"), "--final", "--quiet"]) == 0
     assert "2 records, 0 differences" in capsys.readouterr().out

@@ -8,6 +8,8 @@ from prune_gym.errors import ExportError
 from prune_gym.export import Normalized, _check, check_onnx, export_network
 from tests.tiny import shake, tiny_dataset, tiny_network
 
+pytestmark = pytest.mark.float
+
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):

@@ -9,6 +9,8 @@ from torch import nn
 from prune_gym.training import Sgd, TrainingOptions, accuracy, split_accuracy, train
 from tests.tiny import tiny_dataset, tiny_network
 
+pytestmark = pytest.mark.float
+
 
 def test_sgd_equals_torchs_optimizer_to_the_bit():
     torch.manual_seed(0)

@@ -95,6 +95,7 @@ def test_masks_have_an_entry_for_each_choice(make_tiny_env):
     assert env.observation_space.contains(observation)
 
 
+@pytest.mark.float
 @pytest.mark.parametrize("criterion", ["l1", "l2", "fpgm", "taylor"])
 @pytest.mark.parametrize("observation", ["features", "weights"])
 def test_the_criterion_says_which_filters_stay(make_tiny_env, criterion, observation):
@@ -149,6 +150,7 @@ def test_the_second_number_is_the_duration(make_tiny_env):
     assert data_equivalence(one, two, exact=True)
 
 
+@pytest.mark.float
 @pytest.mark.parametrize(("position", "gates"), [(0, ("norm",)), (1, ("second",))])
 def test_taylor_is_the_squared_change_of_the_loss(make_tiny_env, position, gates):
     """Taylor scores equal central differences of the loss, after a norm and without one."""

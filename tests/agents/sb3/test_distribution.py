@@ -13,6 +13,8 @@ from agents.sb3.policy import HybridPolicy
 from agents.toy import ToyPruning
 from prune_gym.wrappers import FlatBoxAction
 
+pytestmark = pytest.mark.float
+
 LOGITS = torch.tensor([[0.3, -1.2, 2.0, 5.0]], dtype=torch.float64)
 VALID = torch.tensor([[True, True, True, False]])
 

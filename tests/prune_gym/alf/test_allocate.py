@@ -8,6 +8,8 @@ import torch
 
 from prune_gym.alf.allocate import output_energies, select_codes
 
+pytestmark = pytest.mark.float
+
 
 def test_energies_of_known_outputs():
     generator = torch.Generator().manual_seed(0)

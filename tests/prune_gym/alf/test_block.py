@@ -10,6 +10,8 @@ from prune_gym.alf import ALFConv2d, ALFOptions, blocks, nu, to_alf
 from prune_gym.errors import PruneGymError
 from tests.tiny import shake, tiny_residual
 
+pytestmark = pytest.mark.float
+
 AUTOENCODER = ("encoder", "decoder", "mask")
 
 

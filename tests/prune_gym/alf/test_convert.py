@@ -16,6 +16,8 @@ from prune_gym.pruning.graph import Program
 from prune_gym.pruning.saved import load_network, load_network_into, save_network
 from tests.tiny import shake, tiny_dataset, tiny_residual
 
+pytestmark = pytest.mark.float
+
 LAYERS = ["stem", "inner", "outer", "down"]
 
 

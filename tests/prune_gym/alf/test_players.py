@@ -15,6 +15,8 @@ from prune_gym.training import TrainingOptions
 from prune_gym.weights import load_weights, tensors_of
 from tests.tiny import shake, tiny_dataset, tiny_residual
 
+pytestmark = pytest.mark.float
+
 UPDATES = 3
 
 

@@ -73,6 +73,7 @@ def test_records_hold_actions_and_executed_codes(finished):
             assert step["reconstruction_error"] >= 0
 
 
+@pytest.mark.float
 def test_the_best_network_is_exported_and_loads(finished):
     assert {path.name for path in (finished / "best").iterdir()} == FILES
     network, kept = load_network(finished / "best")
@@ -97,6 +98,7 @@ def test_the_best_network_is_evaluated(finished, capsys):
     assert f"MACs {report['costs']['final']['macs']:,}" in printed
 
 
+@pytest.mark.float
 def test_a_resumed_run_is_an_unbroken_one(workplace, finished, tmp_path, monkeypatch):
     from prune_gym.cli import search
 

@@ -150,6 +150,7 @@ def test_a_missing_control_is_made_up_and_can_be_left_out(words, benched, tmp_pa
     assert json.loads((out / "records.jsonl").read_text())["scratch"] is None
 
 
+@pytest.mark.float
 def test_fresh_records_replay(records, capsys, validate):
     assert validate(records()) == 0
     told = capsys.readouterr().out
@@ -251,6 +252,7 @@ def test_a_copied_run_is_found_and_a_repeated_one_told(records, capsys, validate
     assert "line 1, of another seed" in capsys.readouterr().out
 
 
+@pytest.mark.float
 @pytest.mark.parametrize(
     ("split", "which"), [("test", "final"), ("validation", "after_search"), ("test", "unpruned")]
 )
@@ -281,6 +283,7 @@ def test_steps_that_cannot_be_are_refused(records, capsys, validate, change, mes
     assert message in told
 
 
+@pytest.mark.float
 @pytest.mark.parametrize(
     ("edit", "told"),
     [
@@ -300,6 +303,7 @@ def test_another_machine_gets_another_tolerance(records, capsys, validate, edit,
     assert f"1 records: accuracies within 0.15, 0.03 on average ({told})" in capsys.readouterr().out
 
 
+@pytest.mark.float
 def test_what_was_edited_everywhere_passes_nowhere(records, capsys, validate):
     def change(record):
         record["config"]["machine"].pop("vector")
@@ -459,6 +463,7 @@ def test_variants_of_an_agent(words, tmp_path, capsys):
     assert tasks.variant("a.b:C@x=1@y=z") == ("a.b:C", {"x": "1", "y": "z"})
 
 
+@pytest.mark.float
 def test_networks_compressed_as_a_whole_are_held_by_their_costs(words, tmp_path, capsys, validate):
     out = tmp_path / "out"
     command = words(out, "alf@epochs=1@first_updates=60", "--no-scratch")

@@ -46,6 +46,7 @@ def test_another_package_named_agents_is_noticed(tmp_path):
     assert "pip install" in result.stderr
 
 
+@pytest.mark.float
 def test_the_baseline_has_its_recipe(workplace):
     (weights,) = (workplace / "home" / "baselines").glob("*.safetensors")
     recipe = json.loads(weights.with_suffix(".json").read_text())

@@ -100,6 +100,7 @@ def test_records_hold_executed_actions_and_costs(finished):
     assert any(line["best"] for line in lines)
 
 
+@pytest.mark.float
 def test_the_onnx_file_runs_without_this_package(finished):
     """Only onnxruntime and numpy: the reported classes on the sample images."""
     out, _ = finished
@@ -121,6 +122,7 @@ def test_the_onnx_file_runs_without_this_package(finished):
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.float
 def test_the_saved_network_is_the_reported_one(finished):
     out, _ = finished
     report = json.loads((out / "best" / "report.json").read_text())
@@ -183,6 +185,7 @@ def test_one_process_at_a_time_in_a_folder(finished, train_arguments, tmp_path, 
         pass  # it was given back
 
 
+@pytest.mark.float
 def test_same_seed_same_run(train_arguments, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     assert main(train_arguments(one)) == 0

@@ -92,6 +92,7 @@ def test_what_is_visited(make_env):
     ]
 
 
+@pytest.mark.float
 def test_same_seed_and_actions_give_the_same_to_the_bit(make_env):
     first, second = make_env(), make_env()
     chosen = actions(first, 7)
@@ -105,6 +106,7 @@ def test_same_seed_and_actions_give_the_same_to_the_bit(make_env):
         assert torch.equal(weights[name], third[name])
 
 
+@pytest.mark.float
 def test_nothing_asked_changes_nothing(make_env):
     env = make_env(scope="all")
     _, start = env.reset(seed=0)
@@ -118,6 +120,7 @@ def test_nothing_asked_changes_nothing(make_env):
     assert torch.equal(logits(env), logits(env, env.baseline.module))
 
 
+@pytest.mark.float
 @pytest.mark.parametrize("duration", [0, 1])
 def test_sparsity_leaves_fewer_codes_and_costs_less(make_env, duration):
     env = make_env()
@@ -160,6 +163,7 @@ def test_codes_are_counted_as_they_are_executed(make_env):
             assert cheaper == pays(conv, codes)
 
 
+@pytest.mark.float
 def test_a_refit_of_the_expansion_helps(make_env):
     found = {}
     for recovery in ("none", "lsq"):
@@ -171,6 +175,7 @@ def test_a_refit_of_the_expansion_helps(make_env):
     assert found["lsq"] < found["none"]
 
 
+@pytest.mark.float
 @pytest.mark.parametrize("sigma_ae", ["linear", "tanh"])
 def test_folding_the_mask_changes_no_output(residual_trained, sigma_ae):
     network, _ = residual_trained
@@ -189,6 +194,7 @@ def test_folding_the_mask_changes_no_output(residual_trained, sigma_ae):
     assert set(block.mask.tolist()) == {0, 1}
 
 
+@pytest.mark.float
 def test_training_does_not_ruin_what_the_refit_made(make_env):
     found = {}
     for duration in (0, 0.5):
@@ -201,6 +207,7 @@ def test_training_does_not_ruin_what_the_refit_made(make_env):
     assert found[0.5] < found[0] + 0.1
 
 
+@pytest.mark.float
 def test_snapshots_and_trials(make_env):
     env = make_env()
     env.reset(seed=5)
@@ -218,6 +225,7 @@ def test_snapshots_and_trials(make_env):
     assert torch.equal(logits(env), after)
 
 
+@pytest.mark.float
 @pytest.mark.parametrize("tune", ["all", "suffix"])
 def test_fast_and_slow_steps_agree(make_env, tune):
     chosen = [action(0.6), action(0.7, 0.5), action(0.3)]
@@ -232,6 +240,7 @@ def test_fast_and_slow_steps_agree(make_env, tune):
             assert np.allclose(values, two[0][name], atol=1e-3), name
 
 
+@pytest.mark.float
 def test_copies_go_on_alike(make_env):
     env = make_env()
     env.reset(seed=1)
@@ -282,6 +291,7 @@ def test_rules_hold_for_codes(make_env, min_keep, round_to):
         assert info["mask_changed"] is True
 
 
+@pytest.mark.float
 def test_the_seed_replays_a_step(make_env):
     env = make_env(target={"macs": 0.5})
     env.reset(seed=4)
@@ -375,6 +385,7 @@ def test_the_flat_form_does_what_the_native_action_does(make_env):
 # Composition
 
 
+@pytest.mark.float
 def test_a_pruned_network_goes_on_with_codes(make_env):
     filters = make_env(action_mode="filters")
     filters.reset(seed=0)
@@ -388,6 +399,7 @@ def test_a_pruned_network_goes_on_with_codes(make_env):
     assert info["macs"] < filters.snapshot().costs.macs
 
 
+@pytest.mark.float
 def test_codes_are_pruned_like_filters(make_env):
     alf = make_env(recovery="none")
     alf.reset(seed=0)

@@ -34,6 +34,7 @@ def test_gymnasium_checker(make_tiny_env, scope, observation, recovery):
         check_env(env, skip_render_check=True)
 
 
+@pytest.mark.float
 def test_same_seed_and_actions_give_the_same_to_the_bit(make_tiny_env):
     first, second = make_tiny_env(), make_tiny_env()
     chosen = actions(first, 7)
@@ -57,6 +58,7 @@ def test_another_seed_trains_otherwise(make_tiny_env):
     assert any(not torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.float
 def test_cut_without_training_equals_the_masked_baseline(make_tiny_env):
     env = make_tiny_env(recovery="none")
     env.reset(seed=0)
@@ -74,6 +76,7 @@ def test_cut_without_training_equals_the_masked_baseline(make_tiny_env):
     assert info["accuracy"] == pytest.approx(float(correct))
 
 
+@pytest.mark.float
 def test_keeping_all_without_training_changes_nothing(make_tiny_env):
     env = make_tiny_env()
     _, start = env.reset(seed=0)
@@ -214,6 +217,7 @@ def test_snapshot_and_restore_bring_everything_back(make_tiny_env):
     assert data_equivalence(one, two, exact=True)
 
 
+@pytest.mark.float
 def test_try_actions_is_stepping_from_a_snapshot(make_tiny_env):
     env = make_tiny_env()
     env.reset(seed=5)
@@ -301,6 +305,7 @@ def test_the_users_own_network_is_not_touched(tiny_trained, make_tiny_env):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.float
 def test_pickle_round_trip(make_tiny_env):
     env = make_tiny_env()
     env.reset(seed=2)

@@ -16,6 +16,8 @@ from prune_gym.networks import Network
 from tests.conftest import actions
 from tests.tiny import shake, tiny_dataset
 
+pytestmark = pytest.mark.float
+
 RESNET = {"network": "resnet20", "eval_images": 50, "repair_images": 20, "threads": 1}
 
 

@@ -54,6 +54,7 @@ def test_a_baseline_of_other_images_is_refused(monkeypatch, tmp_path):
         baselines.load("resnet20", load_dataset("shapes"))
 
 
+@pytest.mark.float
 @pytest.mark.slow
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_accuracy_is_the_recipes(path):
@@ -66,6 +67,7 @@ def test_accuracy_is_the_recipes(path):
     )
 
 
+@pytest.mark.float
 @pytest.mark.slow
 def test_removing_three_quarters_by_l1_costs_points():
     """The task is not trivial: a short fine-tune does not restore the accuracy."""

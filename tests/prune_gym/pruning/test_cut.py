@@ -32,6 +32,7 @@ def outputs(module, shape, batch=4):
         return module(images)
 
 
+@pytest.mark.float
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
 def test_masked_equals_dense(name, share):
@@ -48,6 +49,7 @@ def test_masked_equals_dense(name, share):
     assert not torch.allclose(whole / scale, expected / scale, atol=1e-2)
 
 
+@pytest.mark.float
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1))
 @settings(max_examples=40, deadline=None)
 def test_masked_equals_dense_of_a_users_own_network(seed, share):
@@ -89,6 +91,7 @@ def test_the_network_given_stays_as_it_was():
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.float
 def test_keeping_all_changes_nothing():
     network = networks.build("resnet20")
     module = shake(network.module)
@@ -110,6 +113,7 @@ def test_masking_the_convolution_alone_would_be_wrong():
     assert (outputs(wrong, network.input_shape) - expected).abs().max() > 0.1
 
 
+@pytest.mark.float
 @pytest.mark.filterwarnings("ignore")
 def test_torch_pruning_cuts_alike_where_it_works():
     """Option B: torch-pruning finds the same groups and returns the same network."""

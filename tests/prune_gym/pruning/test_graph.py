@@ -10,6 +10,8 @@ from prune_gym.pruning import ChannelSpace, dense
 from prune_gym.pruning.graph import Bound, Program, ProgramError
 from tests.tiny import shake, tiny_network
 
+pytestmark = pytest.mark.float
+
 
 @pytest.mark.parametrize("name", ["resnet20", "resnet20b", "plain20", "tests.tiny:tiny_network"])
 @torch.no_grad()

@@ -11,6 +11,8 @@ from prune_gym.pruning import dense
 from prune_gym.pruning.repair import LeastSquares, reestimate_batch_norm
 from tests.tiny import shake, tiny_network
 
+pytestmark = pytest.mark.float
+
 
 def images(count=96, size=8, seed=0):
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))

@@ -33,6 +33,7 @@ def pruned(name="resnet20"):
     return base, cut_to(base, kept), kept
 
 
+@pytest.mark.float
 @pytest.mark.parametrize("name", ["resnet20", "resnet20b", "plain20", "tiny"])
 def test_round_trip(tmp_path, name):
     _, network, kept = pruned(name)

@@ -34,6 +34,7 @@ def test_it_passes_the_checker(make_surrogate):
         check_env(make_surrogate(), skip_render_check=True)
 
 
+@pytest.mark.float
 @pytest.mark.parametrize("arguments", RULES)
 def test_costs_masks_and_rules_are_the_real_ones(
     make_tiny_env, tiny_trained, tiny_report, tmp_path, arguments
@@ -117,6 +118,7 @@ def test_the_same_actions_give_the_same_whatever_the_seed(make_surrogate):
         assert data_equivalence(first.step(action), second.step(action), exact=True)
 
 
+@pytest.mark.float
 def test_trials_leave_the_state_and_tell_what_a_step_gives(make_surrogate):
     env = make_surrogate()
     env.reset(seed=0)
@@ -180,6 +182,7 @@ def test_a_snapshot_of_the_real_environment_is_refused(make_surrogate, make_tiny
         env.restore(real.snapshot())
 
 
+@pytest.mark.float
 def test_a_copy_goes_on_alone(make_surrogate):
     env = make_surrogate()
     env.reset(seed=0)
@@ -202,6 +205,7 @@ def test_weights_observations(make_surrogate, make_tiny_env):
     assert data_equivalence(observation, real.reset(seed=0)[0], exact=True)
 
 
+@pytest.mark.float
 def test_l2pf_learns_on_it(make_surrogate):
     env = make_surrogate()
     episodes, trials = [], []

@@ -22,6 +22,7 @@ def features(tiny_records):
     return Features(env.baseline, env.visited)
 
 
+@pytest.mark.float
 def test_the_kernel_equals_the_library(tiny_records, features):
     records, env = tiny_records
     rows = rows_of(records, env)
@@ -50,6 +51,7 @@ def test_shares_are_of_the_baseline_and_of_kept_filters(features, tiny_records):
     assert row["one.energy"] == pytest.approx(energy[mask].sum() / energy.sum())
 
 
+@pytest.mark.float
 def test_rebuilt_is_what_least_squares_leaves(tiny_records):
     _, env = tiny_records
     task, space = env.baseline, env.visited[1]
@@ -74,6 +76,7 @@ def test_rebuilt_is_what_least_squares_leaves(tiny_records):
     assert features.after(kept, ~np.zeros(5, bool), 0).shares[1] == pytest.approx([1, 1, 1])
 
 
+@pytest.mark.float
 def test_it_learns_and_says_how_well(tiny_report):
     metrics = tiny_report.surrogate.facts["metrics"]
     whole = metrics["held_out_episodes"]
@@ -115,6 +118,7 @@ def test_measures():
     assert found["baseline_error"] == pytest.approx(0.1)
 
 
+@pytest.mark.float
 def test_the_same_records_give_the_same_file(tiny_records, tiny_file, tmp_path):
     again = fit_surrogate(*tiny_records, n_estimators=100).surrogate.save(
         tmp_path / "again.safetensors"
