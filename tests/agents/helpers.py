@@ -14,6 +14,15 @@ class FixedToy(ToyPruning):
         return super().reset(seed=6, options=options)
 
 
+class ContrastToy(FixedToy):
+    """Its layers should keep all filters, none, and all: no untrained policy is near that."""
+
+    def _next(self):
+        super()._next()
+        self.scale = np.abs(self.scale) * (1 if self.position % 2 == 0 else -1)
+        return self._observe()
+
+
 def mean_reward(agent, env, episodes=20, deterministic=True):
     """What the agent's policy earns in a step."""
     rewards = []

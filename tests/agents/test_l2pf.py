@@ -30,16 +30,29 @@ def right_bits(agent, env, episodes=20):
     return np.mean(shares), np.mean(durations)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_learns_filters_and_duration(seed):
-    env = ToyPruning()
-    agent = L2PF(env, seed=seed, candidates=8, updates=4, learning_rate=5e-3)
-    before, _ = right_bits(agent, env)
-    agent.learn(Budget(episodes=50))
-    after, duration = right_bits(agent, env)
-    assert before < 0.7
-    assert after > 0.9
-    assert abs(duration - BEST_DURATION) < 0.12
+def learned(episodes, seeds, **options):
+    """Right bits before and after, duration and steps of an agent: the means over the seeds."""
+    rows = []
+    for seed in range(seeds):
+        env = ToyPruning()
+        agent = L2PF(env, seed=seed, candidates=8, updates=4, learning_rate=5e-3, **options)
+        before, _ = right_bits(agent, env)
+        agent.learn(Budget(episodes=episodes))
+        rows.append((before, *right_bits(agent, env), agent.steps))
+    return np.mean(rows, axis=0)
+
+
+# What the three tests that learn on the toy demand is four standard errors below the mean of 24
+# seeds, which is the same on AVX-512 and on SSE4.1. An agent whose weights do not change has 0.55
+# of the bits right; one whose gradient has the wrong sign, 0.03.
+
+
+@pytest.mark.float
+def test_learns_filters_and_duration():
+    before, after, duration, _ = learned(50, seeds=6)
+    assert before < 0.6
+    assert after > 0.87  # one seed: 0.95, standard deviation 0.047
+    assert abs(duration - BEST_DURATION) < 0.09  # one seed: 0.31, standard deviation 0.043
 
 
 def test_a_fixed_duration_is_taken_always_and_nothing_is_learned_about_it():
@@ -66,6 +79,7 @@ def test_a_fixed_duration_is_taken_always_and_nothing_is_learned_about_it():
     assert not any(name.startswith("duration") for name in changed)
 
 
+@pytest.mark.float
 def test_each_layer_starts_from_what_the_target_still_needs(make_tiny_env):
     env = make_tiny_env(target={"macs": 0.5}, min_keep=1)
     chances = {}
@@ -89,6 +103,7 @@ def test_each_layer_starts_from_what_the_target_still_needs(make_tiny_env):
         L2PF(env, follow_target="no")
 
 
+@pytest.mark.float
 @pytest.mark.parametrize("keep", [0.1, 0.3, 0.5, 0.8])
 @pytest.mark.parametrize("norm_prior", [0.0, 1.0, 3.0, 6.0])
 def test_the_untrained_share_is_kept_whatever_the_norms_say(keep, norm_prior):
@@ -98,6 +113,7 @@ def test_the_untrained_share_is_kept_whatever_the_norms_say(keep, norm_prior):
     assert float(torch.sigmoid(bias + prior * norms).mean()) == pytest.approx(keep, abs=0.03)
 
 
+@pytest.mark.float
 def test_durations_learn_from_their_own_reward_or_the_total():
     env = ToyPruning()
     observation, _ = env.reset(seed=0)
@@ -121,6 +137,7 @@ def test_durations_learn_from_their_own_reward_or_the_total():
         L2PF(env, duration_learns="both")
 
 
+@pytest.mark.float
 def test_same_seed_same_policy_to_the_bit():
     def trained(seed):
         agent = L2PF(ToyPruning(), seed=seed)
@@ -138,6 +155,7 @@ def trials_of(inputs, draws, rewards):
     return [Trial([draw], own) for draw, own in zip(drawn, rewards, strict=True)]
 
 
+@pytest.mark.float
 def test_padding_changes_neither_likelihood_nor_gradient():
     env = ToyPruning()
     observation, _ = env.reset(seed=0)
@@ -156,6 +174,7 @@ def test_padding_changes_neither_likelihood_nor_gradient():
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.float
 def test_equal_rewards_teach_nothing():
     env = ToyPruning()
     observation, _ = env.reset(seed=0)
@@ -227,6 +246,7 @@ def test_unknown_agents_and_options():
     assert isinstance(agents.make("agents.l2pf:L2PF", ToyPruning()), L2PF)
 
 
+@pytest.mark.float
 @pytest.mark.parametrize("observation", ["features", "weights"])
 def test_learns_in_the_real_environment(make_tiny_env, observation):
     env = make_tiny_env(observation=observation)
@@ -260,13 +280,13 @@ def test_a_converged_layer_is_left_early():
     assert agent.steps == len(trials.seen) == 2 * 3 * (4 + 1)
 
 
+@pytest.mark.float
 def test_early_stop_saves_most_steps_once_the_policy_is_sure():
-    options = {"candidates": 8, "updates": 4, "learning_rate": 5e-3}
-    sparing = L2PF(ToyPruning(), converged_entropy=0.2, **options)
-    sparing.learn(Budget(episodes=40))
+    before, after, _, steps = learned(40, seeds=4, converged_entropy=0.2)
     without = 40 * 3 * (4 * 8 + 1)
-    assert sparing.steps < without / 2
-    assert right_bits(sparing, ToyPruning())[0] > 0.9
+    assert steps < without / 2  # one seed: 1,600 of 3,960, at most 1,930
+    assert before < 0.6
+    assert after > 0.88  # one seed: 0.955, standard deviation 0.036
 
 
 @pytest.mark.parametrize("granularity", [2, 3, "stage"])
@@ -300,16 +320,14 @@ class Widths:
         return env._observe()
 
 
+@pytest.mark.float
 def test_learns_by_stages():
-    env = ToyPruning()
-    agent = L2PF(env, candidates=8, updates=4, learning_rate=5e-3, granularity=3)
-    before, _ = right_bits(agent, env)
-    agent.learn(Budget(episodes=20))
-    after, _ = right_bits(agent, env)
-    assert before < 0.7
-    assert after > 0.85
+    before, after, *_ = learned(20, seeds=5, granularity=3)
+    assert before < 0.6
+    assert after > 0.83  # one seed: 0.92, standard deviation 0.05
 
 
+@pytest.mark.float
 def test_a_stage_in_the_real_environment(make_tiny_env):
     env, trials = make_tiny_env(order="backward"), Trials()
     agent = L2PF(env, candidates=2, updates=1, granularity=2)

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import agents
@@ -18,12 +19,14 @@ AMC_FAST = {
     "actor_learning_rate": 3e-4,
     "critic_learning_rate": 3e-3,
 }
-# Name, environment, episodes, options, and by how much the policy must beat the untrained one.
+# Name, environment, episodes, options, and the reward that the mean of three seeds must exceed:
+# above that of every untrained policy, and four standard errors below the mean of 12 seeds, which
+# is 0.92, 1, 0.96 and 1.
 LEARNERS = [
-    ("l2pf", ToyPruning, 40, L2PF_FAST, 0.2),
-    ("try_and_learn", FixedToy, 15, {"duration": 0.3, "updates": 4}, 0.2),
-    ("amc", FixedToy, 160, AMC_FAST | {"warmup_episodes": 50}, 0.05),
-    ("evolution", FixedToy, 60, {"duration": 0.3}, 0.05),
+    ("l2pf", ToyPruning, 40, L2PF_FAST, 0.85),
+    ("try_and_learn", FixedToy, 15, {"duration": 0.3, "updates": 4}, 0.95),
+    ("amc", FixedToy, 160, AMC_FAST | {"warmup_episodes": 50}, 0.88),
+    ("evolution", FixedToy, 60, {"duration": 0.3}, 0.96),
 ]
 # Small enough that every part of them (updates, generations, memories) is reached in 5 episodes.
 SMALL = {
@@ -53,25 +56,26 @@ def make_small(label, env, seed=0):
     return agents.make(label.partition(" ")[0], env, seed=seed, **SMALL[label])
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.float
 @pytest.mark.parametrize(
-    ("name", "kind", "episodes", "options", "margin"), LEARNERS, ids=[row[0] for row in LEARNERS]
+    ("name", "kind", "episodes", "options", "wanted"), LEARNERS, ids=[row[0] for row in LEARNERS]
 )
-def test_learns_and_beats_random_at_equal_budget(name, kind, episodes, options, margin, seed):
-    before = mean_reward(agents.make(name, kind(), seed=seed, **options), kind())
-    agent = trained(name, kind(), episodes, seed, **options)
-    after = mean_reward(agent, kind())
+def test_learns_and_beats_random_at_equal_budget(name, kind, episodes, options, wanted):
+    before, after, drawn = [], [], []
+    for seed in range(3):
+        before.append(mean_reward(agents.make(name, kind(), seed=seed, **options), kind()))
+        agent = trained(name, kind(), episodes, seed, **options)
+        after.append(mean_reward(agent, kind()))
+        played = Episodes()
+        random = agents.make("random", kind(), seed=seed, duration=0.3)
+        random.learn(Budget(steps=agent.steps), played)
+        assert agent.steps <= random.steps < agent.steps + 3
+        drawn += [info["reward"] for infos in played.infos for info in infos]
+    assert np.mean(before) < wanted < np.mean(after)
+    assert np.mean(after) > np.mean(drawn) + 0.3
 
-    episodes_of_random = Episodes()
-    random = agents.make("random", kind(), seed=seed, duration=0.3)
-    random.learn(Budget(steps=agent.steps), episodes_of_random)
-    assert agent.steps <= random.steps < agent.steps + 3
-    assert after > before + margin
-    rewards = [info["reward"] for infos in episodes_of_random.infos for info in infos]
-    assert after > sum(rewards) / len(rewards) + 0.3
-    assert after > 0.8
 
-
+@pytest.mark.float
 @pytest.mark.parametrize("label", sorted(SMALL))
 def test_same_seed_same_policy_to_the_bit(label, tmp_path):
     def learned(seed, folder):
@@ -85,6 +89,7 @@ def test_same_seed_same_policy_to_the_bit(label, tmp_path):
         assert learned(1, "other") != one
 
 
+@pytest.mark.float
 @pytest.mark.parametrize("label", sorted(SMALL))
 def test_a_search_that_goes_on_ends_as_an_unbroken_one(label, tmp_path):
     unbroken = make_small(label, ToyPruning())
@@ -108,6 +113,7 @@ def test_a_search_that_goes_on_ends_as_an_unbroken_one(label, tmp_path):
     assert fresh.search_macs_total == unbroken.env.search_macs_total
 
 
+@pytest.mark.float
 @pytest.mark.parametrize("label", ["l2pf", "amc"])
 def test_it_goes_on_in_the_real_environment_too(label, make_tiny_env, tmp_path):
     unbroken, env, fresh = (make_tiny_env(target={"macs": 0.6}) for _ in range(3))

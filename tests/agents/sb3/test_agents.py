@@ -16,6 +16,7 @@ from agents.base import Budget, Callback
 from agents.toy import ToyPruning
 from prune_gym.errors import PruneGymError, WeightsError
 from prune_gym.weights import tensors_of
+from tests.agents.helpers import ContrastToy, mean_reward
 
 NAMES = ("ppo", "a2c", "maskable_ppo", "sac", "td3", "ddpg")
 ON_POLICY = NAMES[:3]
@@ -65,20 +66,6 @@ def same(one, two):
     return all(torch.equal(first[key], second[key]) for key in first)
 
 
-def earned(agent, episodes=40):
-    """Mean reward of the deterministic policy on new layers."""
-    env, rewards = ToyPruning(), []
-    for episode in range(episodes):
-        observation, info = env.reset(seed=1000 + episode)
-        ended = False
-        while not ended:
-            action = agent.act(observation, info, deterministic=True)
-            assert env.action_space.contains(action)
-            observation, reward, ended, _, info = env.step(action)
-            rewards.append(reward)
-    return np.mean(rewards)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_budget_and_callbacks(name):
     watch = Watch()
@@ -103,6 +90,7 @@ def test_budgets_end_the_search(name, budget, episodes):
     assert len(watch.episodes) == episodes
 
 
+@pytest.mark.float
 @pytest.mark.parametrize("name", NAMES)
 def test_same_seed_same_policy_whatever_else_draws_numbers(name):
     def trained(seed, noise):
@@ -137,6 +125,7 @@ class Broken(Callback):
             self.random = agent.env.np_random.bit_generator.state
 
 
+@pytest.mark.float
 @pytest.mark.parametrize("name", NAMES)
 def test_a_broken_search_ends_as_an_unbroken_one(name, tmp_path):
     """On-policy rollouts hold two episodes: the third has begun one when it is saved."""
@@ -157,6 +146,7 @@ def test_a_broken_search_ends_as_an_unbroken_one(name, tmp_path):
     assert one["duration"] == two["duration"]
 
 
+@pytest.mark.float
 @pytest.mark.parametrize("name", ["ppo", "sac"])
 def test_learning_in_two_parts_is_learning_at_once(name):
     whole, parts = small(name), small(name)
@@ -167,32 +157,36 @@ def test_learning_in_two_parts_is_learning_at_once(name):
 
 
 # td3 is ddpg with a second critic here; the wait is spared.
+@pytest.mark.float
 @pytest.mark.parametrize(
     "name",
     [pytest.param(n, marks=pytest.mark.slow) if n == "td3" else n for n in NAMES],
 )
 def test_learns_and_beats_random_at_equal_budget(name):
-    """The worst seed is better than what it began as, and than random's best, by a margin."""
+    """The mean of three seeds; its margin was measured on 8 seeds."""
+    off_policy = {"gamma": 0.0, "hidden": 32, "batch_size": 32}
+    # Episodes, options, and the reward to exceed: four standard errors below the mean of the seeds,
+    # which is given; for a2c, whose rewards are skewed, less than the worst of them (0.47).
     settings = {
-        "ppo": (40, {"learning_rate": 0.01, "hidden": 32, "minibatches": 2}),
-        "a2c": (100, {"learning_rate": 0.01, "hidden": 32}),
-        "maskable_ppo": (80, {"learning_rate": 0.01, "hidden": 32, "minibatches": 1}),
-        "sac": (60, {"gamma": 0.0, "updates": 1, "learning_rate": 0.003}),
-        "td3": (100, {"gamma": 0.0, "noise": 0.15, "hidden": 32, "batch_size": 32}),
-        "ddpg": (100, {"gamma": 0.0, "noise": 0.15, "hidden": 32, "batch_size": 32}),
+        "ppo": (30, {"learning_rate": 0.01, "hidden": 32, "minibatches": 2}, 0.57),  # 0.81
+        "a2c": (60, {"learning_rate": 0.01, "hidden": 32}, 0.4),  # 0.61
+        "maskable_ppo": (40, {"learning_rate": 0.01, "hidden": 32, "minibatches": 1}, 0.52),  # 0.73
+        "sac": (40, off_policy | {"updates": 1, "learning_rate": 0.003}, 0.58),  # 0.74
+        "td3": (50, off_policy | {"noise": 0.3}, 0.43),  # 0.64
+        "ddpg": (50, off_policy | {"noise": 0.3, "actor_share": 0.3}, 0.5),  # 0.64
     }
-    episodes, options = settings[name]
+    episodes, options, wanted = settings[name]
     before, after, drawn = [], [], []
-    for seed in range(2):
-        agent = agents.make(name, ToyPruning(), seed=seed, **options)
-        before.append(earned(agent))
+    for seed in range(3):
+        agent = agents.make(name, ContrastToy(), seed=seed, **options)
+        before.append(mean_reward(agent, ContrastToy(), episodes=1))
         agent.learn(Budget(episodes=episodes))
-        after.append(earned(agent))
-        control = agents.make("random", ToyPruning(), seed=seed)
+        after.append(mean_reward(agent, ContrastToy(), episodes=1))
+        control = agents.make("random", ContrastToy(), seed=seed)
         control.learn(Budget(episodes=episodes))
-        drawn.append(earned(control))
-    assert min(after) > max(before) + 0.03, (before, after)
-    assert min(after) > max(drawn) + 0.1, (after, drawn)
+        drawn.append(mean_reward(control, ContrastToy()))
+    assert np.mean(before) < wanted < np.mean(after), (before, after)
+    assert np.mean(drawn) < wanted, drawn
 
 
 def test_damaged_and_strange_files(tmp_path):
