@@ -81,7 +81,7 @@ def trained_as_a_whole(result: Result) -> bool:
 
 def _check_step(step: Mapping[str, Any], where: str, env: Any) -> None:
     """Refuse what the environment could not be given; kinds were held when the file was read."""
-    width, whole = env.observer.width, "codes" in step and "seed" not in step
+    width, whole = env.width, "codes" in step and "seed" not in step
     if any(number >= width for number in step["kept"]):
         raise PruneGymError(
             f"{where}: kept={step['kept']} names a filter that is not there: it was edited. Run "
@@ -148,7 +148,7 @@ def _hold_costs(episode: Mapping[str, Any], env: Any) -> list[str]:
     for number, step in enumerate(episode["steps"]):
         codes[step["space"]] = step["codes"]
         # What is not replayed cannot differ.
-        found = {**env.mode.costs_of(codes).as_dict(), "accuracy": step["accuracy"]}
+        found = {**env.costs_of(codes).as_dict(), "accuracy": step["accuracy"]}
         wrong += _differences(f"{where}, step {number} ({step['space']})", step, found, 0.0)
     found["accuracy"] = episode["accuracy"]
     return wrong + _differences(f"{where}, end", episode, found, 0.0)
@@ -158,7 +158,7 @@ def _action(step: Mapping[str, Any], env: Any) -> dict[str, np.ndarray]:
     duration = np.array([step["duration"]], np.float32)
     if "sparsity" in step:
         return {"sparsity": np.array([step["sparsity"]], np.float32), "duration": duration}
-    mask = np.zeros(env.observer.width, np.int8)
+    mask = np.zeros(env.width, np.int8)
     mask[step["kept"]] = 1
     return {"mask": mask, "duration": duration}
 
@@ -192,7 +192,7 @@ def _hold_report(report: Mapping[str, Any], episode: Mapping[str, Any], env: Any
     """What a report says of costs and target, held against the best episode's network."""
     full = env.baseline.costs.of().as_dict()
     if compressed_as_a_whole(episode):
-        costs = env.mode.costs_of({step["space"]: step["codes"] for step in episode["steps"]})
+        costs = env.costs_of({step["space"]: step["codes"] for step in episode["steps"]})
     else:
         costs = env.snapshot().costs
     here = {"unpruned": full, "final": costs.as_dict()}

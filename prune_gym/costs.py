@@ -122,6 +122,10 @@ class CostModel:
             costs = remember(self._memo, key, self._compute(full))
         return costs
 
+    def of_geometry(self, geometry: Geometry) -> "CostModel":
+        """The cost model of other shapes, on the same accelerator for the same objective."""
+        return CostModel(geometry, self.accelerator, self.objective, self.batch)
+
     def layer_cycles(self, counts: Counts | None = None) -> dict[str, int]:
         """Return the accelerator cycles of each layer, in execution order."""
         layers = self._at(self.geometry.counts(counts))

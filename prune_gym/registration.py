@@ -8,7 +8,6 @@ ENTRY_POINT = "prune_gym.envs.env:PruningEnv"
 VECTOR_ENTRY_POINT = "prune_gym.vector:make_vector"
 ALF = "PruneResNet20-ALF-v0"
 SURROGATE = "PruneResNet20-Surrogate-v0"
-SURROGATE_ENTRY_POINT = "prune_gym.surrogate.env:SurrogateEnv"
 
 
 def environment_ids() -> list[str]:
@@ -39,6 +38,7 @@ def register_environments() -> None:
     if SURROGATE not in gym.registry:
         gym.register(
             SURROGATE,
-            entry_point=SURROGATE_ENTRY_POINT,
-            kwargs={"network": "resnet20", "dataset": "shapes"},
+            entry_point=ENTRY_POINT,
+            vector_entry_point=VECTOR_ENTRY_POINT,
+            kwargs={"network": "resnet20", "dataset": "shapes", "surrogate": True},
         )

@@ -41,7 +41,7 @@ def random_walk(env: PruningEnv, seed: int, duration: float = 0.0) -> State:
     keep = rng.uniform(0.3, 0.95)
     env.reset(seed=seed)
     for _ in env.visited:
-        mask = (rng.random(env.observer.width) < keep).astype(np.int8)
+        mask = (rng.random(env.width) < keep).astype(np.int8)
         env.step({"mask": mask, "duration": np.array([duration], np.float32)})
     return env.snapshot()
 

@@ -1,4 +1,4 @@
-"""How many codes each convolution gets, so that a target is met at the least loss."""
+"""The number of codes of each convolution: limits, and an allocation that meets a target."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -7,23 +7,30 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from prune_gym.alf.block import ALFConv2d
+
+Hold = Callable[
+    [npt.NDArray[np.bool_], tuple[int, ...], npt.NDArray[np.floating], npt.NDArray[np.floating]],
+    npt.NDArray[np.bool_],
+]
+"""Rules for a mask: (mask, counts before, sizes, sizes) to the nearest allowed mask."""
 Energies = npt.NDArray[np.float64]
 
 
 def output_energies(outputs: Tensor) -> Energies:
-    """How much of a layer's outputs so many codes could hold at best.
+    """The share of a layer's outputs that a number of codes can represent at best.
 
     Args:
-        outputs: Of the layer on some images, shape (samples, Co).
+        outputs: Outputs of the layer for some images, shape (samples, Co).
 
     Returns:
-        For k = 0 ... Co the share of the outputs' variance that lies in their first k principal
+        For k = 0 ... Co the share of the outputs' variance in their first k principal
         components; shape (Co + 1,), from 0 to 1.
     """
     centred = outputs.double() - outputs.double().mean(0)
     variances = torch.linalg.eigvalsh(centred.T @ centred).flip(0).clamp_min(0)
     total = variances.sum()
-    if not total > 0:  # a layer that always says the same needs any one code
+    if not total > 0:  # a layer with constant outputs needs one code, whichever
         variances, total = torch.ones_like(variances), torch.tensor(float(len(variances)))
     shares = torch.cat([torch.zeros(1, dtype=torch.float64), (variances / total).cpu().cumsum(0)])
     return shares.numpy()
@@ -34,21 +41,21 @@ def select_codes(
     counts: Mapping[str, Sequence[int]],
     excess: Callable[[Mapping[str, int]], Mapping[str, float]],
 ) -> dict[str, int] | None:
-    """Numbers of codes with which a target is met.
+    """Numbers of codes that meet a target.
 
-    Greedy, as in Zhang et al. 2016, "Accelerating Very Deep Convolutional Networks for
-    Classification and Detection", section 3.4: the product of all layers' energies is to stay
-    large, so at each turn the layer gives codes up that loses the least share of its energy for
-    what is gained in costs.
+    The search is greedy, as in Zhang et al. 2016, "Accelerating Very Deep Convolutional Networks
+    for Classification and Detection", section 3.4: the product of all layers' energies should
+    stay large. In each turn the layer whose relative loss of energy is smallest for the gain in
+    costs gives up codes.
 
     Args:
-        energies: For each layer what :func:`output_energies` returns.
-        counts: For each layer the counts that it may have, above 0; it starts at the largest.
-        excess: Costs of such counts as shares of what is wanted: the target is met where none is
-            above 1. Only those above 1 count as gains.
+        energies: Result of :func:`output_energies` for each layer.
+        counts: Allowed counts of each layer, above 0; the search starts at the largest.
+        excess: Function from counts to costs relative to their limits. The target is met if none
+            is above 1; only costs above 1 count as gains.
 
     Returns:
-        For each layer its count; None where the target cannot be met in this way.
+        The count of each layer; None if the search does not meet the target.
     """
     left = {name: sorted(own, reverse=True) for name, own in counts.items()}
     chosen = {name: own.pop(0) for name, own in left.items()}
@@ -68,3 +75,25 @@ def select_codes(
         chosen[best[1]] = left[best[1]].pop(0)
         figures = excess(chosen)
     return chosen
+
+
+def hold_codes(block: ALFConv2d, before: tuple[int, ...], hold: Hold) -> bool:
+    """Apply rules to a block's codes: drop the smallest mask entries, or restore the largest.
+
+    Args:
+        block: Block, changed in place.
+        before: Counts of the convolutions visited before it.
+        hold: The rules.
+
+    Returns:
+        Whether the codes changed.
+    """
+    alive = block.alive().numpy()
+    sizes = block.mask.detach().abs().cpu().numpy()
+    wanted = hold(alive, before, sizes, sizes)
+    if (wanted == alive).all():
+        return False
+    with torch.no_grad():
+        block.mask[torch.from_numpy(~wanted)] = 0
+        block.mask[torch.from_numpy(wanted & ~alive)] = 1
+    return True

@@ -1,28 +1,58 @@
-"""Closed-form shapes of a network whose convolutions may each have become codes and expansion."""
+"""Shapes and MACs of networks whose convolutions may be codes and an expansion."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from prune_gym.alf.convert import CODE, EXPANSION, code_space_name
+import torch
+from torch import Tensor, nn
+
+from prune_gym.alf.convert import CODE, EXPANSION, blocks, code_space_name, convertible
 from prune_gym.pruning import ChannelSpace, Geometry
 from prune_gym.pruning.geometry import Counts, LayerGeometry
 
 
+def code_spaces(
+    module: nn.Module, geometry: Geometry, images: Tensor, scope: str
+) -> tuple[ChannelSpace, ...]:
+    """The future code spaces of the convolutions that ALF may compress, from input to output.
+
+    Args:
+        module: The network.
+        geometry: Its shapes.
+        images: At least one image; a pass finds the batch norm after each convolution.
+        scope: ``"inner"`` leaves out convolutions that read the images; ``"all"`` does not.
+
+    Returns:
+        One space for each dense convolution with a kernel above 1 that is not compressed yet.
+    """
+    norms, dense = _norms(module, images[:1]), set(convertible(module))
+    return tuple(
+        code_space(layer, geometry, norms.get(layer.name))
+        for layer in geometry.layers
+        if layer.name in dense
+        and layer.out_space is not None
+        # A convolution that makes codes is not compressed again.
+        and layer.out_space != code_space_name(layer.name.rpartition(".")[0])
+        and (scope == "all" or layer.in_space is not None)
+    )
+
+
 def code_space(layer: LayerGeometry, geometry: Geometry, norm: str | None) -> ChannelSpace:
-    """The space of a convolution's codes, before there are any: its own filters.
+    """The future code space of a convolution; before the compression it holds its filters.
 
     Args:
         layer: The convolution.
-        geometry: Of the network.
-        norm: The batch norm that reads the convolution, or None.
+        geometry: Shapes of the network.
+        norm: Batch norm that reads the convolution, or None.
 
     Returns:
-        A space that only this convolution writes, read by what reads its outputs behind it.
+        A space with this convolution as its only producer. Its consumers are the later layers
+        that read the convolution's outputs.
     """
     names = [other.name for other in geometry.layers]
     written = next(space for space in geometry.spaces if space.name == layer.out_space)
-    behind = set(names[names.index(layer.name) + 1 :])
-    readers = tuple(name for name in written.consumers if name in behind)
+    later = set(names[names.index(layer.name) + 1 :])
+    readers = tuple(name for name in written.consumers if name in later)
     return ChannelSpace(
         code_space_name(layer.name),
         layer.out_channels,
@@ -33,15 +63,15 @@ def code_space(layer: LayerGeometry, geometry: Geometry, norm: str | None) -> Ch
 
 
 class CodeGeometry(Geometry):
-    """:class:`prune_gym.pruning.Geometry` with counts of codes beside those of channels.
+    """:class:`prune_gym.pruning.Geometry` with counts of codes in addition to channels.
 
-    A convolution runs as two where that is fewer MACs (and weights); with more codes than that,
-    they and the expansion are multiplied back into one, which is as large as the convolution was
+    A convolution runs as two layers if these take fewer MACs and weights. With more codes, codes
+    and expansion are multiplied back into one convolution of the original size
     (:func:`prune_gym.alf.pays`).
 
     Args:
-        base: Of the network without codes.
-        codes: For each convolution that may be taken apart its code space.
+        base: Geometry of the network without codes.
+        codes: Code space of each convolution that may be compressed.
     """
 
     def __init__(self, base: Geometry, codes: Sequence[ChannelSpace]) -> None:
@@ -51,7 +81,7 @@ class CodeGeometry(Geometry):
         self._names = {space.producers[0]: space.name for space in codes}
 
     def numbered(self, counts: Counts) -> Sequence[tuple[int, LayerGeometry]]:
-        """See :meth:`Geometry.numbered`; a convolution and the two that it became have three."""
+        """See :meth:`Geometry.numbered`; a convolution and its two parts have three numbers."""
         found: list[tuple[int, LayerGeometry]] = []
         for index, layer in enumerate(self.layers):
             name = self._names.get(layer.name)
@@ -76,3 +106,72 @@ def _pair(layer: LayerGeometry, space: str) -> tuple[LayerGeometry, LayerGeometr
         in_size=layer.out_size,
     )
     return code, expansion
+
+
+def _norms(module: nn.Module, images: Tensor) -> dict[str, str]:
+    """For each convolution the batch norm that reads its output, if there is one."""
+    written: dict[int, str] = {}
+    kept: list[Tensor] = []
+    found: dict[str, str] = {}
+
+    def note(name: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(layer, nn.Conv2d):
+            kept.append(output)  # so that no other tensor gets its id
+            written[id(output)] = name
+        elif id(inputs[0]) in written:
+            found[written[id(inputs[0])]] = name
+
+    handles = [
+        layer.register_forward_hook(
+            lambda layer, inputs, output, name=name: note(name, layer, inputs, output)
+        )
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Conv2d | nn.BatchNorm2d)
+    ]
+    try:
+        with torch.no_grad():
+            module(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+# MACs
+
+
+def block_macs(layer: LayerGeometry, codes: int) -> int:
+    """MACs of a block with this number of codes, for one image.
+
+    Args:
+        layer: Its convolution.
+        codes: Number of codes.
+    """
+    each = layer.in_channels * layer.kernel[0] * layer.kernel[1] + layer.out_channels
+    return codes * each * layer.out_size[0] * layer.out_size[1]
+
+
+def running_macs(module: nn.Module, macs: int, layers: Mapping[str, LayerGeometry]) -> int:
+    """MACs of a network with blocks for one image; clipped codes do not count.
+
+    Args:
+        module: Network with blocks.
+        macs: MACs of the unpruned network for one image.
+        layers: Its layers by name.
+    """
+    for name, block in blocks(module).items():
+        macs += block_macs(layers[name], block.codes_alive) - layers[name].macs({})
+    return macs
+
+
+def update_macs(layer: LayerGeometry) -> int:
+    """MACs of one update of a block's autoencoder, ``6 * n^2 * r``.
+
+    Encoder and decoder are n x n and act on n filters of r weights; the backward pass takes twice
+    the forward pass.
+
+    Args:
+        layer: Its convolution.
+    """
+    row = layer.in_channels * layer.kernel[0] * layer.kernel[1]
+    return 6 * layer.out_channels**2 * row

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from prune_gym.errors import PruneGymError
     from prune_gym.runs.folder import append_line
-    from prune_gym.surrogate.records import header
+    from prune_gym.surrogate.recording import header
 
     policies = _policies(arguments.agents)
     if arguments.episodes < 1:

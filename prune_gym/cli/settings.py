@@ -1,7 +1,6 @@
 """``NAME=VALUE`` arguments of the command line, read as YAML and checked by name."""
 
 import argparse
-import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -77,10 +76,11 @@ def _number(value: Any) -> Any:
 
 def environment_arguments() -> list[str]:
     """The arguments of :class:`prune_gym.envs.PruningEnv` that a command line can give."""
-    from prune_gym.envs import PruningEnv
+    from dataclasses import fields
 
-    names = inspect.signature(PruningEnv.__init__).parameters
-    return [name for name in names if name not in ("self", "render_mode")]
+    from prune_gym.envs.config import EnvConfig
+
+    return [field.name for field in fields(EnvConfig)]
 
 
 def add_environment_options(parser: argparse.ArgumentParser) -> None:
@@ -111,7 +111,7 @@ def add_environment_options(parser: argparse.ArgumentParser) -> None:
 
 def environment_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """The environment's arguments that the command line gives."""
-    from prune_gym.envs.target import NAMES
+    from prune_gym.envs.config import TARGETS as NAMES
 
     named = ("dataset", "weights", "objective", "accelerator", "device", "threads")
     given = {name: getattr(arguments, name) for name in named}

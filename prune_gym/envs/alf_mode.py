@@ -1,233 +1,284 @@
-"""The ALF mode: an action compresses one convolution into code filters and an expansion."""
+"""The ALF mode: an action compresses one convolution into codes and an expansion."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from gymnasium import spaces
-from torch import Tensor, nn
+from torch import nn
 
-from prune_gym.alf import ALFOptions, convertible, pays
-from prune_gym.alf.allocate import output_energies, select_codes
-from prune_gym.alf.convert import code_space_name
-from prune_gym.alf.geometry import CodeGeometry, code_space
-from prune_gym.costs import CostModel, Costs
-from prune_gym.envs.actions import Action, checked_alf_action
-from prune_gym.envs.alf_transition import ALFTransition
-from prune_gym.envs.alf_whole import Spent, running_macs, taken_over
-from prune_gym.envs.baseline import ORDERS, SCOPES, Baseline
-from prune_gym.envs.mode import Mode, ModeSettings, unit_box
-from prune_gym.envs.observation import BOUND, Observer
-from prune_gym.envs.state import State
-from prune_gym.envs.stepping import Outcome
-from prune_gym.errors import PruneGymError, UnknownNameError
-from prune_gym.pruning import ChannelSpace
-
-CODES_ALIVE, ERROR = "codes_alive", "reconstruction_error"
-
-
-class ALFObserver(Observer):
-    """Adds what became of the convolutions that were decided.
-
-    ``codes_alive`` holds for each visited convolution, in the order of the visits, the share of
-    codes that are left (1 before its step), ``reconstruction_error`` the autoencoder's squared
-    error of its filters, relative to their own square (0 before its step).
-    """
-
-    def observation_space(self) -> spaces.Dict:
-        """The space of :meth:`observe`."""
-        entries = dict(super().observation_space().spaces)
-        shape = (len(self.visited),)
-        entries[CODES_ALIVE] = spaces.Box(0.0, 1.0, shape, np.float32)
-        entries[ERROR] = spaces.Box(0.0, BOUND, shape, np.float32)
-        return spaces.Dict(entries)
-
-    def observe(self, state: State, budget_left: float) -> dict[str, npt.NDArray]:
-        """See :meth:`Observer.observe`."""
-        result = super().observe(state, budget_left)
-        alive, errors = np.ones(len(self.visited), np.float32), np.zeros(len(self.visited))
-        for place, record in enumerate(state.history):
-            assert record.block is not None
-            alive[place] = record.mask.mean()
-            errors[place] = record.block.reconstruction_error
-        result[CODES_ALIVE] = alive
-        result[ERROR] = errors.clip(0, BOUND).astype(np.float32)
-        return result
-
-    def _space(self, state: State) -> ChannelSpace:
-        # Before its own step a convolution is as wide as in the unpruned network.
-        return self.visited[state.position]
-
-    def _macs_by_space(self) -> dict[str, int]:
-        counts = self.baseline.geometry.counts()
-        return {space.name: self._layers[space.producers[0]].macs(counts) for space in self.visited}
+from prune_gym.alf import (
+    ALFConv2d,
+    ALFOptions,
+    deploy,
+    task_parameters,
+    to_alf,
+    two_player_train,
+)
+from prune_gym.alf.allocate import hold_codes
+from prune_gym.alf.geometry import CodeGeometry, block_macs, code_spaces, update_macs
+from prune_gym.alf.repair import BlockRepair
+from prune_gym.envs.baseline import Baseline
+from prune_gym.envs.config import EnvConfig
+from prune_gym.envs.evaluation import NetworkEvaluator
+from prune_gym.envs.filter_mode import tuning_macs
+from prune_gym.envs.mode import Action, Choice, Mode, check_entries, unit_box, unit_value
+from prune_gym.envs.observation import ERROR, ALFObserver
+from prune_gym.envs.state import Build, State, StepRecord
+from prune_gym.errors import PruneGymError
+from prune_gym.interface import Info
+from prune_gym.pruning import ChannelSpace, dense
+from prune_gym.pruning.candidate import BlockRecord, Candidate
+from prune_gym.training import train
 
 
-class ALFMode(Mode):
-    """An action takes one convolution apart (:mod:`prune_gym.alf`); its outputs stay as many.
-
-    ``order`` is the convolutions' own, from input to output or back. ``scope="inner"`` leaves out
-    those that read the images, ``"all"`` visits them too. Convolutions that were taken apart
-    before, in the network that the environment was given, are not visited again.
+@dataclass(frozen=True)
+class CodeChoice(Choice):
+    """Share of codes that the autoencoder is asked to remove.
 
     Args:
-        baseline: Baseline, data and costs.
-        settings: The environment's arguments.
-
-    Raises:
-        PruneGymError: The network has no convolution to visit.
-        TargetError: No network within reach meets the target.
-        ValueError: An argument is out of range or unknown.
+        batches: Mini-batches of two-player training.
+        changed: Whether the target raised the sparsity.
+        sparsity: The share, 0 to 1.
     """
 
-    def __init__(self, baseline: Baseline, settings: ModeSettings) -> None:
-        self._names = set(baseline.geometry.counts())
-        self.visited = visited_codes(baseline, settings.order, settings.scope)
-        geometry = CodeGeometry(baseline.geometry, self.visited)
-        costs = CostModel(
-            geometry, baseline.costs.accelerator, baseline.costs.objective, baseline.costs.batch
+    sparsity: float
+
+    @property
+    def key(self) -> Hashable:
+        """See :attr:`Choice.key`."""
+        return self.sparsity, self.batches
+
+
+class ALFMode(Mode[CodeChoice]):
+    """An action compresses one convolution (:mod:`prune_gym.alf`); its outputs stay.
+
+    ``order`` is the order of the convolutions. ``scope="inner"`` leaves out convolutions that read
+    the images. Convolutions of the given network that are compressed already are not visited.
+
+    The autoencoder is always updated ``updates * max_batches`` times first, whatever the duration,
+    as this needs no images; two-player training continues the updates.
+
+    Args:
+        config: Configuration of the environment.
+        baseline: The unpruned network.
+        evaluator: Provider of layer inputs for the repair and of the trained part.
+
+    Raises:
+        PruneGymError: If the network has no convolution to visit.
+        TargetError: If no network within reach meets the target.
+    """
+
+    def __init__(self, config: EnvConfig, baseline: Baseline, evaluator: NetworkEvaluator) -> None:
+        visited = code_spaces(
+            baseline.module, baseline.geometry, baseline.eval_images, config.scope
         )
-        self._prepare(baseline, settings, costs, ALFObserver)
-        self._take = ALFTransition(
-            baseline, self.visited, settings.step, self.target, costs, ALFOptions()
-        )
-        self.transition = self._take
+        if not visited:
+            raise PruneGymError(
+                "action_mode='alf' finds no dense convolution with a kernel above 1 to visit"
+                + ("; try scope='all'." if config.scope == "inner" else "; use 'filters'.")
+            )
+        if config.order == "backward":
+            visited = visited[::-1]
+        costs = baseline.costs.of_geometry(CodeGeometry(baseline.geometry, visited))
+        observer = ALFObserver(baseline, visited, config.observation)
+        super().__init__(config, baseline, visited, costs, observer)
+        self.evaluator, self.options = evaluator, ALFOptions()
         self.action_space = spaces.Dict({"duration": unit_box(), "sparsity": unit_box()})
-
-    def checked(self, action: Action) -> tuple[Any, float]:
-        """See :meth:`Mode.checked`; sparsity and duration."""
-        return checked_alf_action(action)
-
-    def step(self, state: State, checked: tuple[Any, float], seed: int) -> Outcome:
-        """See :meth:`Mode.step`."""
-        return self._take(state, *checked, seed)
-
-    def take_over(self, start: State, module: nn.Module, spent: Spent) -> list[Outcome]:
-        """See :func:`prune_gym.envs.alf_whole.taken_over`."""
-        return taken_over(self._take, start, module, spent)
-
-    def codes_for_target(self) -> dict[str, int] | None:
-        """Codes of each visited convolution, by its name, with which the target is met.
-
-        They are given to the convolutions whose outputs need them
-        (:func:`prune_gym.alf.allocate.select_codes`), by the repair images. None where no cost is
-        wanted, or none was found; :meth:`Target.uniform_ratio` serves then.
-        """
-        if not self.target.bounds_costs:
-            return None
-        names = [space.producers[0] for space in self.visited]
-        refit = self._take.refit()
-        counts: dict[str, list[int]] = {}
-        for name, legal in zip(names, self.target.legal(), strict=True):
-            layer = self._take.baseline.module.get_submodule(name)
-            assert isinstance(layer, nn.Conv2d)
-            counts[name] = [count for count in legal if pays(layer, count)] + legal[-1:]
-        return select_codes(
-            {name: output_energies(refit.references[name].outputs) for name in names},
-            counts,
-            lambda chosen: self.target.excess(tuple(chosen[name] for name in names)),
+        self.layers = {layer.name: layer for layer in baseline.geometry.layers}
+        names = [space.producers[0] for space in visited]
+        self.repair = BlockRepair(
+            baseline.module,
+            names,
+            baseline.repair_images,
+            config.recovery,
+            baseline.costs.of().macs,
         )
 
-    def costs_of(self, codes: Mapping[str, int]) -> Costs:
-        """Costs of a network by the counts of codes, those of spaces not named being whole.
+    def parse(self, state: State, action: Action) -> CodeChoice:
+        """See :meth:`Mode.parse`; a target may raise the sparsity."""
+        check_entries(action, "sparsity", "duration")
+        given = unit_value("sparsity", action["sparsity"], "the share of codes to remove")
+        batches = self.batches(unit_value("duration", action["duration"], "of max_epochs"))
+        # The type of the action space, so that records replay bit for bit.
+        sparsity = float(np.float32(given))
+        channels = self.visited[state.position].channels
+        most = self.target.allowed(state.decided(), channels)
+        asked = max(sparsity, float(np.float32(1 - most / channels)))
+        return CodeChoice(batches, asked > sparsity, asked)
 
-        Args:
-            codes: By code space.
-        """
-        return self._take.costs.of(codes)
+    def build(self, state: State, choice: CodeChoice, seed: int) -> Build:
+        """See :meth:`Mode.build`."""
+        space = self.visited[state.position]
+        generator = torch.Generator().manual_seed(seed)
+        make = self._compressed if choice.sparsity else self._whole
+        return make(state, space, choice, generator)
 
-    def repair(self, module: nn.Module, layer: str) -> int:
-        """Repair a block of a network that is compressed as a whole, as a step would.
+    def _whole(
+        self,
+        state: State,
+        space: ChannelSpace,
+        choice: CodeChoice,
+        generator: torch.Generator,
+    ) -> Build:
+        """A convolution that stays as it is."""
+        batches, macs = choice.batches, state.costs.macs
+        module = dense(state.module, state.spaces, {}, share=batches == 0)
+        part = self.evaluator.trained_part(state, space, module)
+        split, training = self.baseline.train_split, self.config.training
+        train(module, split, batches, generator, training, part=part)
+        trained = self._trained_macs(state, space, macs)
+        return Build(
+            space=space,
+            module=module,
+            spaces=state.spaces,
+            kept=state.kept,
+            counts=self._counts(state) | {space.name: space.channels},
+            mask=np.ones(space.channels, bool),
+            batches=batches,
+            macs=tuning_macs(self.config, macs, batches, trained),
+            keeps_prefix=batches == 0 or self.config.tune == "suffix",
+            block=BlockRecord(0.0, space.channels, True, 0.0, 0),
+        )
 
-        Args:
-            module: With blocks, in ``eval`` mode; changed in place.
-            layer: The block's name.
+    def _compressed(
+        self,
+        state: State,
+        space: ChannelSpace,
+        choice: CodeChoice,
+        generator: torch.Generator,
+    ) -> Build:
+        """A convolution that becomes codes and an expansion."""
+        layer, batches, before = space.producers[0], choice.batches, state.decided()
+        options = replace(self.options, pr_max=choice.sparsity)
+        module = to_alf(state.network(self.baseline.network), [layer], options)
+        block = module.get_submodule(layer)
+        assert isinstance(block, ALFConv2d)
+        updates = options.updates * self.max_batches
+        for _ in range(updates):
+            block.autoencoder_step()
+        changed = hold_codes(block, before, self.target.hold)
+        block.fold()
+        spent = self._repaired(state, space, module)
+        # A block runs the codes that are alive; two-player training can only lose more of them.
+        running = state.costs.macs + self._more_macs(space, block.codes_alive)
+        if batches:
+            self._train(state, space, module, batches, generator)
+            if hold_codes(block, before, self.target.hold):
+                changed = True
+                spent += self._repaired(state, space, module)
+        updates += options.updates * batches
+        mask = block.alive().numpy()
+        deployed = deploy(module, state.network(self.baseline.network))
+        merged = isinstance(deployed.module.get_submodule(layer), nn.Conv2d)
+        kept = state.kept if merged else {**state.kept, space.name: np.flatnonzero(mask)}
+        trained = self._trained_macs(state, space, running)
+        spent += tuning_macs(self.config, running, batches, trained)
+        spent += update_macs(self.layers[layer]) * updates
+        codes, error = int(mask.sum()), block.reconstruction_error()
+        full = batches > 0 and self.config.tune == "all"
+        return Build(
+            space=space,
+            module=deployed.module,
+            spaces=deployed.spaces,
+            kept=kept,
+            counts=self._counts(state) | {space.name: codes},
+            mask=mask,
+            batches=batches,
+            macs=spent,
+            keeps_prefix=not (full or self.config.recovery == "bn"),
+            changed=changed,
+            block=BlockRecord(choice.sparsity, codes, merged, error, updates),
+        )
 
-        Returns:
-            Nominal MACs of it.
-        """
-        return self._take.repair(module, layer, self.running_macs(module), None)
+    def _train(
+        self,
+        state: State,
+        space: ChannelSpace,
+        module: nn.Module,
+        batches: int,
+        generator: torch.Generator,
+    ) -> None:
+        """Two-player training of a network with a block, in place."""
+        part = self.evaluator.trained_part(state, space, module)
+        if part is not None:
+            own = set(map(id, task_parameters(module)))
+            part = replace(part, parameters=[p for p in part.parameters if id(p) in own])
+        split, training = self.baseline.train_split, self.config.training
+        two_player_train(module, split, batches, generator, training, part=part)
 
-    def running_macs(self, module: nn.Module) -> int:
-        """MACs of a network with blocks for one image, clipped codes left out."""
-        return running_macs(self._take, module)
+    def _repaired(self, state: State, space: ChannelSpace, module: nn.Module) -> int:
+        """Repair a network with a block in place; returns the nominal MACs."""
+        layer = space.producers[0]
+        inputs = self.evaluator.inputs(state, space, module, layer)
+        return self.repair(module, layer, state.costs.macs, inputs)
 
-    def update_macs(self) -> int:
-        """MACs of one update of every visited convolution's autoencoder."""
-        return sum(self._take.update_macs(space) for space in self.visited)
+    def _counts(self, state: State) -> dict[str, int]:
+        """Codes of the convolutions visited so far."""
+        visited = zip(self.visited, state.history, strict=False)
+        return {space.name: record.count for space, record in visited}
+
+    def _more_macs(self, space: ChannelSpace, codes: int) -> int:
+        """MACs of a block in addition to its convolution's, for one image."""
+        layer = self.layers[space.producers[0]]
+        row = layer.in_channels * layer.kernel[0] * layer.kernel[1]
+        return block_macs(layer, codes) - space.channels * row * (
+            layer.out_size[0] * layer.out_size[1]
+        )
+
+    def _trained_macs(self, state: State, space: ChannelSpace, macs: int) -> int:
+        """MACs of the trained layers for one image, out of those of the whole network."""
+        called = self.evaluator.trained_layers(state, space)
+        if called is None:
+            return macs
+        counts = self.costs.geometry.counts(self._counts(state))
+        before = sum(
+            layer.macs(counts)
+            for _, layer in self.costs.geometry.numbered(counts)
+            if layer.name not in called and layer.name.rpartition(".")[0] not in called
+        )
+        return macs - before
+
+    def accept(self, state: State, candidate: Candidate) -> list[Build]:
+        """See :meth:`Mode.accept`."""
+        missing = [space.name for space in self.visited if space.name not in candidate.blocks]
+        if missing:
+            raise ValueError(f"the candidate has no block for {', '.join(missing)}")
+        kept, counts, builds = dict(state.kept), dict[str, int](), list[Build]()
+        for space in self.visited:
+            mask, block = candidate.masks[space.name], candidate.blocks[space.name]
+            counts[space.name] = int(mask.sum())
+            if not block.merged:
+                kept[space.name] = np.flatnonzero(mask)
+            build = Build(
+                space=space,
+                module=candidate.module,
+                spaces=candidate.spaces,
+                kept=dict(kept),
+                counts=dict(counts),
+                mask=mask,
+                batches=0,
+                macs=0,
+                keeps_prefix=False,
+                changed=space.name in candidate.changed,
+                block=block,
+            )
+            builds.append(build)
+        return builds
 
     def fits(self, state: State) -> bool:
         """See :meth:`Mode.fits`."""
         codes = {space.name for space in self.visited}
-        return {space.name for space in state.spaces} - codes == self._names
+        return set(state.counts()) - codes == set(self.baseline.geometry.counts())
 
-    def info(self, outcome: Outcome) -> dict[str, Any]:
-        """See :meth:`Mode.info`; and what became of the convolution."""
-        block = outcome.state.history[-1].block
-        assert block is not None
-        return super().info(outcome) | {
-            "sparsity": block.sparsity,
-            "codes": block.codes,
-            "merged": block.merged,
-            ERROR: block.reconstruction_error,
-            "autoencoder_updates": block.updates,
+    def describe(self, record: StepRecord) -> Info:
+        """See :meth:`Mode.describe`; with the result for the convolution."""
+        assert record.block is not None
+        return super().describe(record) | {
+            "sparsity": record.block.sparsity,
+            "codes": record.block.codes,
+            "merged": record.block.merged,
+            ERROR: record.block.reconstruction_error,
+            "autoencoder_updates": record.block.updates,
         }
-
-
-def visited_codes(baseline: Baseline, order: str, scope: str) -> tuple[ChannelSpace, ...]:
-    """The code spaces to be of the convolutions that an episode visits.
-
-    Raises:
-        PruneGymError: There are none.
-        UnknownNameError: No such order or scope.
-    """
-    for what, name, known in (("order", order, ORDERS), ("scope", scope, SCOPES)):
-        if name not in known:
-            raise UnknownNameError(what, name, known)
-    norms, dense = _norms(baseline), set(convertible(baseline.module))
-    found = [
-        code_space(layer, baseline.geometry, norms.get(layer.name))
-        for layer in baseline.geometry.layers
-        if layer.name in dense
-        and layer.out_space is not None
-        # What already makes codes is not taken apart once more.
-        and layer.out_space != code_space_name(layer.name.rpartition(".")[0])
-        and (scope == "all" or layer.in_space is not None)
-    ]
-    if not found:
-        raise PruneGymError(
-            "action_mode='alf' finds no dense convolution with a kernel above 1 to visit"
-            + ("; try scope='all'." if scope == "inner" else "; use action_mode='filters'.")
-        )
-    return tuple(found if order == "forward" else reversed(found))
-
-
-def _norms(baseline: Baseline) -> dict[str, str]:
-    """For each convolution the batch norm that reads its output, where there is one."""
-    written: dict[int, str] = {}
-    kept: list[Tensor] = []
-    found: dict[str, str] = {}
-
-    def note(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if isinstance(module, nn.Conv2d):
-            kept.append(output)  # so that no other tensor gets its id
-            written[id(output)] = name
-        elif id(inputs[0]) in written:
-            found[written[id(inputs[0])]] = name
-
-    handles = [
-        module.register_forward_hook(
-            lambda module, inputs, output, name=name: note(name, module, inputs, output)
-        )
-        for name, module in baseline.module.named_modules()
-        if isinstance(module, nn.Conv2d | nn.BatchNorm2d)
-    ]
-    try:
-        with torch.no_grad():
-            baseline.module(baseline.eval_images[:1])
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found

@@ -1,11 +1,12 @@
-"""What all environments of one kind share: data, baseline, costs and repair references."""
+"""The unpruned network with its data, costs and repair references, which environments share."""
 
 import copy
 import functools
 import hashlib
 import os
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing import parent_process
 from typing import Any
 
@@ -15,68 +16,52 @@ import torch
 from torch import Tensor, nn
 
 from prune_gym.costs import CostModel
-from prune_gym.data import Dataset, Split, load_dataset, normalize
-from prune_gym.errors import UnknownNameError
-from prune_gym.networks import Network
-from prune_gym.networks import pretrained as baselines
+from prune_gym.data import Split, load_dataset, normalize
+from prune_gym.envs.config import EnvConfig
+from prune_gym.networks import pretrained
 from prune_gym.pruning import ChannelSpace, Geometry, check_spaces
 from prune_gym.pruning.graph import Program
-from prune_gym.pruning.repair import METHODS, LeastSquares
+from prune_gym.pruning.repair import LeastSquares
 from prune_gym.training import EVALUATION_BATCH
 from prune_gym.weights import tensors_of
 
-ORDERS = ("forward", "backward")
-SCOPES = ("inner", "all")
 EVAL_IMAGES, REPAIR_IMAGES = 1000, 256
-"""Sizes of the fixed subsets where nothing is asked for; of smaller splits all is taken."""
-
-
-@dataclass(frozen=True)
-class BaselineOptions:
-    """The arguments of an environment that decide what can be shared.
-
-    See :class:`prune_gym.envs.env.PruningEnv` for their meaning.
-    """
-
-    dataset: str | Dataset
-    network: str | Network
-    weights: str | None
-    image_size: int
-    accelerator: str
-    accelerator_batch: int
-    objective: str
-    recovery: str
-    eval_images: int | None
-    repair_images: int | None
-    device: str
+"""Default sizes of the fixed subsets; of a smaller split all images are used."""
 
 
 class Baseline:
-    """A baseline on its data, with everything that resets and steps only read.
+    """The unpruned network on its data, with everything that resets and steps only read.
 
     Args:
-        options: The arguments.
+        config: Configuration of the environment; what baselines depend on is read
+            (:meth:`prune_gym.envs.config.EnvConfig.shared`).
+
+    Attributes:
+        network: The unpruned network with its description.
+        module: Its module, in ``eval`` mode on the device.
+        dataset: Its images.
+        geometry: Its shapes.
+        costs: Its cost model.
+        accuracy: Accuracy on the validation subset, 0 to 1.
+        activations: For each space the mean activation of its channels.
 
     Raises:
-        PruneGymError: Data or weights are missing or do not fit.
-        ValueError: An argument is out of range or unknown.
+        PruneGymError: If data or weights are missing or do not fit.
+        ValueError: If an argument is out of range.
     """
 
-    def __init__(self, options: BaselineOptions) -> None:
-        if options.recovery not in METHODS:
-            raise UnknownNameError("recovery", options.recovery, METHODS)
-        self.device = checked_device(options.device)
-        self.options = options
-        dataset = options.dataset
+    def __init__(self, config: EnvConfig) -> None:
+        self.device = checked_device(config.device)
+        dataset = config.dataset
         if isinstance(dataset, str):
-            dataset = load_dataset(dataset, image_size=options.image_size)
+            dataset = load_dataset(dataset, image_size=config.image_size)
         self.dataset = dataset
-        if isinstance(options.network, str):
-            self.network = baselines.load(options.network, dataset, options.weights)
+        if isinstance(config.network, str):
+            self.network = pretrained.load(config.network, dataset, config.weights)
         else:
-            # The user's own network stays as it is.
-            module = copy.deepcopy(options.network.module)
-            self.network = replace(options.network, module=module)
+            # The user's own network must not change.
+            module = copy.deepcopy(config.network.module)
+            self.network = replace(config.network, module=module)
         check_spaces(self.network.module, self.network.spaces)
         shape, classes = tuple(dataset.train.images.shape[1:]), len(dataset.classes)
         if (tuple(self.network.input_shape), self.network.num_classes) != (shape, classes):
@@ -89,13 +74,13 @@ class Baseline:
             parameter.requires_grad_(True)
         self.geometry = Geometry(self.module, self.network.spaces, self.network.input_shape)
         self.costs = CostModel(
-            self.geometry, options.accelerator, options.objective, options.accelerator_batch
+            self.geometry, config.accelerator, config.objective, config.accelerator_batch
         )
         self.train_split = dataset.train
-        subset = _first(dataset.validation, options.eval_images, EVAL_IMAGES, "eval_images")
+        subset = _first(dataset.validation, config.eval_images, EVAL_IMAGES, "eval_images")
         self.eval_images = normalize(subset.images, self.device)
         self.eval_labels = subset.labels.to(self.device)
-        subset = _first(dataset.train, options.repair_images, REPAIR_IMAGES, "repair_images")
+        subset = _first(dataset.train, config.repair_images, REPAIR_IMAGES, "repair_images")
         self.repair_images = normalize(subset.images, self.device)
         self.accuracy, activations = self.evaluate(self.module, self.network.spaces)
         self.activations = activations
@@ -119,7 +104,7 @@ class Baseline:
         return LeastSquares(self.module, consumers, self.repair_images)
 
     def __getstate__(self) -> dict[str, Any]:
-        # The calls are traced anew where a copy needs them.
+        # A copy traces the calls again when it needs them.
         return {name: value for name, value in vars(self).items() if name != "program"}
 
     @functools.cached_property
@@ -127,7 +112,7 @@ class Baseline:
         """The network as a list of calls, which the fast paths run.
 
         Raises:
-            ProgramError: It cannot be taken apart.
+            ProgramError: If the network cannot be traced.
         """
         return Program(self.module, self.network.spaces, self.eval_images[:8])
 
@@ -135,15 +120,15 @@ class Baseline:
     def evaluate(
         self, module: nn.Module, spaces: Sequence[ChannelSpace] = ()
     ) -> tuple[float, dict[str, npt.NDArray[np.float32]]]:
-        """Accuracy on the fixed validation subset, and what some spaces carry meanwhile.
+        """Accuracy on the fixed validation subset, and mean activations of some spaces.
 
         Args:
-            module: In ``eval`` mode.
-            spaces: Spaces whose mean activations are wanted.
+            module: Network in ``eval`` mode.
+            spaces: Spaces whose mean activations are measured.
 
         Returns:
             The accuracy, 0 to 1, and for each space the mean over images and pixels of each
-            channel behind its last follower, negative values counted as zero.
+            channel after its last follower; negative values count as zero.
         """
         sums: dict[str, float | Tensor] = {space.name: 0.0 for space in spaces}
         modules = dict(module.named_modules())
@@ -172,43 +157,26 @@ class Baseline:
         return correct / images, means
 
     def cost_model(self, module: nn.Module, described: Sequence[ChannelSpace]) -> CostModel:
-        """Costs of a network that was made of this baseline's, on the same accelerator.
+        """The cost model of a network that was derived from this one, on the same accelerator.
 
         Args:
             module: The network.
-            described: Its channel spaces; of the unpruned network's names the baseline's own model.
+            described: Its channel spaces. If they have the unpruned network's names, the model is
+                :attr:`costs`.
         """
         if {space.name for space in described} == set(self.geometry.counts()):
             return self.costs
-        shape, costs = self.network.input_shape, self.costs
-        geometry = Geometry(module, described, shape)
-        return CostModel(geometry, costs.accelerator, costs.objective, costs.batch)
+        return self.costs.of_geometry(Geometry(module, described, self.network.input_shape))
 
     def activation(self, space: ChannelSpace) -> npt.NDArray[np.float32]:
         """Mean activation of a space's channels in the unpruned network, shape (channels,).
 
         Args:
-            space: One of the network's, or of its layers' outputs.
+            space: Space of the network, or of the outputs of one of its layers.
         """
         if space.name not in self.activations:
             self.activations |= self.evaluate(self.module, [space])[1]
         return self.activations[space.name]
-
-    def visited(self, order: str, scope: str) -> tuple[ChannelSpace, ...]:
-        """The spaces that an episode walks through.
-
-        Raises:
-            UnknownNameError: No such order or scope.
-            ValueError: The scope leaves no space.
-        """
-        if order not in ORDERS:
-            raise UnknownNameError("order", order, ORDERS)
-        if scope not in SCOPES:
-            raise UnknownNameError("scope", scope, SCOPES)
-        spaces = [space for space in self.network.spaces if scope == "all" or not space.tied]
-        if not spaces:
-            raise ValueError("all channel spaces are tied; use scope='all'")
-        return tuple(spaces if order == "forward" else reversed(spaces))
 
 
 def channel_sums(output: Tensor) -> Tensor:
@@ -218,7 +186,7 @@ def channel_sums(output: Tensor) -> Tensor:
 
 
 def _first(split: Split, asked: int | None, most: int, name: str) -> Split:
-    """The first images of a split, which hold each class in its share of the whole."""
+    """The first images of a split; their classes have the same shares as in the whole split."""
     count = min(most, len(split)) if asked is None else asked
     if not 1 <= count <= len(split):
         raise ValueError(f"{name}={count} must be 1 to {len(split)}, the images of the split")
@@ -226,31 +194,37 @@ def _first(split: Split, asked: int | None, most: int, name: str) -> Split:
 
 
 def checked_device(name: str) -> torch.device:
-    """A device that is there.
+    """A device that exists on this machine.
 
     Raises:
-        ValueError: It is unknown or not there; nothing else is used in its place.
+        ValueError: If the device is unknown or missing; no other device replaces it.
     """
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name!r} is not to be had on this machine: {error}") from error
+        raise ValueError(f"device {name!r} is not available on this machine: {error}") from error
     return device
 
 
 def default_threads() -> int:
-    """All cores in a main process, 1 in a worker process, where several run side by side."""
+    """All cores in a main process; 1 in a worker process, as several run at a time."""
     return 1 if parent_process() is not None else os.cpu_count() or 1
 
 
-@functools.lru_cache(maxsize=8)
-def _shared_baseline(options: BaselineOptions, home: str) -> Baseline:
-    return Baseline(options)
+_SHARED: OrderedDict[tuple[Any, ...], Baseline] = OrderedDict()
+SHARED = 8
+"""Baselines that a process keeps."""
 
 
-def shared_baseline(options: BaselineOptions) -> Baseline:
-    """The baseline of these options, made once in a process where it is named by strings alone."""
-    if isinstance(options.dataset, str) and isinstance(options.network, str):
-        return _shared_baseline(options, os.environ.get("PRUNE_GYM_HOME", ""))
-    return Baseline(options)
+def shared_baseline(config: EnvConfig) -> Baseline:
+    """The baseline of a configuration, made once in a process if names alone describe it."""
+    if not (isinstance(config.dataset, str) and isinstance(config.network, str)):
+        return Baseline(config)
+    key = (*config.shared(), os.environ.get("PRUNE_GYM_HOME", ""))
+    if key not in _SHARED:
+        _SHARED[key] = Baseline(config)
+        if len(_SHARED) > SHARED:
+            _SHARED.popitem(last=False)
+    _SHARED.move_to_end(key)
+    return _SHARED[key]

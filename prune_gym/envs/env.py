@@ -1,7 +1,8 @@
-"""The environment: walk through a network, choose filters and fine-tuning, space by space."""
+"""The environment: walk through a network and choose filters and fine-tuning, space by space."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,134 +12,116 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium.error import ResetNeeded
-from torch import nn
 
+from prune_gym.costs import Costs
 from prune_gym.data import Dataset
-from prune_gym.envs.actions import Action
-from prune_gym.envs.arguments import check_arguments
-from prune_gym.envs.baseline import BaselineOptions, default_threads, shared_baseline
-from prune_gym.envs.evaluation import checked_fast
-from prune_gym.envs.mode import ModeSettings, check_mode, make_mode
-from prune_gym.envs.reward import TargetReward, make_reward
-from prune_gym.envs.state import State
-from prune_gym.envs.stepping import StepSettings
-from prune_gym.envs.target import ACCURACY, checked_target
+from prune_gym.envs.alf_mode import ALFMode
+from prune_gym.envs.baseline import Baseline, default_threads, shared_baseline
+from prune_gym.envs.config import ENV_REVISION, EnvConfig
+from prune_gym.envs.evaluation import Evaluation, Evaluator, make_evaluator
+from prune_gym.envs.filter_mode import FilterMode
+from prune_gym.envs.mode import Action, Choice, Mode
+from prune_gym.envs.reward import make_reward
+from prune_gym.envs.state import Build, Spent, State, StepRecord
+from prune_gym.errors import PruneGymError
+from prune_gym.interface import Info
 from prune_gym.networks import Network
-from prune_gym.training import TrainingOptions
+from prune_gym.pruning.candidate import Candidate
 
 Observation = dict[str, npt.NDArray]
+MEMO = 32
+"""Step results that are kept: the candidates of one state."""
+NO_NETWORK = (
+    "A surrogate has no network, only a prediction of its accuracy. Use the real environment, "
+    "for example PruneResNet20-v0: prune-gym train PruneResNet20-v0 --warm-start surrogate."
+)
 
 
 class PruningEnv(gym.Env[Observation, Action]):
     """Prune or compress a trained CNN, one layer a step, for an accelerator.
 
     ## Description
-    An episode starts from the trained, unpruned network. At each step the agent sees one channel
-    space (a layer's filters), says which filters stay and how long the network is fine-tuned.
-    The network is then cut physically, repaired without labels, fine-tuned, evaluated on a fixed
-    part of the validation split, and its cost is read from :mod:`hw_sim`.
+    An episode starts from the trained, unpruned network. In each step the agent sees one channel
+    space (a layer's filters) and decides which filters stay and how long the network is
+    fine-tuned. The network is then cut physically, repaired without labels, fine-tuned and
+    evaluated on a fixed part of the validation split; :mod:`hw_sim` computes its cost.
 
-    With ``action_mode="alf"`` a step compresses one convolution in place of removing filters: it
-    becomes fewer code filters and a 1 x 1 expansion (:mod:`prune_gym.alf`). What follows is of the
-    mode ``"filters"``; what is another in the ALF mode stands under *ALF mode*.
+    With ``action_mode="alf"`` a step compresses one convolution instead of removing filters: the
+    convolution becomes fewer code filters and a 1 x 1 expansion (:mod:`prune_gym.alf`). The
+    following sections describe the mode ``"filters"``; *ALF mode* lists the differences.
 
     ## Action Space
     ``Dict(mask=MultiBinary(n_max), duration=Box(0, 1, (1,), float32))``. Bit 1 keeps the filter;
     bits of the padded tail are ignored. The duration, times ``max_epochs``, is rounded to
-    mini-batches; 0 is no fine-tuning. Of an all-zero mask the filter with the largest norm is
-    kept, and filters are added by norm until ``min_keep`` and ``round_to`` hold. With a target an
-    action after which it could not be met any more is clipped: of the filters that were asked
-    for, those of the lowest L1 norm are dropped (AMC; see :class:`prune_gym.envs.target.Target`).
-    ``info["mask"]`` holds the mask that was executed.
+    mini-batches; 0 means no fine-tuning. If the mask is all zero, the filter with the largest norm
+    is kept; filters are added by norm until ``min_keep`` and ``round_to`` are met. With a target,
+    an action that would put the target out of reach is clipped: of the requested filters, those
+    with the lowest L1 norm are dropped (AMC; see :class:`prune_gym.envs.target.Target`).
+    ``info["mask"]`` holds the executed mask.
 
     ## Observation Space
     A flat ``Dict`` of 1-D arrays: ``action_mask`` (n_max,), ``layer`` (the entries of
     ``observation.LAYER_FEATURES``, each in [0, 1]), ``progress`` (1,), and either one array
     (n_max,) for each of ``observation.STATISTICS``, or ``weights`` (n_max x m_max, flattened;
-    the filters in the unpruned network's layout, zero where a channel is gone).
+    the filters in the unpruned network's layout, with zeros for removed channels).
 
     ## Rewards
-    ``prune + duration_weight * duration``, see :class:`prune_gym.envs.reward.RewardFunction` and
-    for ``reward="target"`` :class:`prune_gym.envs.reward.TargetReward`; the components stand in
-    ``info["rewards"]``.
+    ``prune + duration_weight * duration``, see :class:`prune_gym.envs.reward.RewardFunction` and,
+    for ``reward="target"``, :class:`prune_gym.envs.reward.TargetReward`. ``info["rewards"]`` holds
+    the components.
 
     ## Starting State
     The unpruned network. The seed decides the order and augmentation of the fine-tuning images.
 
     ## Episode End
-    ``terminated`` after the last space; ``truncated`` when ``search_macs_total`` has reached
+    ``terminated`` after the last space; ``truncated`` when ``search_macs_total`` reaches
     ``search_budget``.
 
     ## Info
     ``accuracy``, ``score``, ``params``, ``macs``, ``cycles``, ``latency_ms``, ``energy_uj``,
     ``weight_bytes``, ``peak_activation_bytes``, ``params_ratio`` and ``macs_ratio`` (unpruned
     over present), ``cost_ratio`` (of the objective), ``search_macs`` (nominal, see
-    :meth:`prune_gym.envs.stepping.Stepper.tuning_macs`), ``position``, ``target_met`` (by the
-    present network; True without a target), ``action_mask``; after a step also ``mask``,
+    :func:`prune_gym.envs.filter_mode.tuning_macs`), ``position``, ``target_met`` (for the present
+    network; True without a target), ``action_mask``. After a step also ``mask``,
     ``mask_changed`` (whether the rules above changed the action), ``batches``,
-    ``evaluated_images`` (fewer than ``eval_images`` where a network is hopeless), ``rewards``, and
-    ``seed`` (of what the step drew; :meth:`replay` takes it).
+    ``evaluated_images`` (fewer than ``eval_images`` for a hopeless network), ``rewards`` and
+    ``seed`` (the seed of the step's random numbers; :meth:`replay` takes it).
 
     ## ALF mode
-    Every dense convolution with a kernel above 1 is visited, the trunk's too, as its outputs stay
-    as many. The action is ``Dict(sparsity=Box(0, 1, (1,)), duration=Box(0, 1, (1,)))``: the share
-    of codes to remove (the block's pr_max), and the length of two-player training. The autoencoder
-    is updated as often as ``max_epochs`` of it would do, before it and without images, so a
-    sparsity above 0 removes codes at duration 0 too. Sparsity 0 leaves the convolution whole, and
-    with duration 0 the network as it is. With a target the sparsity is raised, and codes of the
-    smallest mask entries are dropped, so far as it needs.
+    An episode visits every dense convolution with a kernel above 1, those of the trunk too, since
+    the number of outputs stays. The action is ``Dict(sparsity=Box(0, 1, (1,)), duration=Box(0, 1,
+    (1,)))``: the share of codes to remove (the block's pr_max) and the length of the two-player
+    training. Before the training, and without images, the autoencoder is updated as often as
+    ``max_epochs`` of training would do; a sparsity above 0 therefore removes codes at duration 0,
+    too. Sparsity 0 leaves the convolution whole and, with duration 0, the network unchanged. With
+    a target, the sparsity is raised and codes with the smallest mask entries are dropped as far
+    as necessary.
 
     The observation also has ``codes_alive`` and ``reconstruction_error``, one number for each
-    visited convolution. ``info["mask"]`` holds the codes that are left; after a step there are
-    also ``sparsity`` (as executed), ``codes``, ``merged`` (whether it is one convolution),
+    visited convolution. ``info["mask"]`` holds the remaining codes. After a step ``info`` also has
+    ``sparsity`` (as executed), ``codes``, ``merged`` (whether it is one convolution again),
     ``reconstruction_error`` and ``autoencoder_updates``.
+
+    ## Surrogate
+    With ``surrogate=True``, or under the id ``PruneResNet20-Surrogate-v0``, a fitted regressor
+    predicts the accuracy and no network is cut, trained or evaluated: thousands of steps a
+    second, to begin training with. Costs are exact, the rules are the same. The filters'
+    statistics stay those of the unpruned network, and clipping uses its norms. A step draws no
+    random numbers, so ``info`` has no ``seed``; it has ``surrogate``, which is True.
+    ``search_macs`` and ``search_macs_total`` stay 0: limit agents by steps or episodes. There is
+    no network to export or render.
 
     ## Arguments
     Args:
-        network: An architecture's name, or the user's own trained :class:`Network`.
-        dataset: ``"shapes"``, ``"cifar10"``, ``"imagefolder:PATH"``, or a :class:`Dataset`.
-        weights: A safetensors file in place of the baseline's.
-        image_size: Height and width that an image folder is resized to.
-        order: ``"forward"`` (input to output) or ``"backward"``.
-        scope: ``"inner"`` (spaces with one producer; in the ALF mode convolutions that do not read
-            the images) or ``"all"``.
-        observation: ``"features"`` or ``"weights"``.
-        recovery: ``"lsq"`` (least-squares refit of the consumers), ``"bn"`` (batch norm
-            re-estimated) or ``"none"``. In the ALF mode the expansion is what is refitted.
-        objective: ``"latency"``, ``"energy"``, ``"edp"``, ``"macs"`` or ``"params"``.
-        accelerator: A preset of :mod:`hw_sim` or a YAML file.
-        accelerator_batch: Images that the accelerator works on at a time.
-        reward: ``"step"`` (what the step saves, weighed by the accuracy after it), or with a
-            target ``"target"`` (what the network gains on its way there; nothing beyond it).
-        tolerance: b of the reward: the drop in accuracy at which nothing is earned.
-        duration_weight: w of the reward.
-        target: What the final network must meet, for example ``{"macs": 0.26, "latency": 0.6}``:
-            for any of the objectives' names the most of that cost, as a share of the unpruned
-            network's; ``"accuracy"`` is the largest drop in validation accuracy, which enters
-            ``info["target_met"]`` alone (the reward's is ``tolerance``).
-        max_epochs: Fine-tuning of duration 1, in epochs of the training split.
-        batch_size: Images a mini-batch.
-        learning_rate: Of the fine-tuning (SGD).
-        eval_images: Size of the fixed validation subset. None: 1,000, or all there are where the
-            split is smaller.
-        repair_images: Size of the fixed unlabelled training subset of the repair. None: 256, or
-            all there are.
-        min_keep: Least number of filters (or codes) kept.
-        round_to: Kept filters are rounded up to a multiple of this.
-        search_budget: Most MACs that may be spent in the environment's lifetime, or None.
-        fast: True for all fast paths, False for none, or names of
-            :data:`prune_gym.envs.evaluation.FAST`.
-        tune: Fine-tuning changes ``"all"`` layers, or those from the cut on (``"suffix"``), which
-            takes less time.
-        action_mode: ``"filters"`` or ``"alf"``.
-        device: Where the network runs.
-        threads: Of torch; None: all cores, or 1 in a worker process. It changes float sums.
+        network: As in :class:`prune_gym.envs.config.EnvConfig`, which documents all arguments.
+        dataset: As in :class:`prune_gym.envs.config.EnvConfig`.
         render_mode: ``"ansi"`` or ``"rgb_array"``.
+        arguments: All other fields of :class:`prune_gym.envs.config.EnvConfig`.
 
     Raises:
-        PruneGymError: Data or weights are missing or do not fit.
-        TargetError: No network within reach meets the target; the message names the best one.
-        ValueError: An argument is out of range or unknown; the message names it.
+        PruneGymError: If data or weights are missing or do not fit, or a surrogate is not fitted.
+        TargetError: If no network within reach meets the target; the message names the best one.
+        ValueError: If an argument is out of range or unknown; the message names it.
 
     ## Vectorized environment
     ``gym.make_vec(id, num_envs=2, vectorization_mode="sync" | "async")``.
@@ -148,116 +131,35 @@ class PruningEnv(gym.Env[Observation, Action]):
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 1}  # noqa: RUF012
-    ENV_REVISION = 2
+    ENV_REVISION = ENV_REVISION
 
     def __init__(
         self,
         network: str | Network = "resnet20",
         dataset: str | Dataset = "shapes",
         *,
-        weights: str | None = None,
-        image_size: int = 32,
-        order: str = "forward",
-        scope: str = "inner",
-        observation: str = "features",
-        recovery: str = "lsq",
-        objective: str = "latency",
-        accelerator: str = "eyeriss",
-        accelerator_batch: int = 1,
-        reward: str = "step",
-        tolerance: float = 0.2,
-        duration_weight: float = 0.02,
-        target: Mapping[str, float] | None = None,
-        max_epochs: float = 0.08,
-        batch_size: int = 128,
-        learning_rate: float = 0.02,
-        eval_images: int | None = None,
-        repair_images: int | None = None,
-        min_keep: int = 1,
-        round_to: int = 1,
-        search_budget: int | None = None,
-        fast: bool | Sequence[str] = True,
-        tune: str = "all",
-        action_mode: str = "filters",
-        device: str = "cpu",
-        threads: int | None = None,
         render_mode: str | None = None,
+        **arguments: Any,
     ) -> None:
-        check_mode(action_mode)
-        check_arguments(
-            max_epochs, batch_size, learning_rate, min_keep, round_to, search_budget, threads
-        )
+        self.config = config = EnvConfig(network, dataset, **arguments)
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ValueError(
                 f"render_mode={render_mode!r} is not one of {self.metadata['render_modes']}"
             )
-        self.threads = threads or default_threads()
-        torch.set_num_threads(self.threads)
-        self.baseline = shared_baseline(
-            BaselineOptions(
-                dataset,
-                network,
-                weights,
-                image_size,
-                accelerator,
-                accelerator_batch,
-                objective,
-                recovery,
-                eval_images,
-                repair_images,
-                device,
-            )
-        )
-        self.search_budget = search_budget
+        if render_mode is not None and config.predicted:
+            raise PruneGymError("the surrogate has no network to draw; render the real environment")
         self.render_mode = render_mode
-        self.reward_function = make_reward(
-            reward,
-            self.baseline.accuracy,
-            tolerance,
-            duration_weight,
-            objective,
-            self.baseline.costs.of(),
-            {name: most for name, most in checked_target(target).items() if name != ACCURACY},
-        )
-        images = len(self.baseline.train_split.labels)
-        self.max_batches = max(1, round(max_epochs * images / batch_size))
-        steps = StepSettings(
-            self.reward_function,
-            TrainingOptions(batch_size=batch_size, learning_rate=learning_rate),
-            self.max_batches,
-            min_keep,
-            round_to,
-            checked_fast(fast),
-            tune,
-        )
-        self.action_mode = action_mode
-        self.mode = mode = make_mode(
-            action_mode, self.baseline, ModeSettings(order, scope, observation, target, steps)
-        )
-        self.visited, self.observer, self.target = mode.visited, mode.observer, mode.target
-        self.transition = mode.transition
-        self.action_space: Any = mode.action_space
-        self.observation_space: Any = self.observer.observation_space()
+        self.threads = config.threads or default_threads()
+        torch.set_num_threads(self.threads)
+        self.baseline = baseline = shared_baseline(config)
+        self.mode, self.evaluator = _made(config, baseline)
+        self.visited, self.target = self.mode.visited, self.mode.target
+        self.max_batches, self.width = self.mode.max_batches, self.mode.observer.width
+        self.reward_function = make_reward(config, baseline.accuracy, baseline.costs.of())
+        self.action_space: Any = self.mode.action_space
+        self.observation_space: Any = self.mode.observer.observation_space()
         self.search_macs_total = 0
-        self._state: State | None = None
-
-    # The Gymnasium interface
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        """Go back to the unpruned network.
-
-        Args:
-            seed: Starts the random generator anew.
-            options: None are known.
-
-        Returns:
-            The first observation, and ``info``.
-        """
-        super().reset(seed=seed)
-        baseline = self.baseline
-        self._state = State(
+        self._start = State(
             module=baseline.module,
             spaces=baseline.network.spaces,
             kept={space.name: np.arange(space.channels) for space in baseline.network.spaces},
@@ -266,9 +168,28 @@ class PruningEnv(gym.Env[Observation, Action]):
             costs=baseline.costs.of(),
             activation=baseline.activation(self.visited[0]),
         )
-        return self._observe(self._state), self._info(self._state)
+        self._state: State | None = None
+        self._memo: OrderedDict[Hashable, tuple[Build, Evaluation]] = OrderedDict()
 
-    def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+    # The Gymnasium interface
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, Info]:
+        """Return to the unpruned network.
+
+        Args:
+            seed: New seed of the random generator.
+            options: Not used.
+
+        Returns:
+            The first observation, and ``info``.
+        """
+        super().reset(seed=seed)
+        self._state = self._start
+        return self._observe(), self._info(self._start)
+
+    def step(self, action: Action) -> tuple[Observation, float, bool, bool, Info]:
         """Cut, repair, fine-tune, evaluate and pay.
 
         Args:
@@ -280,45 +201,80 @@ class PruningEnv(gym.Env[Observation, Action]):
 
         Raises:
             ResetNeeded: Before the first reset or after the last space.
-            ValueError: An action of the wrong shape, not finite or out of range.
+            ValueError: If the action has a wrong shape, is not finite or is out of range.
         """
         return self._advance(action, None)
 
-    def replay(
-        self, action: Action, seed: int
-    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """:meth:`step` as it was once taken, for records that are to be checked.
+    def replay(self, action: Action, seed: int) -> tuple[Observation, float, bool, bool, Info]:
+        """Repeat a recorded step.
 
         Args:
-            action: As it was executed or asked for.
-            seed: The ``info["seed"]`` of that step; the environment's own random numbers stay.
+            action: The action as it was requested or executed.
+            seed: The ``info["seed"]`` of that step; the environment's generator is not used.
 
         Returns:
             Observation, reward, terminated, truncated, info.
 
         Raises:
             ResetNeeded: Before the first reset or after the last space.
-            ValueError: An action of the wrong shape, not finite or out of range.
+            ValueError: If the action has a wrong shape, is not finite or is out of range.
         """
         return self._advance(action, seed)
 
     def _advance(
         self, action: Action, seed: int | None
-    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        state = self._require_state()
-        torch.set_num_threads(self.threads)
-        if state.position >= len(self.visited):
-            raise ResetNeeded("The episode has ended: call reset() before step().")
-        checked = self.mode.checked(action)
-        drawn = int(self.np_random.integers(2**62)) if seed is None else seed
-        outcome = self.mode.step(state, checked, drawn)
-        state = self._state = outcome.state
-        self.search_macs_total += outcome.macs
-        info = self._info(state) | self.mode.info(outcome) | {"seed": drawn}
+    ) -> tuple[Observation, float, bool, bool, Info]:
+        state = self._unfinished()
+        choice = self.mode.parse(state, action)
+        drawn = self._drawn() if seed is None else seed
+        state = self._state = self._take(state, choice, drawn)
+        record = state.history[-1]
+        self.search_macs_total += record.macs
         terminated = state.position == len(self.visited)
-        spent = self.search_budget is not None and self.search_macs_total >= self.search_budget
-        truncated = spent and not terminated
-        return self._observe(state), outcome.reward.total, terminated, truncated, info
+        budget = self.config.search_budget
+        truncated = budget is not None and self.search_macs_total >= budget and not terminated
+        info = self._step_info(state, drawn)
+        return self._observe(), record.reward.total, terminated, truncated, info
+
+    def _take(self, state: State, choice: Choice, seed: int) -> State:
+        """The state after a step; nothing else changes."""
+        space = self.visited[state.position]
+        build, found = self._built(state, choice, seed)  # cut or compress, repair, train, evaluate
+        costs = self.mode.costs.of(build.counts)
+        reward = self.reward_function(
+            (state.accuracy, state.costs),
+            (found.accuracy, costs),
+            choice.batches,
+            self.max_batches,
+        )
+        record = StepRecord(
+            space=space.name,
+            mask=build.mask,
+            changed=choice.changed or build.changed,
+            batches=choice.batches,
+            accuracy=found.accuracy,
+            images=found.images,
+            costs=costs,
+            reward=reward,
+            macs=build.macs + costs.macs * self.evaluator.images,
+            block=build.block,
+        )
+        return state.after(build, record, found.activation)
+
+    def _built(self, state: State, choice: Choice, seed: int) -> tuple[Build, Evaluation]:
+        """A step's network and its accuracy, remembered with the fast path ``memo``."""
+        # Without fine-tuning nothing is drawn, so the seed makes no difference.
+        key = state.token, choice.key, seed if choice.batches else 0
+        if key not in self._memo:
+            build = self.mode.build(state, choice, seed)
+            upcoming = self.mode.upcoming(state, build)
+            found = self.evaluator.evaluate(state, build, upcoming)
+            if "memo" not in self.config.fast_paths:
+                return build, found
+            self._memo[key] = build, found
+            if len(self._memo) > MEMO:
+                self._memo.popitem(last=False)
+        return self._memo[key]
 
     def render(self) -> Any:
         """The episode so far: a table (``ansi``) or bars of filters and cost (``rgb_array``)."""
@@ -327,177 +283,223 @@ class PruningEnv(gym.Env[Observation, Action]):
         if self.render_mode is None:
             gym.logger.warn("render() without a render_mode: pass render_mode='ansi' to make().")
             return None
-        state = self._require_state()
-        if self.render_mode == "ansi":
-            return render.table(state, self.baseline, self.visited)
-        return render.picture(state, self.baseline, self.visited)
+        draw = render.table if self.render_mode == "ansi" else render.picture
+        return draw(self._present(), self.baseline, self.visited)
 
     # What agents use beyond it
 
-    def adopt(
-        self, module: nn.Module, batches: int, updates: int, macs: int
-    ) -> list[dict[str, Any]]:
-        """Take over a network whose visited convolutions were all compressed at once.
-
-        For agents that train the whole network (:mod:`agents.alf`): the environment deploys it,
-        holds its codes to the target, evaluates it, and is after the episode's last step.
-
-        Args:
-            module: With :class:`prune_gym.alf.ALFConv2d` blocks; only dropped codes change it.
-            batches: Mini-batches that its training took.
-            updates: Of each autoencoder.
-            macs: Nominal MACs of the training; they count as spent.
-
-        Returns:
-            The info of each convolution, in the order of the visits, as steps tell it, with
-            ``reward`` and ``duration``.
-
-        Raises:
-            ResetNeeded: Not at the beginning of an episode.
-            ValueError: Another action mode, or a visited convolution without a block.
-        """
-        from prune_gym.envs.alf_mode import ALFMode
-        from prune_gym.envs.alf_whole import Spent
-
-        state = self._require_state()
-        if not isinstance(self.mode, ALFMode):
-            raise ValueError("adopt() needs action_mode='alf': make the environment with it")
-        if state.position:
-            raise ResetNeeded("adopt() takes the place of a whole episode: call reset() first.")
-        torch.set_num_threads(self.threads)
-        infos: list[dict[str, Any]] = []
-        for outcome in self.mode.take_over(state, module, Spent(batches, updates, macs)):
-            self._state = outcome.state
-            self.search_macs_total += outcome.macs
-            duration = min(1.0, outcome.batches / self.max_batches)
-            told = {"reward": outcome.reward.total, "duration": duration}
-            infos.append(self._info(outcome.state) | self.mode.info(outcome) | told)
-        return infos
-
     def snapshot(self) -> State:
-        """The whole state, random generator included. It stays valid whatever follows."""
+        """The whole state, random generator included. It stays valid."""
         random = copy.deepcopy(self.np_random.bit_generator.state)
-        return replace(self._require_state(), random=dict(random))
+        return replace(self._present(), random=dict(random))
 
-    def restore(self, state: State) -> tuple[Observation, dict[str, Any]]:
-        """Go back to a snapshot.
+    def restore(self, state: State) -> tuple[Observation, Info]:
+        """Return to a snapshot.
 
         Args:
-            state: From :meth:`snapshot` of an environment with the same arguments.
+            state: Snapshot of an environment with the same arguments.
 
         Returns:
-            Observation and info, as they were but for what depends on ``search_macs_total``.
+            Observation and info, equal to the earlier ones except for what depends on
+            ``search_macs_total``.
 
         Raises:
-            ValueError: The snapshot is of another network.
+            ValueError: If the snapshot belongs to another network.
         """
-        if not self.mode.fits(state):
-            raise ValueError("the snapshot is of an environment with another network")
-        self.np_random.bit_generator.state = copy.deepcopy(state.random)
+        if not isinstance(state, State) or not self.mode.fits(state):
+            raise ValueError("the snapshot belongs to an environment with another network")
+        self.np_random.bit_generator.state = copy.deepcopy(dict(state.random))
         self._state = replace(state, random={})
-        return self._observe(self._state), self._info(self._state)
+        return self._observe(), self._info(self._state)
 
-    def try_actions(self, actions: Sequence[Action]) -> list[tuple[float, dict[str, Any]]]:
-        """Reward and info of several actions from the present state, which is left as it was.
+    def try_actions(self, actions: Sequence[Action]) -> list[tuple[float, Info]]:
+        """Reward and info of several actions from the present state, which does not change.
 
-        Each is tried from the same state, random state included, so that a later
-        :meth:`step` with one of them gives just what the trial gave. What the trials cost
-        stays in ``search_macs_total``.
+        Each action is tried from the same state, random state included: a later :meth:`step` with
+        one of them gives the same result as its trial. ``search_macs_total`` keeps the cost of
+        the trials.
 
         Args:
-            actions: As for :meth:`step`.
+            actions: Actions as for :meth:`step`.
 
         Returns:
             (reward, info) of each action, in their order.
         """
-        before = self.snapshot()
+        state = self._unfinished()
+        before = copy.deepcopy(self.np_random.bit_generator.state)
+        seed = self._drawn()
+        self.np_random.bit_generator.state = before
         results = []
-        try:
-            for action in actions:
-                _, reward, _, _, info = self.step(action)
-                results.append((reward, info))
-                self.restore(before)
-        finally:
-            self.restore(before)
+        for action in actions:
+            after = self._take(state, self.mode.parse(state, action), seed)
+            self.search_macs_total += after.history[-1].macs
+            results.append((after.history[-1].reward.total, self._step_info(after, seed)))
         return results
 
-    @property
-    def network(self) -> Network:
-        """The present network; steps do not change it, and neither should its reader."""
-        return self._require_state().network(self.baseline.network)
+    def accept(self, candidate: Candidate, spent: Spent) -> list[Info]:
+        """Take over a network that was made elsewhere as the result of a whole episode.
+
+        The network is evaluated once. The records of all steps share its accuracy; the first step
+        is charged with the training, and the pruning rewards add up to that of the network.
+
+        Args:
+            candidate: Network, made of the baseline's.
+            spent: Cost of making it.
+
+        Returns:
+            The info of each visited space, in their order, as after its step, with ``reward`` and
+            ``duration``.
+
+        Raises:
+            ResetNeeded: If the episode has begun.
+            ValueError: If the candidate does not fit the action mode.
+        """
+        state = self._present()
+        if state.position:
+            raise ResetNeeded("accept() replaces a whole episode: call reset() first.")
+        torch.set_num_threads(self.threads)
+        builds = self.mode.accept(state, candidate)
+        accuracy, _ = self.baseline.evaluate(candidate.module.eval())
+        infos: list[Info] = []
+        for space, build in zip(self.visited, builds, strict=True):
+            first, last = not infos, len(infos) + 1 == len(builds)
+            costs, batches = self.mode.costs.of(build.counts), spent.batches if first else 0
+            images = self.evaluator.images
+            reward = self.reward_function(
+                (state.accuracy, state.costs),
+                (accuracy, costs),
+                min(batches, self.max_batches),
+                self.max_batches,
+            )
+            record = StepRecord(
+                space=space.name,
+                mask=build.mask,
+                changed=build.changed,
+                batches=batches,
+                accuracy=accuracy,
+                images=images,
+                costs=costs,
+                reward=reward,
+                macs=(spent.macs if first else 0) + (costs.macs * images if last else 0),
+                block=build.block,
+            )
+            state = self._state = state.after(build, record, np.zeros(0, np.float32))
+            self.search_macs_total += record.macs
+            duration = min(1.0, batches / self.max_batches)
+            result = {"reward": reward.total, "duration": duration}
+            infos.append(self._step_info(state, None) | result)
+        return infos
 
     @property
-    def kept(self) -> dict[str, npt.NDArray[np.int64]]:
-        """For each space the kept channels' numbers in the unpruned network."""
-        return dict(self._require_state().kept)
+    def action_mode(self) -> str:
+        """``"filters"`` or ``"alf"``."""
+        return self.config.action_mode
 
-    def score(self) -> float:
-        """What the present network is worth (:meth:`RewardFunction.score`)."""
-        state = self._require_state()
-        return self.reward_function.score(state.accuracy, self._cost_ratio(state))
+    @property
+    def predicted(self) -> bool:
+        """Whether a surrogate predicts the accuracy, so that there is no network."""
+        return self.config.predicted
 
     @property
     def pays_to_target(self) -> bool:
         """Whether the reward ends at the target."""
-        return isinstance(self.reward_function, TargetReward)
+        return self.config.reward == "target"
+
+    @property
+    def network(self) -> Network:
+        """The present network; neither steps nor readers change it.
+
+        Raises:
+            PruneGymError: If a surrogate predicts the accuracy.
+        """
+        if self.predicted:
+            raise PruneGymError(NO_NETWORK)
+        return self._present().network(self.baseline.network)
+
+    @property
+    def kept(self) -> dict[str, npt.NDArray[np.int64]]:
+        """For each space the kept channels' numbers in the unpruned network."""
+        return dict(self._present().kept)
+
+    def score(self) -> float:
+        """The value of the present network (:meth:`RewardFunction.score`)."""
+        state = self._present()
+        return self.reward_function.score(state.accuracy, self._cost_ratio(state))
+
+    def costs_of(self, counts: dict[str, int]) -> Costs:
+        """The costs of a network by its counts.
+
+        Args:
+            counts: Channels of each space; in the ALF mode codes of each code space. Spaces that
+                are not named are whole.
+        """
+        return self.mode.costs.of(counts)
 
     def ratio_for_target(self) -> float | None:
         """The keep ratio of a uniform cut to the target (:meth:`Target.uniform_ratio`).
 
         Returns:
-            Within (0, 1); None where no cost is wanted.
+            A ratio within (0, 1); None if no cost is wanted.
         """
         return self.target.uniform_ratio()
 
     def ratio_for_rest(self) -> float | None:
-        """The same for the layers to come, after what the episode has done so far.
+        """The same ratio for the layers to come, after the episode's steps so far.
 
         Returns:
-            Within (0, 1); :meth:`ratio_for_target` at an episode's start; None where no cost is
-            wanted, or no layer is to come.
+            A ratio within (0, 1), :meth:`ratio_for_target` at an episode's start; None if no cost
+            is wanted or no layer is to come.
 
         Raises:
-            ResetNeeded: There is no episode yet.
+            ResetNeeded: Before the first reset.
         """
-        return self.target.ratio_for_rest(self._require_state().decided())
+        return self.target.ratio_for_rest(self._present().decided())
 
     def export(self, folder: str | Path) -> dict[str, Any]:
         """Write the present network as ONNX, torch.export and safetensors, checked.
 
         Args:
-            folder: Made if need be.
+            folder: Folder, made if necessary.
 
         Returns:
-            The report that is written beside them.
+            The report that is written with them.
 
         Raises:
-            ExportError: ONNX Runtime does not agree with the network.
+            ExportError: If ONNX Runtime does not agree with the network.
+            PruneGymError: If a surrogate predicts the accuracy.
         """
         from prune_gym.export import export_network
 
-        state = self._require_state()
-        info = self._info(state)
+        network, info = self.network, self._info(self._present())
         report = {name: value for name, value in info.items() if np.isscalar(value)}
-        return export_network(
-            Path(folder), self.network, self.kept, report, samples=self.baseline.dataset.validation
-        )
+        samples = self.baseline.dataset.validation
+        return export_network(Path(folder), network, self.kept, report, samples=samples)
 
-    def _observe(self, state: State) -> Observation:
-        return self.observer.observe(state, self._budget_left())
+    # How it works
 
-    def _budget_left(self) -> float:
-        if self.search_budget is None:
-            return 1.0
-        return max(0.0, 1 - self.search_macs_total / self.search_budget)
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies begin without remembered steps, which hold networks.
+        return {**vars(self), "_memo": OrderedDict()}
+
+    def _drawn(self) -> int:
+        """The seed of a step. A surrogate draws nothing."""
+        return 0 if self.predicted else int(self.np_random.integers(2**62))
+
+    def _observe(self) -> Observation:
+        budget, left = self.config.search_budget, 1.0
+        if budget is not None:
+            left = max(0.0, 1 - self.search_macs_total / budget)
+        return self.mode.observer.observe(self._present(), left)
 
     def _cost_ratio(self, state: State) -> float:
-        objective = self.baseline.costs.objective
+        objective = self.config.objective
         return self.baseline.costs.of().of(objective) / state.costs.of(objective)
 
-    def _info(self, state: State) -> dict[str, Any]:
+    def _info(self, state: State) -> Info:
         full, costs = self.baseline.costs.of(), state.costs
         ratio = self._cost_ratio(state)
         return {
+            **({"surrogate": True} if self.predicted else {}),
             "accuracy": state.accuracy,
             "score": self.reward_function.score(state.accuracy, ratio),
             **costs.as_dict(),
@@ -507,10 +509,33 @@ class PruningEnv(gym.Env[Observation, Action]):
             "search_macs": state.search_macs,
             "position": state.position,
             "target_met": self.target.met(costs, state.accuracy),
-            "action_mask": self.observer.action_mask(state),
+            "action_mask": self.mode.observer.action_mask(state),
         }
 
-    def _require_state(self) -> State:
+    def _step_info(self, state: State, seed: int | None) -> Info:
+        info = self._info(state) | self.mode.describe(state.history[-1])
+        return info if seed is None or self.predicted else info | {"seed": seed}
+
+    def _present(self) -> State:
         if self._state is None:
             raise ResetNeeded("Call reset() first.")
         return self._state
+
+    def _unfinished(self) -> State:
+        state = self._present()
+        if state.position >= len(self.visited):
+            raise ResetNeeded("The episode has ended: call reset() before step().")
+        torch.set_num_threads(self.threads)
+        return state
+
+
+def _made(config: EnvConfig, baseline: Baseline) -> tuple[Mode[Any], Evaluator]:
+    """The action mode and the evaluator of a configuration."""
+    if config.predicted:
+        from prune_gym.surrogate.predicted import PredictedEvaluator, PredictedMode
+
+        mode = PredictedMode(config, baseline)
+        return mode, PredictedEvaluator(config, baseline, mode.visited)
+    evaluator = make_evaluator(config, baseline)
+    kind = FilterMode if config.action_mode == "filters" else ALFMode
+    return kind(config, baseline, evaluator), evaluator

@@ -1,42 +1,46 @@
-"""Fast paths: what all candidates from one state share is computed once.
+"""Evaluators: how an environment learns the accuracy of a step's network.
 
-Each can be switched off, and each is held to the slow path by tests. ``prefix`` and ``memo``
-change no bit; ``fold`` and ``moments`` change rounding (logits to about 1e-5); ``early_exit``
+:class:`DirectEvaluator` runs the whole network and is the reference. :class:`CachedEvaluator`
+computes once what all candidates of one state share. The surrogate's evaluator
+(:mod:`prune_gym.surrogate.predicted`) predicts the accuracy and runs no network.
+
+Each fast path can be switched off, and tests hold each to the reference. ``prefix`` and ``memo``
+change no bit; ``fold`` and ``moments`` change rounding (logits by about 1e-5); ``early_exit``
 reads the accuracy of a hopeless network, and of no other, from fewer images.
 """
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
+from typing import Any, Protocol
 
+import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from prune_gym.envs.baseline import Baseline, channel_sums
-from prune_gym.envs.state import State
-from prune_gym.errors import UnknownNameError
+from prune_gym.envs.config import EnvConfig
+from prune_gym.envs.state import Build, State
 from prune_gym.pruning import ChannelSpace
-from prune_gym.pruning.graph import Bound, Program, Values
-from prune_gym.pruning.repair import BATCH, Moments
-from prune_gym.training import EVALUATION_BATCH
+from prune_gym.pruning.graph import Bound, Program, ProgramError, Values
+from prune_gym.pruning.repair import BATCH, Moments, layer_inputs
+from prune_gym.training import EVALUATION_BATCH, Part
 
-FAST = ("fold", "prefix", "moments", "early_exit", "memo")
-GROUNDS = 2
-"""States whose prefixes are kept: the present one and the one before."""
+KEPT_STATES = 2
+"""States whose shared work is kept: the present one and the one before it."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Args:
-        accuracy: 0 to 1.
+        accuracy: Accuracy on the validation subset, 0 to 1.
         activation: Mean activation of the next space's channels; empty after the last space.
-        images: How many images were looked at.
+        images: Number of evaluated images.
     """
 
     accuracy: float
@@ -44,34 +48,239 @@ class Evaluation:
     images: int
 
 
-def checked_fast(fast: bool | Sequence[str]) -> frozenset[str]:
-    """The fast paths that an argument names.
+class Evaluator(Protocol):
+    """A way to learn the accuracy of a step's network."""
 
-    Args:
-        fast: True for all, False for none, or names of :data:`FAST`.
+    @property
+    def images(self) -> int:
+        """The images of an evaluation, for the nominal MACs."""
 
-    Raises:
-        UnknownNameError: No such fast path.
+    def evaluate(self, state: State, build: Build, upcoming: ChannelSpace | None) -> Evaluation:
+        """The accuracy after a step.
+
+        Args:
+            state: State before the step.
+            build: Network after the step.
+            upcoming: Space whose activations the next observation shows, or None.
+        """
+
+
+class NetworkEvaluator(Evaluator, Protocol):
+    """An evaluator that runs networks; it also serves the repair and the training of a step.
+
+    In all methods ``state`` is the state before the step and ``space`` the visited space before
+    the step.
     """
-    if isinstance(fast, bool):
-        return frozenset(FAST if fast else ())
-    names = [fast] if isinstance(fast, str) else list(fast)
-    for name in names:
-        if name not in FAST:
-            raise UnknownNameError("fast path", name, FAST)
-    return frozenset(names)
+
+    def refit(
+        self,
+        state: State,
+        space: ChannelSpace,
+        mask: npt.NDArray[np.bool_],
+        module: nn.Module,
+        layer: str,
+        left: Tensor | None,
+    ) -> int:
+        """Refit a consumer of a cut space by least squares, in place.
+
+        Args:
+            state: State before the step.
+            space: Visited space.
+            mask: Channels of the space that are kept, shape (channels,).
+            module: Cut network.
+            layer: Name of the consumer.
+            left: Remaining output channels of the consumer, as numbers in the unpruned network;
+                None if all remain.
+
+        Returns:
+            MACs of the fit.
+        """
+
+    def inputs(
+        self, state: State, space: ChannelSpace, module: nn.Module, layer: str
+    ) -> Iterator[Tensor]:
+        """The inputs of a layer for the repair images, batch by batch."""
+
+    def trained_part(self, state: State, space: ChannelSpace, module: nn.Module) -> Part | None:
+        """The part of the network that is trained; None: the whole network."""
+
+    def trained_layers(self, state: State, space: ChannelSpace) -> set[str] | None:
+        """The names of the layers that are trained; None: all."""
 
 
-class Ground:
-    """What all candidates from one state share: the layers before the cut, and the moments.
+class DirectEvaluator:
+    """Runs the whole network each time: the reference for the fast paths.
 
     Args:
-        baseline: Baseline, data and targets.
-        program: The network's calls.
+        baseline: The unpruned network.
+    """
+
+    def __init__(self, baseline: Baseline) -> None:
+        self.baseline = baseline
+
+    @property
+    def images(self) -> int:
+        """See :attr:`Evaluator.images`."""
+        return len(self.baseline.eval_labels)
+
+    def evaluate(self, state: State, build: Build, upcoming: ChannelSpace | None) -> Evaluation:
+        """See :meth:`Evaluator.evaluate`."""
+        shown = [] if upcoming is None else [upcoming]
+        accuracy, activations = self.baseline.evaluate(build.module, shown)
+        activation = next(iter(activations.values()), np.zeros(0, np.float32))
+        return Evaluation(accuracy, activation, self.images)
+
+    def refit(
+        self,
+        state: State,
+        space: ChannelSpace,
+        mask: npt.NDArray[np.bool_],
+        module: nn.Module,
+        layer: str,
+        left: Tensor | None,
+    ) -> int:
+        """See :meth:`NetworkEvaluator.refit`."""
+        return self.baseline.least_squares.refit(module, layer, left)
+
+    def inputs(
+        self, state: State, space: ChannelSpace, module: nn.Module, layer: str
+    ) -> Iterator[Tensor]:
+        """See :meth:`NetworkEvaluator.inputs`."""
+        return layer_inputs(module, module.get_submodule(layer), self.baseline.repair_images)
+
+    def trained_part(self, state: State, space: ChannelSpace, module: nn.Module) -> None:
+        """See :meth:`NetworkEvaluator.trained_part`."""
+
+    def trained_layers(self, state: State, space: ChannelSpace) -> None:
+        """See :meth:`NetworkEvaluator.trained_layers`."""
+
+
+class CachedEvaluator:
+    """Computes once what all candidates from one state share.
+
+    Args:
+        config: Configuration of the environment.
+        baseline: The unpruned network.
+        program: Calls of the network.
+    """
+
+    def __init__(self, config: EnvConfig, baseline: Baseline, program: Program) -> None:
+        self.baseline, self.program = baseline, program
+        self.fast, self.suffix = config.fast_paths, config.tune == "suffix"
+        # Below this accuracy the accuracy term of the reward is -1.
+        self.hopeless = baseline.accuracy - 2 * config.tolerance
+        self._shared: OrderedDict[tuple[object, str], SharedWork] = OrderedDict()
+
+    @property
+    def images(self) -> int:
+        """See :attr:`Evaluator.images`."""
+        return len(self.baseline.eval_labels)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy begins with empty caches and traces its own network.
+        return {**vars(self), "_shared": OrderedDict(), "program": None}
+
+    def __setstate__(self, values: dict[str, Any]) -> None:
+        vars(self).update(values)
+        self.program = self.baseline.program
+
+    def shared(self, state: State, space: ChannelSpace) -> "SharedWork":
+        """The shared work of a state, made if it is not kept.
+
+        Args:
+            state: The state.
+            space: Space that is visited next.
+        """
+        key = state.token, space.name
+        work = self._shared.get(key)
+        if work is None:
+            parents = (w for (token, _), w in self._shared.items() if token is state.prefix)
+            parent = None if state.prefix is None else next(parents, None)
+            work = SharedWork(self.baseline, self.program, self.fast, state.module, space, parent)
+            self._shared[key] = work
+        self._shared.move_to_end(key)
+        while len(self._shared) > KEPT_STATES:
+            _, dropped = self._shared.popitem(last=False)
+            for other in self._shared.values():
+                other.forget(dropped)
+        return work
+
+    def refit(
+        self,
+        state: State,
+        space: ChannelSpace,
+        mask: npt.NDArray[np.bool_],
+        module: nn.Module,
+        layer: str,
+        left: Tensor | None,
+    ) -> int:
+        """See :meth:`NetworkEvaluator.refit`."""
+        work, least_squares = self.shared(state, space), self.baseline.least_squares
+        if "moments" in self.fast and self.program.independent(space):
+            moments = work.moments(layer).of_channels(mask)
+        else:
+            # The inputs of a later consumer depend on the refit of the earlier ones.
+            inputs = work.inputs(work.bind(module), layer)
+            moments = least_squares.moments(module, layer, inputs)
+        return least_squares.solve(module, layer, moments, left)
+
+    def inputs(
+        self, state: State, space: ChannelSpace, module: nn.Module, layer: str
+    ) -> Iterator[Tensor]:
+        """See :meth:`NetworkEvaluator.inputs`."""
+        work = self.shared(state, space)
+        return work.inputs(work.bind(module), layer)
+
+    def trained_part(self, state: State, space: ChannelSpace, module: nn.Module) -> Part | None:
+        """See :meth:`NetworkEvaluator.trained_part`."""
+        return self.shared(state, space).suffix(module) if self.suffix else None
+
+    def trained_layers(self, state: State, space: ChannelSpace) -> set[str] | None:
+        """See :meth:`NetworkEvaluator.trained_layers`."""
+        if not self.suffix:
+            return None
+        return self.program.called_from(self.shared(state, space).start)
+
+    @torch.no_grad()
+    def evaluate(self, state: State, build: Build, upcoming: ChannelSpace | None) -> Evaluation:
+        """See :meth:`Evaluator.evaluate`."""
+        work = self.shared(state, build.space)
+        bound = work.bind(build.module)
+        prefix = "prefix" in self.fast and build.keeps_prefix
+        start = work.start if prefix else 1
+        sums: list[Tensor] = []
+        watch = {}
+        if upcoming is not None and self.program.watch_point(upcoming) >= start:
+            point = self.program.watch_point(upcoming)
+            watch = {point: lambda output: sums.append(channel_sums(output))}
+        correct = seen = 0
+        for values in work.values("eval") if prefix else work.batches("eval"):
+            logits = bound.logits(values, start, watch)
+            labels = self.baseline.eval_labels[seen : seen + len(logits)]
+            correct += int((logits.argmax(1) == labels).sum())
+            seen += len(logits)
+            if "early_exit" in self.fast and _hopeless(correct, seen, self.hopeless):
+                break
+        if upcoming is None:
+            activation = np.zeros(0, np.float32)
+        elif watch:
+            activation = (torch.stack(sums).sum(0) / seen).cpu().numpy().astype(np.float32)
+        else:
+            activation = work.activation(upcoming)
+        return Evaluation(correct / seen, activation, seen)
+
+
+class SharedWork:
+    """The work that all candidates of one state share: layers before the cut, and moments.
+
+    Args:
+        baseline: The unpruned network.
+        program: Calls of the network.
         fast: Names of the fast paths in use.
-        state: The state.
-        space: The space that is cut next, as it is now.
-        parent: The ground of the state before, where all before its cut is the same; or None.
+        module: Network of the state.
+        space: Space that is cut next, as it is now.
+        parent: Shared work of the state before, if that step left the layers before its cut
+            unchanged; or None.
     """
 
     def __init__(
@@ -79,156 +288,118 @@ class Ground:
         baseline: Baseline,
         program: Program,
         fast: frozenset[str],
-        state: State,
+        module: nn.Module,
         space: ChannelSpace,
-        parent: "Ground | None" = None,
+        parent: "SharedWork | None" = None,
     ) -> None:
         self.baseline, self.program, self.fast = baseline, program, fast
-        self.module, self.space = state.module, space
+        self.module = module
         self.start = program.first_call(space)
-        self.bound = Bound(program, state.module, "fold" in fast)
+        self.bound = Bound(program, module, "fold" in fast)
         self._parent = parent if parent is not None and parent.start <= self.start else None
         self._values: dict[str, list[Values]] = {}
         self._moments: dict[str, Moments] = {}
         self._activations: dict[str, npt.NDArray[np.float32]] = {}
 
     def bind(self, module: nn.Module) -> Bound:
-        """A candidate's layers, run as this environment runs them."""
+        """The calls with a candidate's layers."""
         return Bound(self.program, module, "fold" in self.fast)
+
+    def batches(self, images: str) -> list[Values]:
+        """The images themselves, ``"eval"`` or ``"repair"``, batch by batch."""
+        if images == "eval":
+            return [{0: part} for part in self.baseline.eval_images.split(EVALUATION_BATCH)]
+        return [{0: part} for part in self.baseline.repair_images.split(BATCH)]
 
     @torch.no_grad()
     def values(self, images: str) -> list[Values]:
-        """What the layers before the cut leave, batch by batch.
+        """The values that the layers before the cut pass on, batch by batch.
 
         Args:
             images: ``"eval"`` or ``"repair"``.
         """
         if images not in self._values:
-            first, before = 1, self._batches(images)
+            first, before = 1, self.batches(images)
             if self._parent is not None and images in self._parent._values:
                 first, before = self._parent.start, self._parent._values[images]
             self._values[images] = [self.bound.run(part, first, self.start) for part in before]
         return self._values[images]
 
-    def _batches(self, images: str) -> list[Values]:
-        if images == "eval":
-            return [{0: part} for part in self.baseline.eval_images.split(EVALUATION_BATCH)]
-        return [{0: part} for part in self.baseline.repair_images.split(BATCH)]
-
-    def forget_parent(self) -> None:
-        """Let the values of the state before go."""
-        self._parent = None
-
-    # Repair
+    def forget(self, parent: "SharedWork") -> None:
+        """Release the values of a state before."""
+        if self._parent is parent:
+            self._parent = None
 
     @torch.no_grad()
     def inputs(self, bound: Bound, layer: str) -> Iterator[Tensor]:
-        """What a layer reads of the repair images, batch by batch."""
+        """The inputs of a layer for the repair images, batch by batch."""
         call = self.program.calls[layer]
         (source,) = self.program.nodes[call].all_input_nodes
         prefix = "prefix" in self.fast
-        for values in self.values("repair") if prefix else self._batches("repair"):
+        for values in self.values("repair") if prefix else self.batches("repair"):
             live = bound.run(values, self.start if prefix else 1, call)
             yield live[self.program.number[source]]
 
     def moments(self, layer: str) -> Moments:
-        """The moments of a consumer's inputs before the cut; those behind it are a part of them."""
+        """The moments of a consumer's inputs before the cut; a cut selects a part of them."""
         if layer not in self._moments:
             inputs = self.inputs(self.bound, layer)
             self._moments[layer] = self.baseline.least_squares.moments(self.module, layer, inputs)
         return self._moments[layer]
 
-    # Evaluation
-
-    @torch.no_grad()
-    def evaluate(
-        self, module: nn.Module, upcoming: ChannelSpace | None, changed: bool, hopeless: float
-    ) -> Evaluation:
-        """Accuracy of a candidate on the validation subset.
-
-        Args:
-            module: The candidate.
-            upcoming: The space whose activations the next observation shows, or None.
-            changed: Whether layers before the cut were trained.
-            hopeless: Accuracy from which on less makes no difference to the reward.
-
-        Returns:
-            The evaluation.
-        """
-        bound, baseline = self.bind(module), self.baseline
-        prefix = "prefix" in self.fast and not changed
-        start = self.start if prefix else 1
-        sums: list[Tensor] = []
-        watch = {}
-        if upcoming is not None and self.program.watch_point(upcoming) >= start:
-            point = self.program.watch_point(upcoming)
-            watch = {point: lambda output: sums.append(channel_sums(output))}
-        correct = seen = 0
-        for values in self.values("eval") if prefix else self._batches("eval"):
-            logits = bound.logits(values, start, watch)
-            labels = baseline.eval_labels[seen : seen + len(logits)]
-            correct += int((logits.argmax(1) == labels).sum())
-            seen += len(logits)
-            if "early_exit" in self.fast and _hopeless(correct, seen, hopeless):
-                break
-        if upcoming is None:
-            activation = np.zeros(0, np.float32)
-        elif watch:
-            activation = (torch.stack(sums).sum(0) / seen).cpu().numpy().astype(np.float32)
-        else:
-            activation = self._activation(upcoming)
-        return Evaluation(correct / seen, activation, seen)
-
-    def _activation(self, space: ChannelSpace) -> npt.NDArray[np.float32]:
-        """Mean activation of a space that lies before the cut: the same for all candidates."""
+    def activation(self, space: ChannelSpace) -> npt.NDArray[np.float32]:
+        """Mean activation of a space before the cut, which is the same for all candidates."""
         if space.name not in self._activations:
             sums: list[Tensor] = []
             point = self.program.watch_point(space)
-            for values in self._batches("eval"):
+            for values in self.batches("eval"):
                 watch = {point: lambda output: sums.append(channel_sums(output))}
                 self.bound.run(values, 1, point + 1, watch)
             mean = torch.stack(sums).sum(0) / len(self.baseline.eval_labels)
             self._activations[space.name] = mean.cpu().numpy().astype(np.float32)
         return self._activations[space.name]
 
+    def suffix(self, module: nn.Module) -> Part:
+        """Training of the layers from the cut to the output.
 
-def _hopeless(correct: int, seen: int, limit: float) -> bool:
-    """Whether three standard errors above what was seen still lie below the limit."""
-    return correct / seen + 3 * math.sqrt(0.25 / seen) < limit
+        The layers before the cut run folded and without gradients.
+        """
+        bound = Bound(self.program, module, fold=False)
+
+        def forward(images: Tensor) -> Tensor:
+            with torch.no_grad():
+                values = self.bound.run({0: images}, 1, self.start)
+            logits: Tensor = bound.logits(values, self.start)
+            return logits
+
+        layers = bound.layers_from(self.start)
+        return Part(forward, [parameter for layer in layers for parameter in layer.parameters()])
 
 
-class Grounds:
-    """The grounds of the latest states.
+def make_evaluator(config: EnvConfig, baseline: Baseline) -> NetworkEvaluator:
+    """The evaluator of a configuration that runs networks.
 
     Args:
-        baseline: Baseline, data and targets.
-        program: The network's calls.
-        fast: Names of the fast paths in use.
+        config: Configuration of the environment.
+        baseline: The unpruned network.
+
+    Raises:
+        ProgramError: If ``tune="suffix"`` and the network cannot be traced.
     """
+    if not config.fast_paths - {"memo"} and config.tune == "all":
+        return DirectEvaluator(baseline)
+    try:
+        program = baseline.program
+    except ProgramError as error:
+        if config.tune == "suffix":
+            raise
+        gym.logger.warn(f"steps are slow, the fast paths are off: {error}")
+        return DirectEvaluator(baseline)
+    if config.tune == "suffix" and not program.same_in_training:
+        raise ProgramError("tune='suffix': the network calls other layers in training")
+    return CachedEvaluator(config, baseline, program)
 
-    def __init__(self, baseline: Baseline, program: Program, fast: frozenset[str]) -> None:
-        self.baseline, self.program, self.fast = baseline, program, fast
-        self._kept: OrderedDict[int, Ground] = OrderedDict()
-        self._origins: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
 
-    def of(self, state: State, space: ChannelSpace) -> Ground:
-        """The ground of a state, made where it is not kept."""
-        key = id(state.module)
-        ground = self._kept.get(key)
-        # The ground holds its module, so while it is kept no other module has this id.
-        if ground is None or ground.space.name != space.name:
-            origin = self._origins.get(state.module)
-            parent = None if origin is None else self._kept.get(id(origin))
-            ground = Ground(self.baseline, self.program, self.fast, state, space, parent)
-            self._kept[key] = ground
-        self._kept.move_to_end(key)
-        while len(self._kept) > GROUNDS:
-            _, dropped = self._kept.popitem(last=False)
-            for other in self._kept.values():
-                if other._parent is dropped:
-                    other.forget_parent()
-        return ground
-
-    def derived(self, module: nn.Module, origin: nn.Module) -> None:
-        """Note that a candidate's layers before its cut are those of another network."""
-        self._origins[module] = origin
+def _hopeless(correct: int, seen: int, limit: float) -> bool:
+    """Whether three standard errors above the accuracy seen so far are below the limit."""
+    return correct / seen + 3 * math.sqrt(0.25 / seen) < limit

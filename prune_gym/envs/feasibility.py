@@ -1,4 +1,4 @@
-"""What the layers to come can still save: a network within reach that meets a target."""
+"""Networks that are still within reach in an episode and meet a target."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,38 +9,38 @@ from prune_gym.pruning import ChannelSpace
 
 BY_COUNTING = ("macs", "params")
 RESERVE = 0.5
-"""Share of the uniform keep ratio that a completion leaves every layer to come."""
-Counts = tuple[int, ...]
+"""Share of the uniform keep ratio that a completion leaves in every layer to come."""
+VisitCounts = tuple[int, ...]
 """Channels of the visited spaces, in the order of the visits."""
 
 
 def legal_counts(channels: int, min_keep: int, round_to: int) -> list[int]:
-    """The numbers of kept filters that :func:`prune_gym.pruning.legal_mask` can leave, rising."""
+    """The counts that :func:`prune_gym.pruning.legal_mask` can leave, in rising order."""
     rounded = (-(-max(count, min_keep) // round_to) * round_to for count in range(1, channels + 1))
     return sorted({min(count, channels) for count in rounded})
 
 
 class Completions:
-    """Looks for counts of the spaces to come with which the final network meets a target.
+    """Finds counts of the spaces to come with which the final network meets a target.
 
-    A completion is a network that the rules allow, so what it leaves open is within reach for
-    certain. It leaves every layer to come :data:`RESERVE` of the one keep ratio that meets the
-    target (AMC leaves 20 % of the filters): with completions of one filter a layer, an agent that
-    prunes too little at first would be let go on until the last layers are cut to nothing, and
-    with them the network. Only where no such completion meets the target do they go lower.
+    A completion is a network that the rules allow, so it is certainly within reach. It leaves
+    every layer to come :data:`RESERVE` of the uniform keep ratio that meets the target (AMC
+    leaves 20 % of the filters). If completions kept one filter a layer, an agent that prunes too
+    little at first could continue until the last layers are cut to nothing, which ruins the
+    network. Completions go below the reserve only if none above it meets the target.
 
-    How far all there is is found (this project's choice): MACs and parameters fall with
-    every filter, so the least counts are the best completion. Latency and energy need not
-    (mappings fit some counts better), so the leanest counts are found by coordinate descent from
-    the least ones: exact for one target of latency or energy where no two of the visited spaces
-    share a layer (``scope="inner"`` of a ResNet), else a completion may be missed.
+    The search is this project's choice. MACs and parameters fall with every filter, so the least
+    counts are the best completion. Latency and energy may rise with fewer filters (some counts
+    map better), so the leanest counts are found by coordinate descent from the least counts. The
+    result is exact for one target of latency or energy if no two visited spaces share a layer
+    (``scope="inner"`` of a ResNet); otherwise a completion may be missed.
 
     Args:
-        shares: For each wanted cost the most of it, as a share of the unpruned network's.
-        costs: Of the environment.
-        visited: The spaces that an episode walks through, unpruned.
-        min_keep: Least number of filters kept.
-        round_to: Kept filters are rounded up to a multiple of this.
+        shares: Limit of each wanted cost, a share of the unpruned network's.
+        costs: Cost model of the environment.
+        visited: Unpruned spaces that an episode visits.
+        min_keep: Least number of kept filters.
+        round_to: Number to whose multiples kept filters are rounded up.
     """
 
     def __init__(
@@ -55,70 +55,71 @@ class Completions:
         self.full = costs.of()
         self.legal = [legal_counts(space.channels, min_keep, round_to) for space in visited]
         self._names = [space.name for space in visited]
-        self._plans: dict[Counts, Counts | None] = {}
+        self._found: dict[VisitCounts, VisitCounts | None] = {}
         self.uniform_ratio, self._uniform = self._largest_uniform()
         self.lean = self._leanest([self._reserved(legal) for legal in self.legal])
-        if self.plan(()) is None:
-            self._plans.clear()
+        if self.completion(()) is None:
+            self._found.clear()
             self.lean = self._leanest(self.legal)
 
-    def plan(self, before: Counts) -> Counts | None:
+    def completion(self, before: VisitCounts) -> VisitCounts | None:
         """Counts of all visited spaces that begin with these and meet the target.
 
-        It depends on ``before`` alone, and where a plan is followed there is one afterwards.
+        The result depends on ``before`` only. A step along a completion leads to counts that
+        have a completion.
 
         Args:
-            before: Counts of the spaces that were visited, from the first.
+            before: Counts of the spaces visited so far, from the first.
 
         Returns:
-            The counts, or None where none were found.
+            The counts, or None if none were found.
         """
-        if before in self._plans:
-            return self._plans[before]
-        # Whichever is followed by one more space is a candidate again there: none is ever lost.
+        if before in self._found:
+            return self._found[before]
+        # A candidate that is followed by one more space is a candidate there, too.
         candidates = [(*before, *lean[len(before) :]) for lean in self.lean]
         if self._uniform[: len(before)] == before:
             candidates.append(self._uniform)
-        plan = next((counts for counts in candidates if self.meets(counts)), None)
-        return remember(self._plans, before, plan)
+        found = next((counts for counts in candidates if self.meets(counts)), None)
+        return remember(self._found, before, found)
 
-    def figures(self, counts: Counts, names: Iterable[str] | None = None) -> dict[str, float]:
+    def figures(self, counts: VisitCounts, names: Iterable[str] | None = None) -> dict[str, float]:
         """Costs as shares of the unpruned network's.
 
         Args:
-            counts: Of all visited spaces.
-            names: Of the costs; None: of those that are wanted.
+            counts: Counts of all visited spaces.
+            names: Names of the costs; None: the wanted ones.
         """
         named = dict(zip(self._names, counts, strict=True))
         geometry, result = self.costs.geometry, dict[str, float]()
         for name in self.shares if names is None else names:
             value: float
             if name in BY_COUNTING:
-                # No search for mappings where none is asked for.
+                # These need no search for mappings.
                 value = geometry.macs(named) if name == "macs" else geometry.params(named)
             else:
                 value = self.costs.of(named).of(name)
             result[name] = value / self.full.of(name)
         return result
 
-    def _figure(self, name: str, counts: Counts) -> float:
+    def _figure(self, name: str, counts: VisitCounts) -> float:
         return self.figures(counts, [name])[name]
 
-    def meets(self, counts: Counts) -> bool:
-        """Whether the network of these counts meets the target."""
+    def meets(self, counts: VisitCounts) -> bool:
+        """Whether the network with these counts meets the target."""
         return all(figure <= self.shares[name] for name, figure in self.figures(counts).items())
 
-    def excess(self, counts: Counts) -> float:
-        """The largest of the costs, each over what is wanted of it."""
+    def excess(self, counts: VisitCounts) -> float:
+        """The largest wanted cost, relative to its limit."""
         return max(figure / self.shares[name] for name, figure in self.figures(counts).items())
 
     def _reserved(self, legal: Sequence[int]) -> list[int]:
-        """The legal counts of a space that leave it its reserve."""
+        """The legal counts of a space that keep its reserve."""
         least = round(RESERVE * self.uniform_ratio * legal[-1])
         return [count for count in legal if count >= least]
 
-    def _leanest(self, legal: Sequence[Sequence[int]]) -> list[Counts]:
-        """Of these counts the least ones, then those of the least latency and so on as wanted."""
+    def _leanest(self, legal: Sequence[Sequence[int]]) -> list[VisitCounts]:
+        """The least of these counts, and those of least latency or energy if these are wanted."""
         least = tuple(counts[0] for counts in legal)
         found = [least]
         for name in self.shares:
@@ -129,9 +130,11 @@ class Completions:
         return list(dict.fromkeys(found))
 
     @staticmethod
-    def _descend(legal: Sequence[Sequence[int]], value: Callable[[Counts], float]) -> Counts:
-        """Coordinate descent over these counts, from the least ones."""
-        best: Counts = tuple(counts[0] for counts in legal)
+    def _descend(
+        legal: Sequence[Sequence[int]], value: Callable[[VisitCounts], float]
+    ) -> VisitCounts:
+        """Coordinate descent over these counts, from the least."""
+        best: VisitCounts = tuple(counts[0] for counts in legal)
         lowest, improved = value(best), True
         while improved:
             improved = False
@@ -143,14 +146,14 @@ class Completions:
                         best, lowest, improved = trial, found, True
         return best
 
-    def ratio_for_rest(self, before: Counts) -> float:
-        """The keep ratio, the same in every space to come, with which the target is just met.
+    def ratio_for_rest(self, before: VisitCounts) -> float:
+        """The uniform keep ratio of the spaces to come that just meets the target.
 
-        Found by bisection: of latency or energy, which need not fall with the ratio, it may be a
-        smaller one than the largest. Where none meets the target, it is the least.
+        It is found by bisection. For latency and energy, which may rise as the ratio falls, it
+        may be below the largest one. If no ratio meets the target, it is the least ratio.
 
         Args:
-            before: Counts of the spaces that were visited, from the first; not of all.
+            before: Counts of the spaces visited so far, from the first; at least one is to come.
         """
         if not before:
             return self.uniform_ratio
@@ -160,16 +163,16 @@ class Completions:
         )
         return ratios[max(0, too_much - 1)]
 
-    def _of_ratio(self, ratio: float, before: Counts = ()) -> Counts:
-        """Counts of all spaces, those to come cut at one ratio."""
+    def _of_ratio(self, ratio: float, before: VisitCounts = ()) -> VisitCounts:
+        """Counts of all spaces; those to come are cut at one ratio."""
         rest = self.legal[len(before) :]
-        # Legal counts rise.
+        # Legal counts are in rising order.
         places = [bisect_left(legal, round(ratio * legal[-1])) for legal in rest]
         return (*before, *(legal[at] for legal, at in zip(rest, places, strict=True)))
 
-    def _largest_uniform(self) -> tuple[float, Counts]:
-        """The largest ratio whose counts meet the target, or the nearest to it; and its counts."""
-        nearest: tuple[float, float, Counts] | None = None
+    def _largest_uniform(self) -> tuple[float, VisitCounts]:
+        """The largest ratio that meets the target, or the nearest one, with its counts."""
+        nearest: tuple[float, float, VisitCounts] | None = None
         for ratio in reversed(_distinct_ratios(self.legal)):
             counts = self._of_ratio(ratio)
             if self.meets(counts):
@@ -182,8 +185,8 @@ class Completions:
 
 
 def _distinct_ratios(legal: Sequence[Sequence[int]]) -> list[float]:
-    """One ratio for each different cut of spaces with these legal counts, rising."""
+    """One ratio for each different cut of spaces with these counts, in rising order."""
     widths = {counts[-1] for counts in legal}
-    # Between two neighbouring steps of round(ratio * n) all counts stay the same.
+    # Between two neighbouring steps of round(ratio * n) no count changes.
     steps = sorted({(kept - 0.5) / n for n in widths for kept in range(1, n + 1)} | {0.0})
     return [(low + high) / 2 for low, high in zip(steps, [*steps[1:], 1.0], strict=True)]

@@ -1,110 +1,146 @@
-"""What an action means: the spaces an episode visits, the action's form, and its step."""
+"""The interface of the action modes: what an action means and what it does to the network."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from gymnasium import spaces
 
 from prune_gym.costs import CostModel
-from prune_gym.envs.actions import Action, checked_action
 from prune_gym.envs.baseline import Baseline
+from prune_gym.envs.config import EnvConfig
 from prune_gym.envs.observation import Observer
-from prune_gym.envs.state import State
-from prune_gym.envs.stepping import Outcome, Stepper, StepSettings
+from prune_gym.envs.state import Build, State, StepRecord
 from prune_gym.envs.target import Target
-from prune_gym.envs.transition import Transition
-from prune_gym.errors import UnknownNameError
+from prune_gym.interface import Info
 from prune_gym.pruning import ChannelSpace
+from prune_gym.pruning.candidate import Candidate
 
-MODES = ("filters", "alf")
+Action = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class ModeSettings:
-    """The arguments of an environment that its mode goes by.
+class Choice:
+    """An action as it is executed.
 
     Args:
-        order: Of the visits.
-        scope: What is visited.
-        observation: Kind of the observation.
-        target: What is wanted of the final network, or None.
-        step: What the steps go by.
+        batches: Mini-batches of fine-tuning.
+        changed: Whether the rules changed the action.
     """
 
-    order: str
-    scope: str
-    observation: str
-    target: Mapping[str, float] | None
-    step: StepSettings
+    batches: int
+    changed: bool
+
+    @property
+    def key(self) -> Hashable:
+        """Everything but the seed and the state on which the result of the step depends."""
+        return self.batches
 
 
-class Mode(ABC):
-    """One way to act on a network; made once for an environment.
+ChoiceT = TypeVar("ChoiceT", bound=Choice)
+
+
+class Mode(ABC, Generic[ChoiceT]):
+    """One meaning of actions: parse an action, build its network, describe the result.
+
+    Args:
+        config: Configuration of the environment.
+        baseline: The unpruned network.
+        visited: Spaces that an episode visits.
+        costs: Cost model by the counts of a build.
+        observer: Maker of the observations.
 
     Attributes:
-        visited: What an episode walks through; in the ALF mode the code spaces to be.
-        observer: Makes the observations.
-        target: What is wanted of the final network.
-        transition: Takes the steps.
-        action_space: The action's form.
+        action_space: Space of the actions.
+        target: The requirements for the final network.
+
+    Raises:
+        TargetError: If no network within reach meets the target.
     """
 
-    visited: tuple[ChannelSpace, ...]
-    observer: Observer
-    target: Target
-    transition: Stepper
     action_space: spaces.Dict
 
+    def __init__(
+        self,
+        config: EnvConfig,
+        baseline: Baseline,
+        visited: tuple[ChannelSpace, ...],
+        costs: CostModel,
+        observer: Observer,
+    ) -> None:
+        self.config, self.baseline, self.visited = config, baseline, visited
+        self.costs, self.observer = costs, observer
+        self.max_batches = config.max_batches(len(baseline.train_split))
+        self.target = Target(config, costs, visited, baseline.accuracy)
+
     @abstractmethod
-    def checked(self, action: Action) -> tuple[Any, float]:
-        """An action as :meth:`step` takes it: what is to be done, and the duration.
+    def parse(self, state: State, action: Action) -> ChoiceT:
+        """The choice that an action stands for: checked, and clipped to the target.
+
+        Args:
+            state: Present state; not after the last space.
+            action: Action of the agent.
 
         Raises:
-            ValueError: An action of another form, not finite or out of range.
+            ValueError: If the action has another form or shape, or is out of range.
         """
 
     @abstractmethod
-    def step(self, state: State, checked: tuple[Any, float], seed: int) -> Outcome:
-        """Take a step.
+    def build(self, state: State, choice: ChoiceT, seed: int) -> Build:
+        """Cut or compress, repair and train; the state stays as it is.
 
         Args:
-            state: Before it; not after the last space.
-            checked: From :meth:`checked`.
-            seed: Of all that is drawn.
+            state: State before the step.
+            choice: Parsed action.
+            seed: Seed of the training's images.
+        """
+
+    def describe(self, record: StepRecord) -> Info:
+        """The entries of ``info`` for an executed action.
+
+        Args:
+            record: Record of its step.
+        """
+        padded = np.zeros(self.observer.width, np.int8)
+        padded[: record.mask.size] = record.mask
+        return {
+            "mask": padded,
+            "mask_changed": record.changed,
+            "batches": record.batches,
+            "evaluated_images": record.images,
+            "rewards": record.reward.as_dict(),
+        }
+
+    @abstractmethod
+    def accept(self, state: State, candidate: Candidate) -> list[Build]:
+        """The builds of an episode that ends in a finished network, one for each visited space.
+
+        Args:
+            state: State of the unpruned network.
+            candidate: Finished network.
+
+        Raises:
+            ValueError: If the candidate does not fit.
         """
 
     @abstractmethod
     def fits(self, state: State) -> bool:
-        """Whether a state is of this mode's network."""
+        """Whether a state belongs to this mode's network."""
 
-    def info(self, outcome: Outcome) -> dict[str, Any]:
-        """What ``info`` tells of an executed action."""
-        padded = np.zeros(self.observer.width, np.int8)
-        padded[: outcome.mask.size] = outcome.mask
-        return {
-            "mask": padded,
-            "mask_changed": outcome.changed,
-            "batches": outcome.batches,
-            "evaluated_images": outcome.images,
-            "rewards": outcome.reward.as_dict(),
-        }
+    def upcoming(self, state: State, build: Build) -> ChannelSpace | None:
+        """The space that is visited after a step, as the build has it; None after the last."""
+        position = state.position + 1
+        if position == len(self.visited):
+            return None
+        coming = self.visited[position]
+        return next((space for space in build.spaces if space.name == coming.name), coming)
 
-    def _prepare(
-        self, baseline: Baseline, settings: ModeSettings, costs: CostModel, observer: type[Observer]
-    ) -> None:
-        """Observer and target, which all modes make of what they visit."""
-        self.observer = observer(baseline, self.visited, settings.observation)
-        self.target = Target(
-            settings.target,
-            costs,
-            self.visited,
-            baseline.accuracy,
-            settings.step.min_keep,
-            settings.step.round_to,
-        )
+    def batches(self, duration: float) -> int:
+        """The mini-batches of a duration."""
+        return round(duration * self.max_batches)
 
 
 def unit_box() -> spaces.Box:
@@ -112,62 +148,31 @@ def unit_box() -> spaces.Box:
     return spaces.Box(0.0, 1.0, (1,), np.float32)
 
 
-class FilterMode(Mode):
-    """An action keeps some filters of a channel space and removes the others.
+def check_entries(action: Action, *names: str) -> None:
+    """Refuse an action that is not a dictionary of these entries.
+
+    Raises:
+        ValueError: If it has another form.
+    """
+    if not isinstance(action, Mapping) or set(action) != set(names):
+        raise ValueError(f"an action is a dict of {names[0]!r} and {names[1]!r}, not {action!r}")
+
+
+def unit_value(name: str, given: Any, of: str) -> float:
+    """One number of an action.
 
     Args:
-        baseline: Baseline, data and costs.
-        settings: The environment's arguments.
+        name: Name of the entry.
+        given: Its value.
+        of: Meaning of the number, for the error.
 
     Raises:
-        TargetError: No network within reach meets the target.
-        ValueError: An argument is out of range or unknown.
+        ValueError: If it is not one finite number within [0, 1].
     """
-
-    def __init__(self, baseline: Baseline, settings: ModeSettings) -> None:
-        self._names = set(baseline.geometry.counts())
-        self.visited = baseline.visited(settings.order, settings.scope)
-        self._prepare(baseline, settings, baseline.costs, Observer)
-        self._take = Transition(baseline, self.visited, settings.step, self.target)
-        self.transition = self._take
-        self.action_space = spaces.Dict(
-            {"duration": unit_box(), "mask": spaces.MultiBinary(self.observer.width)}
-        )
-
-    def checked(self, action: Action) -> tuple[Any, float]:
-        """See :meth:`Mode.checked`; mask and duration."""
-        return checked_action(action, self.observer.width)
-
-    def step(self, state: State, checked: tuple[Any, float], seed: int) -> Outcome:
-        """See :meth:`Mode.step`."""
-        return self._take(state, *checked, seed)
-
-    def fits(self, state: State) -> bool:
-        """See :meth:`Mode.fits`."""
-        return {space.name for space in state.spaces} == self._names
-
-
-def make_mode(name: str, baseline: Baseline, settings: ModeSettings) -> Mode:
-    """A mode by name.
-
-    Raises:
-        UnknownNameError: No such mode.
-        PruneGymError: The network has nothing to visit, or the target is out of reach.
-        ValueError: An argument is out of range or unknown.
-    """
-    check_mode(name)
-    if name == "filters":
-        return FilterMode(baseline, settings)
-    from prune_gym.envs.alf_mode import ALFMode
-
-    return ALFMode(baseline, settings)
-
-
-def check_mode(name: str) -> None:
-    """Refuse a mode that there is not.
-
-    Raises:
-        UnknownNameError: Naming it.
-    """
-    if name not in MODES:
-        raise UnknownNameError("action_mode", name, MODES)
+    number = np.asarray(given, dtype=np.float64)
+    if number.size != 1 or not np.isfinite(number).all():
+        raise ValueError(f"the {name} is {given!r}, needed: one finite number")
+    value = float(number.reshape(()))
+    if not 0 <= value <= 1:
+        raise ValueError(f"the {name} is {value}, needed: 0 to 1 ({of})")
+    return value

@@ -1,4 +1,4 @@
-"""What the agent sees: padded 1-D arrays with finite bounds."""
+"""Observations: padded 1-D arrays with finite bounds."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,9 @@ from torch import nn
 
 from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.state import State
-from prune_gym.errors import UnknownNameError
 from prune_gym.pruning import ChannelSpace
 from prune_gym.pruning.rules import expand
 
-KINDS = ("features", "weights")
 STATISTICS = ("l1", "l2", "distance", "bn_scale", "bn_shift", "activation")
 LAYER_FEATURES = (
     "index",
@@ -31,19 +29,20 @@ LAYER_FEATURES = (
     "last_keep",
     "budget_left",
 )
+CODES_ALIVE, ERROR = "codes_alive", "reconstruction_error"
 BOUND = 10.0
 Array = npt.NDArray[np.float32]
 
 
 def filter_rows(module: nn.Module, space: ChannelSpace) -> torch.Tensor:
-    """All weights that make each channel: the producers' filters side by side.
+    """The weights of each channel's filters, those of all producers concatenated.
 
     Args:
         module: The network.
-        space: The space, as the network has it now.
+        space: Channel space with the network's present channels.
 
     Returns:
-        Shape (channels, weights a channel); of a tied space all producers' are concatenated.
+        Shape (channels, weights of a channel).
     """
     modules = dict(module.named_modules())
     rows = [
@@ -58,28 +57,20 @@ class Observer:
     """Makes the observations of one baseline.
 
     Args:
-        baseline: The baseline and its costs.
-        visited: The spaces that an episode walks through, unpruned.
+        baseline: The unpruned network and its costs.
+        visited: Unpruned spaces that an episode visits.
         kind: ``"features"`` (statistics of each filter) or ``"weights"`` (the filters).
-
-    Raises:
-        UnknownNameError: No such kind.
     """
 
     def __init__(self, baseline: Baseline, visited: Sequence[ChannelSpace], kind: str) -> None:
-        if kind not in KINDS:
-            raise UnknownNameError("observation", kind, KINDS)
         self.baseline, self.visited, self.kind = baseline, tuple(visited), kind
         self.width = max(space.channels for space in visited)
-        self._columns = {
-            space.name: filter_rows(baseline.module, space).shape[1] for space in visited
-        }
-        self.row = max(self._columns.values())
+        self.row = max(filter_rows(baseline.module, space).shape[1] for space in visited)
         self._layers = {layer.name: layer for layer in baseline.geometry.layers}
         self._macs = self._macs_by_space()
 
     def observation_space(self) -> spaces.Dict:
-        """The space of :meth:`observe`."""
+        """The space of the observations."""
         n = self.width
         entries: dict[str, spaces.Space] = {
             "action_mask": spaces.MultiBinary(n),
@@ -101,11 +92,16 @@ class Observer:
         return mask
 
     def _space(self, state: State) -> ChannelSpace:
-        """The next space, as the network has it now."""
+        """The next space with its present channels."""
         return state.space(self.visited[state.position].name)
 
     def observe(self, state: State, budget_left: float) -> dict[str, npt.NDArray]:
-        """The observation of a state; after the last space filters and layer are zeros."""
+        """The observation of a state; after the last space, filters and layer are zeros.
+
+        Args:
+            state: The state.
+            budget_left: Share of the search budget that is left, 0 to 1.
+        """
         done = state.position / len(self.visited)
         result: dict[str, npt.NDArray] = {
             "action_mask": self.action_mask(state),
@@ -177,7 +173,7 @@ class Observer:
         }
 
     def _layer(self, state: State, budget_left: float) -> Array:
-        """AMC's layer features (He et al. 2018, section 3.1), share of cost and budget left."""
+        """AMC's layer features (He et al. 2018, section 3.1), shares of cost, and budget left."""
         visited = self.visited[state.position]
         layer = next(self._layers[n] for n in visited.producers if n in self._layers)
         costs, baseline = self.baseline.costs, self.baseline.costs.of()
@@ -216,3 +212,40 @@ class Observer:
             space.name: sum(layers.get(name, 0) for name in {*space.producers, *space.consumers})
             for space in self.baseline.network.spaces
         }
+
+
+class ALFObserver(Observer):
+    """Adds the results for the convolutions visited so far (ALF mode).
+
+    ``codes_alive`` holds for each visited convolution, in their order, the share of remaining
+    codes (1 before its step); ``reconstruction_error`` the squared error of the autoencoder's
+    filters, relative to their squared size (0 before its step).
+    """
+
+    def observation_space(self) -> spaces.Dict:
+        """The space of the observations."""
+        entries = dict(super().observation_space().spaces)
+        shape = (len(self.visited),)
+        entries[CODES_ALIVE] = spaces.Box(0.0, 1.0, shape, np.float32)
+        entries[ERROR] = spaces.Box(0.0, BOUND, shape, np.float32)
+        return spaces.Dict(entries)
+
+    def observe(self, state: State, budget_left: float) -> dict[str, npt.NDArray]:
+        """See :meth:`Observer.observe`."""
+        result = super().observe(state, budget_left)
+        alive, errors = np.ones(len(self.visited), np.float32), np.zeros(len(self.visited))
+        for place, record in enumerate(state.history):
+            assert record.block is not None
+            alive[place] = record.mask.mean()
+            errors[place] = record.block.reconstruction_error
+        result[CODES_ALIVE] = alive
+        result[ERROR] = errors.clip(0, BOUND).astype(np.float32)
+        return result
+
+    def _space(self, state: State) -> ChannelSpace:
+        # Before its step a convolution is as wide as in the unpruned network.
+        return self.visited[state.position]
+
+    def _macs_by_space(self) -> dict[str, int]:
+        counts = self.baseline.geometry.counts()
+        return {space.name: self._layers[space.producers[0]].macs(counts) for space in self.visited}

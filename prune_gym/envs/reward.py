@@ -1,14 +1,11 @@
-"""What a step pays: this project's formulation, after Huang et al. 2018 (WACV)."""
+"""The reward of a step: this project's formulation, after Huang et al. 2018 (WACV)."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Real
 
 from prune_gym.costs import Costs
-from prune_gym.errors import UnknownNameError
-
-REWARDS = ("step", "target")
+from prune_gym.envs.config import EnvConfig
 
 
 @dataclass(frozen=True)
@@ -17,11 +14,11 @@ class Reward:
 
     Args:
         psi: Accuracy term, -1 to 1: 1 without loss, 0 at the tolerance.
-        phi_prune: log of cost before over cost after the step; with ``reward="target"`` of the
-            distances to the target.
-        phi_duration: log of the longest over the chosen duration.
-        prune: Reward of the pruning task.
-        duration: Reward of the duration task.
+        phi_prune: Logarithm of the cost before over the cost after the step; with
+            ``reward="target"``, of the distances to the target.
+        phi_duration: Logarithm of the longest over the chosen duration.
+        prune: Component of the pruning decision.
+        duration: Component of the duration decision.
         total: ``prune + weight * duration``.
     """
 
@@ -33,21 +30,8 @@ class Reward:
     total: float
 
     def as_dict(self) -> dict[str, float]:
-        """The components by name, as they stand in ``info["rewards"]``."""
+        """The components by name, as in ``info["rewards"]``."""
         return dict(vars(self))
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Where an episode stands before or after a step.
-
-    Args:
-        accuracy: 0 to 1.
-        costs: Of the network.
-    """
-
-    accuracy: float
-    costs: Costs
 
 
 @dataclass(frozen=True)
@@ -55,18 +39,15 @@ class RewardFunction:
     """Maps accuracy, cost and duration to a :class:`Reward`: ``reward="step"``.
 
     ``psi = clip((b - (a0 - a)) / b, -1, 1)`` is Huang et al.'s accuracy term with the tolerance
-    ``b``; their ``phi = log(N / kept)`` becomes the log-ratio of costs, and the duration has one
-    of its own. ``r = psi * phi`` where ``psi >= 0``, else ``-|psi| * (1 + |phi|)``: the more a
-    collapsed network saved, the worse it scores.
+    ``b``. Their ``phi = log(N / kept)`` becomes the log-ratio of costs, and the duration has a
+    ``phi`` of its own. ``r = psi * phi`` if ``psi >= 0``, else ``-|psi| * (1 + |phi|)``: the more
+    a collapsed network saved, the lower its reward.
 
     Args:
         baseline_accuracy: a0, 0 to 1.
-        tolerance: b, the drop in accuracy at which nothing is earned; above 0.
-        duration_weight: w, what the duration's reward counts.
-        objective: The cost that is paid for (:data:`prune_gym.costs.OBJECTIVES`).
-
-    Raises:
-        ValueError: A tolerance or weight out of range.
+        tolerance: b, the drop in accuracy at which nothing is earned; above 0, at most 1.
+        duration_weight: w, the weight of the duration's component; at least 0.
+        objective: Cost that is paid for (:data:`prune_gym.costs.OBJECTIVES`).
     """
 
     baseline_accuracy: float
@@ -74,94 +55,84 @@ class RewardFunction:
     duration_weight: float
     objective: str
 
-    def __post_init__(self) -> None:
-        for name in ("tolerance", "duration_weight"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Real):
-                raise ValueError(f"{name}={value!r} must be a number")
-        if not 0 < self.tolerance <= 1:
-            raise ValueError(f"tolerance={self.tolerance} is not within (0, 1]")
-        if not 0 <= self.duration_weight < math.inf:
-            raise ValueError(f"duration_weight={self.duration_weight} is not finite and >= 0")
-
     def psi(self, accuracy: float) -> float:
         """The accuracy term, -1 to 1."""
         drop = self.baseline_accuracy - accuracy
         return min(1.0, max(-1.0, (self.tolerance - drop) / self.tolerance))
 
     def score(self, accuracy: float, cost_ratio: float) -> float:
-        """What a whole network is worth: the pruning reward against the unpruned one.
+        """The value of a whole network: the pruning component against the unpruned network.
 
         Args:
-            accuracy: 0 to 1.
-            cost_ratio: Cost of the unpruned network over this one's.
+            accuracy: Accuracy of the network, 0 to 1.
+            cost_ratio: Cost of the unpruned network over the cost of this one.
 
         Returns:
-            ``psi * log(cost_ratio)``, or less than 0 where the accuracy collapsed.
+            ``psi * log(cost_ratio)``, or a value below 0 if the accuracy collapsed.
         """
-        return _task(self.psi(accuracy), math.log(cost_ratio))
+        return _component(self.psi(accuracy), math.log(cost_ratio))
 
-    def __call__(self, before: Standing, after: Standing, batches: int, max_batches: int) -> Reward:
+    def __call__(
+        self,
+        before: tuple[float, Costs],
+        after: tuple[float, Costs],
+        batches: int,
+        max_batches: int,
+    ) -> Reward:
         """The reward of one step.
 
         Args:
-            before: The step.
-            after: The step.
+            before: Accuracy and costs before the step.
+            after: Accuracy and costs after the step.
             batches: Mini-batches of fine-tuning, 0 to ``max_batches``.
-            max_batches: The most that a step may take.
+            max_batches: Mini-batches of the longest step.
 
         Returns:
             The reward with its components.
         """
-        psi = self.psi(after.accuracy)
+        psi = self.psi(after[0])
         phi_prune, prune = self._prune(before, after)
         phi_duration = math.log((max_batches + 1) / (batches + 1))
-        duration = _task(psi, phi_duration)
+        duration = _component(psi, phi_duration)
         total = prune + self.duration_weight * duration
         return Reward(psi, phi_prune, phi_duration, prune, duration, total)
 
-    def _prune(self, before: Standing, after: Standing) -> tuple[float, float]:
-        """Its phi, and the reward of the pruning task."""
-        phi = math.log(before.costs.of(self.objective) / after.costs.of(self.objective))
-        return phi, _task(self.psi(after.accuracy), phi)
+    def _prune(
+        self, before: tuple[float, Costs], after: tuple[float, Costs]
+    ) -> tuple[float, float]:
+        """The phi and the component of the pruning decision."""
+        phi = math.log(before[1].of(self.objective) / after[1].of(self.objective))
+        return phi, _component(self.psi(after[0]), phi)
 
 
 @dataclass(frozen=True)
 class TargetReward(RewardFunction):
-    """Pays for the way to the target and nothing beyond it: ``reward="target"``.
+    """Pays for progress towards the target and for nothing beyond it: ``reward="target"``.
 
     This project's formulation, potential-based shaping (Ng, Harada and Russell 1999, ICML): a step
-    is paid ``S(after) - S(before)`` of the potential ``S = psi * log(D0 / D)``, where ``D`` is the
-    largest of the wanted costs, each over what the target allows of it and 1 at the least, and
-    ``D0`` the unpruned network's. So an episode's pruning rewards add up to the final network's
-    ``S``, accuracy that was lost is paid back, accuracy that fine-tuning regains is paid for, and
-    a cost below the target earns nothing. The objective does not enter.
+    earns ``S(after) - S(before)`` with the potential ``S = psi * log(D0 / D)``. ``D`` is the
+    largest wanted cost relative to its limit, at least 1, and ``D0`` is the unpruned network's.
+    An episode's pruning components therefore add up to the final network's ``S``; lost accuracy
+    is charged, regained accuracy is paid for, and a cost below the target earns nothing. The
+    objective does not matter.
 
     Args:
         baseline_accuracy: As for :class:`RewardFunction`.
         tolerance: As for :class:`RewardFunction`.
         duration_weight: As for :class:`RewardFunction`.
-        objective: Not paid for; ``info["score"]`` is still of it.
+        objective: Cost of ``info["score"]``; the reward does not use it.
         full: Costs of the unpruned network.
-        shares: For each wanted cost the most of it, a share of the unpruned network's.
-
-    Raises:
-        ValueError: No cost is wanted.
+        shares: Limit of each wanted cost, a share of the unpruned network's; at least one.
     """
 
     full: Costs
     shares: Mapping[str, float]
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.shares:
-            raise ValueError(
-                "reward='target' needs a target with a cost, for example target={'macs': 0.5}"
-            )
-
-    def _prune(self, before: Standing, after: Standing) -> tuple[float, float]:
-        phi = math.log(self._distance(before.costs) / self._distance(after.costs))
-        return phi, self._potential(after) - self._potential(before)
+    def _prune(
+        self, before: tuple[float, Costs], after: tuple[float, Costs]
+    ) -> tuple[float, float]:
+        phi = math.log(self._distance(before[1]) / self._distance(after[1]))
+        return phi, self._potential(*after) - self._potential(*before)
 
     def _distance(self, costs: Costs) -> float:
         """D, at least 1."""
@@ -170,41 +141,25 @@ class TargetReward(RewardFunction):
             *(costs.of(name) / (self.full.of(name) * share) for name, share in self.shares.items()),
         )
 
-    def _potential(self, standing: Standing) -> float:
-        """S, 0 of the unpruned network."""
-        way = math.log(self._distance(self.full) / self._distance(standing.costs))
-        return _task(self.psi(standing.accuracy), way)
+    def _potential(self, accuracy: float, costs: Costs) -> float:
+        """S; 0 for the unpruned network."""
+        progress = math.log(self._distance(self.full) / self._distance(costs))
+        return _component(self.psi(accuracy), progress)
 
 
-def make_reward(
-    form: str,
-    baseline_accuracy: float,
-    tolerance: float,
-    duration_weight: float,
-    objective: str,
-    full: Costs,
-    shares: Mapping[str, float],
-) -> RewardFunction:
-    """A reward function by name.
+def make_reward(config: EnvConfig, baseline_accuracy: float, full: Costs) -> RewardFunction:
+    """The reward function of a configuration.
 
     Args:
-        form: One of :data:`REWARDS`.
-        baseline_accuracy: As for :class:`RewardFunction`.
-        tolerance: As for :class:`RewardFunction`.
-        duration_weight: As for :class:`RewardFunction`.
-        objective: As for :class:`RewardFunction`.
-        full: As for :class:`TargetReward`.
-        shares: As for :class:`TargetReward`.
-
-    Raises:
-        UnknownNameError: No such form.
-        ValueError: A number out of range, or ``"target"`` where no cost is wanted.
+        config: Configuration of the environment.
+        baseline_accuracy: Accuracy of the unpruned network, 0 to 1.
+        full: Costs of the unpruned network.
     """
-    if form not in REWARDS:
-        raise UnknownNameError("reward", form, REWARDS)
-    constants = baseline_accuracy, tolerance, duration_weight, objective
-    return RewardFunction(*constants) if form == "step" else TargetReward(*constants, full, shares)
+    constants = baseline_accuracy, config.tolerance, config.duration_weight, config.objective
+    if config.reward == "step":
+        return RewardFunction(*constants)
+    return TargetReward(*constants, full, config.wanted_costs)
 
 
-def _task(psi: float, phi: float) -> float:
+def _component(psi: float, phi: float) -> float:
     return psi * phi if psi >= 0 else -abs(psi) * (1 + abs(phi))

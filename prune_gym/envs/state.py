@@ -1,5 +1,6 @@
 """The state of an episode: a value that steps replace and never change."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -8,57 +9,46 @@ import numpy.typing as npt
 from torch import nn
 
 from prune_gym.costs import Costs
+from prune_gym.envs.reward import Reward
 from prune_gym.networks import Network
 from prune_gym.pruning import ChannelSpace
+from prune_gym.pruning.candidate import BlockRecord
 
-Kept = dict[str, npt.NDArray[np.int64]]
+KeptChannels = Mapping[str, npt.NDArray[np.int64]]
 """For each space the kept channels' numbers in the unpruned network."""
 
 
 @dataclass(frozen=True)
-class BlockRecord:
-    """What a step of the ALF mode made of a convolution.
-
-    Args:
-        sparsity: The share of codes that the autoencoder was asked to remove.
-        codes: How many are left.
-        merged: Whether codes and expansion were multiplied back into one convolution.
-        reconstruction_error: Of the filters by the autoencoder, relative to their own size.
-        updates: Of the autoencoder.
-    """
-
-    sparsity: float
-    codes: int
-    merged: bool
-    reconstruction_error: float
-    updates: int
-
-
-@dataclass(frozen=True)
 class StepRecord:
-    """What one step did.
+    """The result of one step.
 
     Args:
-        space: The space's name.
-        mask: The executed mask, shape (channels,).
+        space: Name of the visited space.
+        mask: Executed mask, shape (channels,).
+        changed: Whether the rules changed the action.
         batches: Mini-batches of fine-tuning.
-        accuracy: Behind the step, 0 to 1.
-        costs: Behind the step.
-        reward: The step's total.
-        block: Of the ALF mode.
+        accuracy: Accuracy after the step, 0 to 1.
+        images: Number of validation images that were evaluated.
+        costs: Costs after the step.
+        reward: Reward with its components.
+        macs: Nominal MACs of the step.
+        block: Result of the ALF mode.
     """
 
     space: str
     mask: npt.NDArray[np.bool_]
+    changed: bool
     batches: int
     accuracy: float
+    images: int
     costs: Costs
-    reward: float
+    reward: Reward
+    macs: int
     block: BlockRecord | None = None
 
     @property
     def count(self) -> int:
-        """Filters left, or codes; all of them where the block is one convolution again."""
+        """Remaining filters, or codes; all of them if the block became one convolution again."""
         if self.block is None:
             return int(np.count_nonzero(self.mask))
         return self.mask.size if self.block.merged else self.block.codes
@@ -66,44 +56,122 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class State:
-    """Everything that the rest of an episode depends on.
+    """Everything on which the rest of an episode depends.
 
     Args:
-        module: The network as it is; never changed in place, so states may share it.
-        spaces: Its channel spaces, with present channel counts.
+        module: Present network; it is never changed in place, so states may share it.
+        spaces: Channel spaces with their present channel counts.
         kept: For each space the kept channels' numbers in the unpruned network.
-        position: How many spaces were visited.
-        accuracy: On the validation subset.
-        costs: On the accelerator.
-        activation: Mean activation of the next space's channels; empty after the last.
-        search_macs: Nominal MACs on the path since the reset.
-        history: The steps so far.
-        random: State of the environment's random generator.
+        position: Number of visited spaces.
+        accuracy: Accuracy on the validation subset, 0 to 1.
+        costs: Costs on the accelerator.
+        activation: Mean activation of the next space's channels; empty after the last space.
+        search_macs: Nominal MACs since the reset.
+        history: Records of the steps so far.
+        random: State of the environment's random generator; empty outside of snapshots.
+        token: Identity of the network; caches use it as their key.
+        prefix: Token of the state before the last step, if that step left the layers before its
+            cut unchanged.
     """
 
     module: nn.Module
     spaces: tuple[ChannelSpace, ...]
-    kept: Kept
+    kept: KeptChannels
     position: int
     accuracy: float
     costs: Costs
     activation: npt.NDArray[np.float32]
     search_macs: int = 0
     history: tuple[StepRecord, ...] = ()
-    random: dict[str, Any] = field(default_factory=dict)
+    random: Mapping[str, Any] = field(default_factory=dict)
+    token: object = field(default_factory=object, compare=False)
+    prefix: object = field(default=None, compare=False)
 
     def counts(self) -> dict[str, int]:
-        """Channels of each space."""
+        """The present channels of each space."""
         return {space.name: space.channels for space in self.spaces}
 
     def decided(self) -> tuple[int, ...]:
-        """What the steps so far left of each visited space, from the first."""
+        """The remaining filters (or codes) of each visited space, from the first."""
         return tuple(record.count for record in self.history)
 
     def space(self, name: str) -> ChannelSpace:
         """One of the present spaces by name."""
         return next(space for space in self.spaces if space.name == name)
 
+    def after(
+        self,
+        build: "Build",
+        record: StepRecord,
+        activation: npt.NDArray[np.float32],
+    ) -> "State":
+        """The state after a step.
+
+        Args:
+            build: Network after the step.
+            record: Record of the step.
+            activation: Mean activation of the next space's channels.
+        """
+        return State(
+            module=build.module,
+            spaces=build.spaces,
+            kept=build.kept,
+            position=self.position + 1,
+            accuracy=record.accuracy,
+            costs=record.costs,
+            activation=activation,
+            search_macs=self.search_macs + record.macs,
+            history=(*self.history, record),
+            token=build.token,
+            prefix=self.token if build.keeps_prefix else None,
+        )
+
     def network(self, baseline: Network) -> Network:
-        """The present network, described."""
+        """The present network with its description."""
         return replace(baseline, module=self.module, spaces=self.spaces)
+
+
+@dataclass(frozen=True)
+class Build:
+    """A step's network, before it is evaluated and paid.
+
+    Args:
+        space: Visited space before the step.
+        module: New network.
+        spaces: Its channel spaces.
+        kept: For each space the kept channels' numbers in the unpruned network.
+        counts: Channels (or codes) by space, for the cost model.
+        mask: Executed mask of the visited space, shape (channels,).
+        batches: Mini-batches of training.
+        macs: Nominal MACs of repair and training.
+        keeps_prefix: Whether the layers before the visited space are unchanged.
+        changed: Whether the rules changed the result.
+        block: Result of the ALF mode.
+        token: Identity of the network.
+    """
+
+    space: ChannelSpace
+    module: nn.Module
+    spaces: tuple[ChannelSpace, ...]
+    kept: KeptChannels
+    counts: Mapping[str, int]
+    mask: npt.NDArray[np.bool_]
+    batches: int
+    macs: int
+    keeps_prefix: bool
+    changed: bool = False
+    block: BlockRecord | None = None
+    token: object = field(default_factory=object, compare=False)
+
+
+@dataclass(frozen=True)
+class Spent:
+    """The cost of a network that was made outside of the environment.
+
+    Args:
+        batches: Mini-batches of training.
+        macs: Nominal MACs.
+    """
+
+    batches: int
+    macs: int

@@ -44,9 +44,9 @@ def environment(env: Any, arguments: argparse.Namespace, settings: dict[str, Any
 
     from prune_gym.errors import PruneGymError
     from prune_gym.registration import SURROGATE
-    from prune_gym.surrogate.env import NO_NETWORK, SurrogateEnv
+    from prune_gym.envs.env import NO_NETWORK
 
-    if isinstance(env.unwrapped, SurrogateEnv):
+    if env.unwrapped.predicted:
         raise PruneGymError(NO_NETWORK)
     if arguments.warm_start is None:
         return None
@@ -59,7 +59,7 @@ def environment(env: Any, arguments: argparse.Namespace, settings: dict[str, Any
 
 def facts(surrogate: Any, episodes: int) -> dict[str, Any]:
     """What the records say of a warm start."""
-    fitted = surrogate.unwrapped.surrogate.facts
+    fitted = surrogate.unwrapped.evaluator.surrogate.facts
     return {
         "kind": "surrogate",
         "episodes": episodes,

@@ -30,7 +30,7 @@ SUMMARIES = (
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptShares:
     """What is kept of each space, and the fine-tuning so far; a value, never changed.
 
     Args:
@@ -70,11 +70,11 @@ class Features:
             *SUMMARIES,
         )
 
-    def start(self) -> Kept:
+    def start(self) -> KeptShares:
         """The unpruned network."""
-        return Kept(np.ones((len(self.visited), len(STATISTICS))))
+        return KeptShares(np.ones((len(self.visited), len(STATISTICS))))
 
-    def after(self, kept: Kept, mask: npt.NDArray[np.bool_], batches: int) -> Kept:
+    def after(self, kept: KeptShares, mask: npt.NDArray[np.bool_], batches: int) -> KeptShares:
         """The state after a step.
 
         Args:
@@ -93,9 +93,9 @@ class Features:
             rebuilt = max(0.0, 1.0 - left)
         energy = mask @ self._energy[kept.position]
         shares[kept.position] = np.count_nonzero(mask) / mask.size, energy, rebuilt
-        return Kept(shares, kept.position + 1, kept.batches + batches, batches)
+        return KeptShares(shares, kept.position + 1, kept.batches + batches, batches)
 
-    def vector(self, kept: Kept) -> Array:
+    def vector(self, kept: KeptShares) -> Array:
         """The features of a state, in the order of ``names``."""
         shares = kept.shares
         last = shares[max(kept.position - 1, 0)]

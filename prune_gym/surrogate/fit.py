@@ -157,7 +157,7 @@ def fit_surrogate(records: Records, env: PruningEnv, seed: int = 0, **options: A
     trees = TreeEnsemble.from_library(regressor)
     check_against_library(trees, regressor, rows.inputs)
     facts = {
-        "conditions": conditions(env),
+        "conditions": conditions(env.config, env.baseline, env.visited),
         "features": list(features.names),
         "records": {key: records.header[key] for key in ("id", "env_arguments", "seed", "threads")}
         | {"episodes": len(records.episodes), "steps": int((rows.position > 0).sum())},

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from prune_gym.envs import PruningEnv
+from prune_gym.envs.baseline import Baseline
+from prune_gym.envs.config import ENV_REVISION, EnvConfig
 from prune_gym.errors import DataError
+from prune_gym.pruning import ChannelSpace
 
 SCHEMA = 1
 KIND = "steps of real episodes"
@@ -93,56 +95,35 @@ class Records:
     episodes: tuple[RecordedEpisode, ...]
 
 
-def conditions(env: PruningEnv) -> dict[str, Any]:
-    """What the accuracy after a step depends on, beside masks and mini-batches.
+def conditions(
+    config: EnvConfig, baseline: Baseline, visited: Sequence[ChannelSpace]
+) -> dict[str, Any]:
+    """Everything but masks and mini-batches on which the accuracy after a step depends.
 
-    Objective, accelerator, tolerance, ``min_keep`` and the like are not among it: they change
-    costs, rewards and what is asked for, and those the surrogate computes exactly.
+    Objective, accelerator, tolerance, ``min_keep`` and the like are not part of it: they change
+    costs, rewards and requests, which the surrogate computes exactly.
 
     Args:
-        env: The real environment.
+        config: Configuration of the environment.
+        baseline: The unpruned network.
+        visited: Spaces that an episode visits.
 
     Returns:
-        Names and values that are equal wherever records can be put together.
+        Values by name; records with equal values can be combined.
     """
-    baseline, training = env.baseline, env.transition.training
     return {
-        "env_revision": env.ENV_REVISION,
+        "env_revision": ENV_REVISION,
         "network": baseline.network.architecture,
         "weights": baseline.weights_hash,
         "dataset": baseline.dataset.fingerprint,
-        "spaces": [[space.name, space.channels] for space in env.visited],
-        "recovery": baseline.options.recovery,
+        "spaces": [[space.name, space.channels] for space in visited],
+        "recovery": config.recovery,
         "repair_images": len(baseline.repair_images),
         "eval_images": len(baseline.eval_labels),
-        "batch_size": training.batch_size,
-        "learning_rate": training.learning_rate,
-        "max_batches": env.max_batches,
-        "tune": env.transition.tune,
-    }
-
-
-def header(env: PruningEnv, name: str, arguments: dict[str, Any], seed: int) -> dict[str, Any]:
-    """The first line of a file of records.
-
-    Args:
-        env: The real environment.
-        name: Its id.
-        arguments: Those that were given to it.
-        seed: Of the recording.
-
-    Returns:
-        A table for JSON.
-    """
-    return {
-        "schema": SCHEMA,
-        "kind": KIND,
-        "id": name,
-        "env_arguments": arguments,
-        "seed": seed,
-        "threads": env.threads,
-        "accelerator": env.baseline.costs.accelerator.fingerprint,
-        "conditions": conditions(env),
+        "batch_size": config.training.batch_size,
+        "learning_rate": config.training.learning_rate,
+        "max_batches": config.max_batches(len(baseline.train_split)),
+        "tune": config.tune,
     }
 
 

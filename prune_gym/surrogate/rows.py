@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from prune_gym.envs import PruningEnv
 from prune_gym.errors import DataError
-from prune_gym.surrogate.features import Features, Kept
+from prune_gym.surrogate.features import Features, KeptShares
 from prune_gym.surrogate.records import RecordedStep, Records, conditions
 
 Array = npt.NDArray[np.float64]
@@ -48,7 +48,7 @@ def rows_of(records: Records, env: PruningEnv) -> Rows:
     Raises:
         DataError: No episodes, or another environment's.
     """
-    here = conditions(env)
+    here = conditions(env.config, env.baseline, env.visited)
     odd = sorted(key for key in here if records.header["conditions"].get(key) != here[key])
     if odd:
         raise DataError(
@@ -75,7 +75,7 @@ def rows_of(records: Records, env: PruningEnv) -> Rows:
     return Rows(*(np.asarray(column) for column in columns))
 
 
-def _after(features: Features, kept: Kept, step: RecordedStep) -> Kept:
+def _after(features: Features, kept: KeptShares, step: RecordedStep) -> KeptShares:
     space = features.visited[kept.position]
     if step.space != space.name:
         raise DataError(

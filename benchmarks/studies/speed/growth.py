@@ -11,25 +11,25 @@ import torch
 from benchmarks.studies.speed.measurement import Measurement
 from benchmarks.studies.speed.step import alternate, make, walk
 from prune_gym.data import load_dataset
-from prune_gym.envs import PruningEnv, transition
-from prune_gym.envs.evaluation import FAST
+from prune_gym.envs import PruningEnv, filter_mode
+from prune_gym.envs.config import FAST
 from prune_gym.networks import build
 
-PARTS = {
-    "cut": (transition, "dense"),
-    "repair": (transition.Transition, "_repair"),
-    "fine-tuning": (transition, "train"),
-    "evaluation": (transition.Transition, "_evaluate"),
+PARTS: dict[str, tuple[Any, str]] = {
+    "cut": (filter_mode, "dense"),
+    "repair": (filter_mode.FilterMode, "_repair"),
+    "fine-tuning": (filter_mode, "train"),
 }
 
 
 @contextmanager
 def timed(env: PruningEnv) -> Iterator[dict[str, float]]:
     """Seconds by part of the steps that are made within."""
-    seconds = dict.fromkeys([*PARTS, "costs", "observation"], 0.0)
-    places: dict[str, tuple[Any, str]] = PARTS | {
+    seconds = dict.fromkeys([*PARTS, "evaluation", "costs", "observation"], 0.0)
+    places = PARTS | {
         "costs": (env.baseline.costs, "of"),
-        "observation": (env.observer, "observe"),
+        "evaluation": (env.evaluator, "evaluate"),
+        "observation": (env.mode.observer, "observe"),
     }
 
     def timer(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -90,7 +90,7 @@ def growth(name: str, arguments: dict[str, Any], repeats: int) -> list[Measureme
     # The same masks come again, so nothing may be remembered.
     env = make(name, fast=[path for path in FAST if path != "memo"], **arguments)
     for keep in (1.0, 0.75, 0.5, 0.25):
-        mask = (np.arange(env.observer.width) % 4 < 4 * keep).astype(np.int8)
+        mask = (np.arange(env.width) % 4 < 4 * keep).astype(np.int8)
         action = {"mask": mask, "duration": np.zeros(1, np.float32)}
         rows.append(_row(f"{keep:.0%} of the filters kept", env, repeats, action))
     return rows

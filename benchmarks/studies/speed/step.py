@@ -14,7 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.studies.speed.measurement import Measurement
 from benchmarks.studies.speed.tiny import tiny_env
 from prune_gym.envs import PruningEnv
-from prune_gym.envs.evaluation import FAST
+from prune_gym.envs.config import FAST
 
 LADDER: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("batch norm folded", ("fold",)),
@@ -37,7 +37,7 @@ def random_actions(env: PruningEnv, seed: int, duration: float = 0.0) -> list[di
     rng = np.random.default_rng(seed)
     return [
         {
-            "mask": (rng.random(env.observer.width) < rng.uniform(0.3, 0.95)).astype(np.int8),
+            "mask": (rng.random(env.width) < rng.uniform(0.3, 0.95)).astype(np.int8),
             "duration": np.array([duration], np.float32),
         }
         for _ in env.visited

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from prune_gym.surrogate.env import SurrogateEnv
 
 from prune_gym.cli.record import POLICIES, play
 from prune_gym.surrogate import records as records_module
-from prune_gym.surrogate.env import SurrogateEnv
 from prune_gym.surrogate.fit import fit_surrogate
 from prune_gym.surrogate.records import Records
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env, data_equivalence
+from prune_gym.surrogate.env import SurrogateEnv
 
 from agents.base import Budget, Callback
 from agents.l2pf import L2PF
 from prune_gym.errors import PruneGymError, WeightsError
-from prune_gym.surrogate.env import SurrogateEnv
 from prune_gym.surrogate.features import Features
 from prune_gym.surrogate.predictor import Surrogate, cache_folder, file_name
 from prune_gym.surrogate.records import conditions

@@ -1,0 +1,231 @@
+"""The filter mode: an action keeps some filters of a channel space and removes the others."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium import spaces
+from torch import nn
+
+from prune_gym.envs.baseline import Baseline
+from prune_gym.envs.config import EnvConfig
+from prune_gym.envs.evaluation import NetworkEvaluator
+from prune_gym.envs.mode import (
+    Action,
+    Choice,
+    Mode,
+    check_entries,
+    unit_box,
+    unit_value,
+)
+from prune_gym.envs.observation import Observer, filter_rows
+from prune_gym.envs.state import Build, KeptChannels, State
+from prune_gym.pruning import ChannelSpace, cut_spaces, dense
+from prune_gym.pruning.candidate import Candidate
+from prune_gym.pruning.repair import reestimate_batch_norm
+from prune_gym.training import train
+
+Norms = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class FilterChoice(Choice):
+    """Filters that are kept.
+
+    Args:
+        batches: Mini-batches of fine-tuning.
+        changed: Whether the rules changed the mask.
+        mask: Executed mask, shape (channels,).
+    """
+
+    mask: npt.NDArray[np.bool_]
+
+    @property
+    def key(self) -> Hashable:
+        """See :attr:`Choice.key`."""
+        return self.mask.tobytes(), self.batches
+
+
+class FilterRules(Mode[FilterChoice]):
+    """The form of the actions of the filter mode, and the rules that they obey.
+
+    Args:
+        config: Configuration of the environment.
+        baseline: The unpruned network.
+        observer: Class of the maker of observations.
+
+    Raises:
+        TargetError: If no network within reach meets the target.
+        ValueError: If the scope leaves no space.
+    """
+
+    def __init__(self, config: EnvConfig, baseline: Baseline, observer: type[Observer]) -> None:
+        visited = visited_spaces(config, baseline)
+        made = observer(baseline, visited, config.observation)
+        super().__init__(config, baseline, visited, baseline.costs, made)
+        self.action_space = spaces.Dict(
+            {"duration": unit_box(), "mask": spaces.MultiBinary(made.width)}
+        )
+
+    def parse(self, state: State, action: Action) -> FilterChoice:
+        """See :meth:`Mode.parse`; padded bits are ignored."""
+        check_entries(action, "mask", "duration")
+        bits = np.asarray(action["mask"])
+        if bits.shape != (self.observer.width,):
+            raise ValueError(
+                f"the mask has shape {bits.shape}, needed: ({self.observer.width},); "
+                "layers with fewer filters are padded"
+            )
+        if not ((bits == 0) | (bits == 1)).all():
+            raise ValueError("the mask may hold only 0 and 1; threshold scores before step()")
+        batches = self.batches(unit_value("duration", action["duration"], "of max_epochs"))
+        asked = bits.astype(bool)[: self.visited[state.position].channels]
+        l1, l2 = self.norms(state)
+        mask = self.target.hold(asked, state.decided(), l1, l2)
+        return FilterChoice(batches, bool((mask != asked).any()), mask)
+
+    def norms(self, state: State) -> tuple[Norms, Norms]:
+        """L1 and L2 norms of the next space's filters, shape (channels,) each."""
+        rows = filter_rows(state.module, state.space(self.visited[state.position].name))
+        return rows.abs().sum(dim=1).numpy(), rows.norm(dim=1).numpy()
+
+    def fits(self, state: State) -> bool:
+        """See :meth:`Mode.fits`."""
+        return set(state.counts()) == set(self.baseline.geometry.counts())
+
+
+class FilterMode(FilterRules):
+    """An action keeps some filters of a channel space and removes the others.
+
+    Args:
+        config: Configuration of the environment.
+        baseline: The unpruned network.
+        evaluator: Provider of layer inputs for the repair and of the trained part.
+
+    Raises:
+        TargetError: If no network within reach meets the target.
+        ValueError: If the scope leaves no space.
+    """
+
+    def __init__(self, config: EnvConfig, baseline: Baseline, evaluator: NetworkEvaluator) -> None:
+        super().__init__(config, baseline, Observer)
+        self.evaluator = evaluator
+
+    def build(self, state: State, choice: FilterChoice, seed: int) -> Build:
+        """See :meth:`Mode.build`."""
+        space, mask = state.space(self.visited[state.position].name), choice.mask
+        described = cut_spaces(state.spaces, {space.name: mask})
+        kept = {**state.kept, space.name: state.kept[space.name][mask]}
+        counts = {other.name: other.channels for other in described}
+        macs = self.costs.of(counts).macs
+        recovery, batches = self.config.recovery, choice.batches
+
+        # Fine-tuning and the re-estimation of batch norm change layers in place.
+        share = batches == 0 and recovery != "bn"
+        module = dense(state.module, state.spaces, {space.name: mask}, share)
+        spent = 0
+        # If all filters are kept, the network needs no repair.
+        if not mask.all():
+            spent = self._repair(state, space, mask, kept, module, macs)
+        generator = torch.Generator().manual_seed(seed)
+        part = self.evaluator.trained_part(state, space, module)
+        train(
+            module, self.baseline.train_split, batches, generator, self.config.training, part=part
+        )
+        trained = macs
+        called = self.evaluator.trained_layers(state, space)
+        if called is not None:
+            layers = (layer for layer in self.baseline.geometry.layers if layer.name in called)
+            trained = sum(layer.macs(counts) for layer in layers)
+        return Build(
+            space=space,
+            module=module,
+            spaces=described,
+            kept=kept,
+            counts=counts,
+            mask=mask,
+            batches=batches,
+            macs=spent + tuning_macs(self.config, macs, batches, trained),
+            # The re-estimation of batch norm changes layers before the cut, too.
+            keeps_prefix=recovery != "bn" and (batches == 0 or self.config.tune == "suffix"),
+        )
+
+    def _repair(
+        self,
+        state: State,
+        space: ChannelSpace,
+        mask: npt.NDArray[np.bool_],
+        kept: KeptChannels,
+        module: nn.Module,
+        macs: int,
+    ) -> int:
+        """Repair a cut network in place; returns the nominal MACs."""
+        baseline, images = self.baseline, len(self.baseline.repair_images)
+        if self.config.recovery == "none":
+            return 0
+        if self.config.recovery == "bn":
+            reestimate_batch_norm(module, baseline.repair_images)
+            return macs * images
+        spent = (baseline.costs.of().macs + macs) * images
+        produced_by = {layer.name: layer.out_space for layer in baseline.geometry.layers}
+        for name in space.consumers:
+            if name in baseline.least_squares.references:
+                produced = produced_by[name]
+                left = None if produced is None else torch.from_numpy(kept[produced])
+                spent += self.evaluator.refit(state, space, mask, module, name, left)
+        return spent
+
+    def accept(self, state: State, candidate: Candidate) -> list[Build]:
+        """See :meth:`Mode.accept`."""
+        kept, counts, builds = dict(state.kept), state.counts(), list[Build]()
+        for space in self.visited:
+            mask = candidate.masks.get(space.name, np.ones(space.channels, bool))
+            kept[space.name] = state.kept[space.name][mask]
+            counts[space.name] = int(mask.sum())
+            build = Build(
+                space=space,
+                module=candidate.module,
+                spaces=candidate.spaces,
+                kept=dict(kept),
+                counts=dict(counts),
+                mask=mask,
+                batches=0,
+                macs=0,
+                keeps_prefix=False,
+                changed=space.name in candidate.changed,
+            )
+            builds.append(build)
+        if {space.name: space.channels for space in candidate.spaces} != counts:
+            raise ValueError("the candidate's spaces and masks have different channel counts")
+        return builds
+
+
+def visited_spaces(config: EnvConfig, baseline: Baseline) -> tuple[ChannelSpace, ...]:
+    """The spaces that an episode of the filter mode visits.
+
+    Raises:
+        ValueError: If the scope leaves no space.
+    """
+    found = [space for space in baseline.network.spaces if config.scope == "all" or not space.tied]
+    if not found:
+        raise ValueError("all channel spaces are tied; use scope='all'")
+    return tuple(found if config.order == "forward" else reversed(found))
+
+
+def tuning_macs(config: EnvConfig, macs: int, batches: int, trained: int) -> int:
+    """Nominal MACs of fine-tuning, which caches do not reduce.
+
+    A step costs ``(macs + 2 * trained) * images`` for fine-tuning (forward and backward),
+    ``macs * images`` for the evaluation and, in the filter mode if filters were removed, the
+    repair: with ``bn``, ``macs * images``; with ``lsq``, a forward pass of the unpruned and of the
+    cut network and the moments of the least-squares systems.
+
+    Args:
+        config: Configuration of the environment.
+        macs: MACs of the network after the step, for one image.
+        batches: Mini-batches of fine-tuning.
+        trained: MACs of the fine-tuned layers, for one image.
+    """
+    return (macs + 2 * trained) * batches * config.batch_size
