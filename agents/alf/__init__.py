@@ -1,6 +1,5 @@
-"""ALF as the paper trains it: all convolutions at once, during the training of the task."""
+"""ALF for whole networks (Frickenstein et al., DAC 2020)."""
 
 from agents.alf.agent import ALF
-from agents.alf.options import WholeOptions
 
-__all__ = ["ALF", "WholeOptions"]
+__all__ = ["ALF"]

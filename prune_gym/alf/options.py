@@ -1,6 +1,6 @@
 """Options of ALF."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from numbers import Real
 
 ACTIVATIONS = ("linear", "tanh")
@@ -74,3 +74,70 @@ class ALFOptions:
                 raise ValueError(f"{name}={value!r} must be a finite number above 0")
         if isinstance(self.updates, bool) or not isinstance(self.updates, int) or self.updates < 1:
             raise ValueError(f"updates={self.updates!r} must be an integer >= 1")
+
+
+@dataclass(frozen=True)
+class CompressOptions(ALFOptions):
+    """Hyperparameters of the compression of a whole network; this project's choice.
+
+    The options of :class:`ALFOptions` are those of the blocks; some may be left open here.
+
+    Args:
+        pr_max: Share of codes that the autoencoders may clip, 0 to 1. None: the share that the
+            environment's target needs, or 0.85 without a target.
+        first_updates: Updates of each autoencoder before the first image. Afterwards all codes
+            that may be clipped are clipped and each block is repaired as in a step of the
+            environment. With trained weights this is a better start than to lose all codes in the
+            middle of the training. With 0, and always from scratch, codes are clipped during the
+            training, as in the paper.
+        mask_learning_rate: Learning rate of the masks. None: the blocks' default with first
+            updates; otherwise the first masks vanish after 30 % of the first episode.
+        updates: Updates of each autoencoder for a mini-batch; fewer than in a step of the
+            environment, as there are many more mini-batches.
+        epochs: Epochs of two-player training in an episode; the next episode continues with the
+            same network.
+        learning_rate: Peak learning rate of the task player, one cycle an episode.
+        distillation: Weight of the unpruned network's soft labels; 0 when training from scratch.
+        from_scratch: Whether the training starts from fresh weights instead of the trained ones.
+    """
+
+    pr_max: float | None = None  # type: ignore[assignment]
+    mask_learning_rate: float | None = None  # type: ignore[assignment]
+    updates: int = 2
+    first_updates: int = 200
+    epochs: float = 1.0
+    learning_rate: float = 0.05
+    distillation: float = 0.7
+    from_scratch: bool = False
+
+    def __post_init__(self) -> None:
+        self.block()
+        first = self.first_updates
+        if isinstance(first, bool) or not isinstance(first, int) or first < 0:
+            raise ValueError(f"first_updates={first!r} must be a whole number, 0 or more")
+        if not 0 < self.epochs < float("inf"):
+            raise ValueError(f"epochs={self.epochs} must be above 0")
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(f"learning_rate={self.learning_rate} must be above 0")
+        if not 0 <= self.distillation <= 1:
+            raise ValueError(f"distillation={self.distillation} is not within [0, 1]")
+        if not isinstance(self.from_scratch, bool):
+            raise ValueError(f"from_scratch={self.from_scratch!r} must be true or false")
+
+    def block(self, **open_ones: float) -> ALFOptions:
+        """The options of the blocks.
+
+        Args:
+            open_ones: Values of the options that were left open.
+
+        Raises:
+            ValueError: If a value is out of range.
+        """
+        own = {field.name: getattr(self, field.name) for field in fields(ALFOptions)}
+        given = {name: value for name, value in own.items() if value is not None}
+        return ALFOptions(**(open_ones | given))
+
+    @property
+    def clips_first(self) -> bool:
+        """Whether codes are clipped before the training."""
+        return self.first_updates > 0 and not self.from_scratch
