@@ -191,7 +191,9 @@ SCENARIOS: dict[str, Callable[[], Any]] = {
     "run_amc": lambda: trained(
         *FAST, "--agent=amc", "--set=warmup_episodes=1", "--set=batch_size=4", "--target=macs=0.5"
     ),
-    "run_ppo": lambda: trained(*FAST, "--agent=ppo", "--set=rollout_episodes=1", "--set=minibatches=1"),
+    "run_ppo": lambda: trained(
+        *FAST, "--agent=ppo", "--set=rollout_episodes=1", "--set=minibatches=1"
+    ),
     "run_sac": lambda: trained(*FAST, "--agent=sac", "--set=warmup_episodes=1"),
     "run_maskable": lambda: trained(
         *FAST, "--agent=maskable_ppo", "--set=rollout_episodes=1", "--set=minibatches=1"

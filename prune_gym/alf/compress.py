@@ -258,7 +258,7 @@ def codes_for_target(
         conv = module.get_submodule(name)
         assert isinstance(conv, nn.Conv2d)
         counts[name] = [count for count in allowed if pays(conv, count)] + list(allowed[-1:])
-    references = repair.least_squares.targets
+    references = repair.least_squares.references
     return select_codes(
         {name: output_energies(references[name].outputs) for name in layers},
         counts,

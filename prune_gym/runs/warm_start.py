@@ -42,9 +42,9 @@ def environment(env: Any, arguments: argparse.Namespace, settings: dict[str, Any
     """
     import gymnasium as gym
 
+    from prune_gym.envs.env import NO_NETWORK
     from prune_gym.errors import PruneGymError
     from prune_gym.registration import SURROGATE
-    from prune_gym.envs.env import NO_NETWORK
 
     if env.unwrapped.predicted:
         raise PruneGymError(NO_NETWORK)
