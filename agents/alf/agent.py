@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from torch import nn
 
 from agents import files
 from agents.base import Action, Agent, Budget, Callback, Observation
@@ -68,6 +69,11 @@ class ALF(Agent):
         )
 
     @property
+    def module(self) -> nn.Module:
+        """The network with blocks."""
+        return self.compression.module
+
+    @property
     def _real(self) -> PruningEnv:
         """The environment, which must run networks."""
         inner = self.env.unwrapped
@@ -88,7 +94,7 @@ class ALF(Agent):
             candidate = self.compression.candidate(updates, env.target.hold)
             infos = env.accept(candidate, Spent(batches, clipped[1] + macs))
             self.steps += len(infos)
-            self.compression.history.note(self.compression.module)
+            self.compression.history.note(self.module)
             callback.on_trial(infos[-1]["reward"], infos[-1])
             callback.on_update(self._metrics())
             callback.on_episode(self.episodes, self.env, infos)
@@ -96,7 +102,7 @@ class ALF(Agent):
             callback.on_checkpoint(self)
 
     def _metrics(self) -> dict[str, float]:
-        found = blocks(self.compression.module)
+        found = blocks(self.module)
         metrics = {f"codes/{name}": float(block.codes_alive) for name, block in found.items()}
         error = np.mean([block.reconstruction_error() for block in found.values()])
         return metrics | {"reconstruction_error": float(error)}
@@ -123,7 +129,7 @@ class ALF(Agent):
 
     def save(self, folder: Path) -> None:
         """Write the network with its blocks, and the history of their masks."""
-        save_weights(self.compression.module, folder / files.POLICY)
+        save_weights(self.module, folder / files.POLICY)
         history = self.compression.history.tensors()
         tensors = {_HISTORY + name: value for name, value in history.items()}
         files.save_tensors(folder / files.TRAINING, tensors)
@@ -135,7 +141,7 @@ class ALF(Agent):
         Raises:
             WeightsError: If a file is missing, damaged, or of another network.
         """
-        load_weights(self.compression.module, folder / files.POLICY)
+        load_weights(self.module, folder / files.POLICY)
         try:
             history = files.pick(read_weights(folder / files.TRAINING), _HISTORY)
             self.compression.history = History.of(history)

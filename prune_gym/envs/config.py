@@ -205,13 +205,11 @@ class EnvConfig:
         return tuple(getattr(self, name) for name in _SHARED)
 
     def changed(self) -> dict[str, Any]:
-        """The arguments that differ from their defaults, by name."""
-        return {
-            field.name: getattr(self, field.name)
-            for field in fields(self)
-            if getattr(self, field.name) is not field.default
-            and getattr(self, field.name) != field.default
-        }
+        """The arguments that differ from their defaults, by name; objects are left out."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain = {n: v for n, v in values.items() if not isinstance(v, Network | Dataset)}
+        defaults = {field.name: field.default for field in fields(self)}
+        return {name: value for name, value in plain.items() if value != defaults[name]}
 
 
 def _check_whole(name: str, value: object, least: int, optional: bool) -> None:

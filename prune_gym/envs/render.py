@@ -28,7 +28,7 @@ def table(state: State, baseline: Baseline, visited: Sequence[ChannelSpace]) -> 
         kept = f"{record.mask.sum()}/{space.channels}"
         lines.append(
             f"{space.name:<12}{kept:>9}{record.batches:>9}{record.accuracy:>10.4f}"
-            f"{record.costs.latency_ms:>10.3f} ms{record.reward:>+9.3f}"
+            f"{record.costs.latency_ms:>10.3f} ms{record.reward.total:>+9.3f}"
         )
     left = state.counts()
     for space in visited[len(state.history) :]:

@@ -3,11 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from gymnasium.error import ResetNeeded
 
 import agents
 from agents.base import Budget, Callback
 from prune_gym.alf import blocks
+from prune_gym.alf.compress import codes_for_target
+from prune_gym.alf.geometry import update_macs
 from prune_gym.envs import PruningEnv
+from prune_gym.envs.state import Spent
+from prune_gym.pruning.candidate import Candidate
 from prune_gym.weights import tensors_of
 
 OPTIONS = {"epochs": 3.0, "updates": 6}
@@ -80,14 +85,17 @@ def test_codes_are_clipped_and_repaired_before_the_first_image(make_env):
         def on_status(self, done, text):
             texts.append(text)
 
-    updates, macs = agent._clip(Told())
+    updates, macs = agent.compression.clip(Told().on_status)
     found = blocks(agent.module)
     assert updates == agent.options.first_updates
-    assert macs > updates * env.mode.update_macs()
+    layers = {layer.name: layer for layer in env.baseline.geometry.layers}
+    assert macs > updates * sum(update_macs(layers[name]) for name in found)
     assert [text.split()[1].rstrip(",") for text in texts] == list(found)
-    wanted = env.mode.codes_for_target()
+    layers, target = agent.compression.layers, env.target
+    repair = agent.compression.repair
+    wanted = codes_for_target(env.baseline.module, layers, target.legal(), target.excess, repair)
     assert {name: block.codes_alive for name, block in found.items()} == wanted
-    deployed = env.adopt(agent.module, 0, updates, macs)[-1]
+    deployed = accepted(env, agent, macs)[-1]
     assert deployed["target_met"]
     # Without the repair the same codes compute something else.
     repaired = _distance(env)
@@ -97,7 +105,7 @@ def test_codes_are_clipped_and_repaired_before_the_first_image(make_env):
             block.autoencoder_step()
         block.clip()
     env.reset(seed=0)
-    env.adopt(unrepaired.module, 0, updates, 0)
+    accepted(env, unrepaired)
     assert repaired < 0.7 * _distance(env)
 
 
@@ -114,7 +122,7 @@ def test_codes_fall_during_the_training_where_asked_for(make_env):
     for options in ({"first_updates": 0}, {"from_scratch": True}):
         agent = agents.make("alf", env, **OPTIONS, **options)
         assert not agent.options.clips_first
-        assert agent._clip(Callback()) == (0, 0)
+        assert agent.compression.clip() == (0, 0)
         assert all(
             block.codes_alive == block.out_channels for block in blocks(agent.module).values()
         )
@@ -127,7 +135,7 @@ def test_another_piece_of_training_goes_on(make_env):
     env = make_env()
     agent, follower = learned(env, episodes=3, pr_max=0.7)
     assert len(follower.infos) == 3
-    assert len(agent.history) > 3
+    assert len(agent.compression.history) > 3
     alive = [sum(info["codes"] for info in infos) for infos in follower.infos]
     assert alive[0] >= alive[1] >= alive[2]
 
@@ -144,7 +152,7 @@ def test_a_broken_search_ends_as_an_unbroken_one(make_env, tmp_path):
     again.learn(Budget(episodes=2))
     one, other = tensors_of(whole.module), tensors_of(again.module)
     assert all(torch.equal(one[name], other[name]) for name in one)
-    assert len(again.history) == len(whole.history)
+    assert len(again.compression.history) == len(whole.compression.history)
 
 
 def test_from_scratch_forgets_the_trained_weights(make_env):
@@ -202,20 +210,21 @@ def test_taking_over_needs_the_mode_and_a_fresh_episode(make_env, make_tiny_env)
     env = make_env()
     agent = agents.make("alf", env)
     env.reset(seed=0)
-    env.adopt(agent.module, 0, 0, 0)
-    with pytest.raises(gym_error(), match="reset"):
-        env.adopt(agent.module, 0, 0, 0)
+    accepted(env, agent)
+    with pytest.raises(ResetNeeded, match="reset"):
+        accepted(env, agent)
     other = make_tiny_env()
     other.reset(seed=0)
-    with pytest.raises(ValueError, match="action_mode='alf'"):
-        other.adopt(agent.module, 0, 0, 0)
+    with pytest.raises(ValueError, match="different channel counts"):
+        accepted(other, agent)
     env.reset(seed=0)
+    candidate = Candidate(env.baseline.module, env.baseline.network.spaces, {})
     with pytest.raises(ValueError, match="no block for"):
-        env.adopt(env.baseline.module, 0, 0, 0)
+        env.accept(candidate, Spent(0, 0))
     assert blocks(agent.module)
 
 
-def gym_error():
-    from gymnasium.error import ResetNeeded
-
-    return ResetNeeded
+def accepted(env, agent, macs=0):
+    """The infos of the agent's network as the environment accepts it."""
+    candidate = agent.compression.candidate(0, env.target.hold)
+    return env.accept(candidate, Spent(0, macs))

@@ -87,7 +87,7 @@ def test_each_layer_starts_from_what_the_target_still_needs(make_tiny_env):
         agent = L2PF(env, seed=0, norm_prior=0.0, follow_target=follow)
         observation, _ = env.reset(seed=0)
         before = agent._of(agent._read(observation))[0].probs
-        mask = np.zeros(env.observer.width, np.int8)
+        mask = np.zeros(env.width, np.int8)
         mask[:first] = 1
         observation, *_ = env.step({"mask": mask, "duration": np.zeros(1, np.float32)})
         inputs = agent._read(observation)

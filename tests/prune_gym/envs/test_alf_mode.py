@@ -11,10 +11,9 @@ import torch
 from gymnasium.utils.env_checker import check_env, data_equivalence
 
 from prune_gym.alf import ALFOptions, pays, to_alf
-from prune_gym.alf.geometry import CodeGeometry
+from prune_gym.alf.geometry import CodeGeometry, code_spaces
 from prune_gym.costs import CostModel
 from prune_gym.envs import PruningEnv
-from prune_gym.envs.alf_mode import visited_codes
 from prune_gym.errors import PruneGymError, TargetError, UnknownNameError
 from prune_gym.pruning import Geometry, masked
 from prune_gym.wrappers import ActionMaskObservation, FlatBoxAction, adapt
@@ -154,8 +153,9 @@ def test_info_tells_what_the_network_really_is(make_env):
 
 def test_codes_are_counted_as_they_are_executed(make_env):
     env = make_env(scope="all")
-    visited = visited_codes(env.baseline, "forward", "all")
-    geometry = CodeGeometry(env.baseline.geometry, visited)
+    base = env.baseline
+    visited = code_spaces(base.module, base.geometry, base.eval_images, "all")
+    geometry = CodeGeometry(base.geometry, visited)
     for space in visited:
         conv = env.baseline.module.get_submodule(space.producers[0])
         for codes in range(1, space.channels + 1):
@@ -410,7 +410,7 @@ def test_codes_are_pruned_like_filters(make_env):
     env.reset(seed=0)
     masks = {}
     for space in env.visited:
-        bits = np.arange(env.observer.width) % 2 == 0
+        bits = np.arange(env.width) % 2 == 0
         masks[space.name] = bits[: space.channels]
         *_, info = env.step({"mask": bits.astype(np.int8), "duration": np.zeros(1)})
     silenced = masked(alf.network.module, alf.network.spaces, masks)

@@ -80,7 +80,7 @@ def test_cut_without_training_equals_the_masked_baseline(make_tiny_env):
 def test_keeping_all_without_training_changes_nothing(make_tiny_env):
     env = make_tiny_env()
     _, start = env.reset(seed=0)
-    everything = np.ones(env.observer.width, np.int8)
+    everything = np.ones(env.width, np.int8)
     for _ in env.visited:
         _, _, terminated, truncated, info = env.step(
             {"mask": everything, "duration": np.zeros(1, np.float32)}
@@ -109,7 +109,7 @@ def test_info_tells_the_cut_networks_size(make_tiny_env):
 def test_duration_is_rounded_to_batches(make_tiny_env):
     env = make_tiny_env(max_epochs=0.5)  # 256 images, 32 a batch: 4 batches
     assert env.max_batches == 4
-    mask = np.ones(env.observer.width, np.int8)
+    mask = np.ones(env.width, np.int8)
     for duration, batches in [(0, 0), (0.1, 0), (0.13, 1), (0.5, 2), (1, 4)]:
         env.reset(seed=0)
         *_, info = env.step({"mask": mask, "duration": np.array([duration], np.float32)})
@@ -120,7 +120,7 @@ def test_an_empty_mask_keeps_the_filter_of_largest_norm(make_tiny_env):
     env = make_tiny_env()
     env.reset(seed=0)
     norms = env.baseline.module.first.weight.detach().flatten(1).norm(dim=1)
-    empty = np.zeros(env.observer.width, np.int8)
+    empty = np.zeros(env.width, np.int8)
     *_, info = env.step({"mask": empty, "duration": np.zeros(1, np.float32)})
     assert np.flatnonzero(info["mask"]).tolist() == [int(norms.argmax())]
     assert info["mask_changed"] is True
@@ -138,7 +138,7 @@ def test_the_padded_tail_is_ignored(make_tiny_env):
 def test_min_keep_and_round_to(make_tiny_env):
     env = make_tiny_env(min_keep=3, round_to=2)
     env.reset(seed=0)
-    mask = np.zeros(env.observer.width, np.int8)
+    mask = np.zeros(env.width, np.int8)
     *_, info = env.step({"mask": mask, "duration": np.zeros(1, np.float32)})
     assert info["mask"].sum() == 4
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import prune_gym
-from prune_gym.envs.evaluation import FAST
+from prune_gym.data import load_dataset
+from prune_gym.envs.config import FAST
 from prune_gym.errors import PruneGymError
 from prune_gym.networks import Network
 from tests.conftest import actions
@@ -79,10 +80,12 @@ def test_prefix_and_memo_change_no_bit(make_tiny_env, order, scope, recovery):
 @pytest.mark.parametrize("order", ["forward", "backward"])
 @pytest.mark.parametrize("tune", ["all", "suffix"])
 def test_prefix_and_memo_change_no_bit_on_resnet(resnet, order, tune):
-    settings = {"order": order, "scope": "all", "max_epochs": 0.02, "batch_size": 16, "tune": tune}
+    # Duration 1 is two mini-batches.
+    short = {"max_epochs": 32 / len(load_dataset("shapes").train), "batch_size": 16}
+    settings = {"order": order, "scope": "all", "tune": tune, **short}
     plain = resnet(**settings, fast=["fold", "moments"])
     cached = resnet(**settings, fast=["fold", "moments", "prefix", "memo"])
-    plain.transition.max_batches = cached.transition.max_batches = 2
+    assert plain.max_batches == cached.max_batches == 2
     durations = (0.0, 0.0, 0.5, 0.0)
     same_bits(play(plain, 1, 6, durations), play(cached, 1, 6, durations))
 

@@ -1,4 +1,4 @@
-"""What is still within reach, held against all networks that there are."""
+"""Networks within reach, against an enumeration of all networks."""
 
 import functools
 import itertools
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from prune_gym.costs import CostModel
+from prune_gym.envs.config import EnvConfig
 from prune_gym.envs.feasibility import Completions, legal_counts
 from prune_gym.envs.target import Target
 from prune_gym.errors import TargetError
@@ -17,6 +18,11 @@ from tests.tiny import tiny_network
 
 # The last one's latency falls with the number of channels here and there.
 PLATFORMS = (("eyeriss", "latency", 1), ("eyeriss_256", "latency", 1), ("simba_pe", "energy", 4))
+
+
+def target_of(wanted, model, visited, accuracy, **rules):
+    """A target of a configuration's own."""
+    return Target(EnvConfig(target=wanted, **rules), model, visited, accuracy)
 
 
 class Blocks(nn.Module):
@@ -106,7 +112,9 @@ def test_whatever_is_asked_the_target_is_met(
     exact = by_counting or (kind == "inner" and len(wanted) == 1 and "edp" not in wanted)
     order = -1 if backward else 1
     try:
-        target = Target(wanted, model, visited[::order], 0.9, min_keep, round_to)
+        target = target_of(
+            wanted, model, visited[::order], 0.9, min_keep=min_keep, round_to=round_to
+        )
     except TargetError:
         assert not (exact and good)
         return
@@ -134,24 +142,24 @@ def test_the_best_figure_is_named_and_can_be_asked_for(kind, platform, name):
     model, visited = cost_model(kind, platform)
     best = min(figures(kind, platform, (name,)).values())[0]
     with pytest.raises(TargetError, match="the least within reach is") as caught:
-        Target({name: best - 1e-6}, model, visited, 0.9)
+        target_of({name: best - 1e-6}, model, visited, 0.9)
     told = float(str(caught.value).split(f"is {name}=")[1].split(" ")[0])
     assert best <= told < best + 1.01e-4
-    assert Target({name: told}, model, visited, 0.9).met(model.of(), 0.9) == (told == 1)
+    assert target_of({name: told}, model, visited, 0.9).met(model.of(), 0.9) == (told == 1)
 
 
 def test_costs_that_exclude_each_other_are_refused_with_the_nearest_network():
     """Least latency needs 3 + 3 channels there, least energy 1 + 1."""
     model, visited = cost_model("inner", PLATFORMS[2])
-    assert Target({"latency": 0.97}, model, visited, 0.9)
-    assert Target({"energy": 0.76}, model, visited, 0.9)
+    assert target_of({"latency": 0.97}, model, visited, 0.9)
+    assert target_of({"energy": 0.76}, model, visited, 0.9)
     with pytest.raises(TargetError, match="each alone can"):
-        Target({"latency": 0.97, "energy": 0.76}, model, visited, 0.9)
+        target_of({"latency": 0.97, "energy": 0.76}, model, visited, 0.9)
 
 
 def test_a_count_is_raised_where_only_more_channels_are_fast_enough():
     model, visited = cost_model("inner", PLATFORMS[2])
-    target = Target({"latency": 0.97}, model, visited, 0.9)
+    target = target_of({"latency": 0.97}, model, visited, 0.9)
     assert target.allowed((), 1) == target.allowed((3,), 1) == 3
     assert target.allowed((), 4) == 3
 
@@ -166,7 +174,7 @@ def test_a_count_is_raised_where_only_more_channels_are_fast_enough():
 def test_the_uniform_ratio_is_the_largest_and_is_never_clipped(kind, platform, wanted, round_to):
     model, visited = cost_model(kind, platform)
     try:
-        target = Target(wanted, model, visited, 0.9, 1, round_to)
+        target = target_of(wanted, model, visited, 0.9, round_to=round_to)
     except TargetError:
         return
     legal = [legal_counts(space.channels, 1, round_to) for space in visited]
@@ -194,7 +202,7 @@ def test_the_uniform_ratio_is_the_largest_and_is_never_clipped(kind, platform, w
 def test_a_uniform_cut_is_left_alone_where_the_leanest_rest_would_be_too_slow():
     """Behind 22 trunk channels, 3 inner ones take less time there than 1."""
     model, visited = cost_model("all", PLATFORMS[2])
-    target = Target({"latency": 0.75}, model, visited, 0.9)
+    target = target_of({"latency": 0.75}, model, visited, 0.9)
     counts = tuple(round(target.uniform_ratio() * space.channels) for space in visited)
     assert counts[1:] == (3, 3)
     named = {space.name: count for space, count in zip(visited, counts, strict=True)}
@@ -210,5 +218,5 @@ def test_what_was_found_depends_on_the_counts_alone():
     one, two = (Completions({"latency": 0.3, "energy": 0.3}, model, visited, 1, 1) for _ in "ab")
     before = tuple(counts[0] for counts in one.legal[:2])
     for length in range(3):
-        one.plan(before[:length])
-    assert one.plan(before) == two.plan(before)
+        one.completion(before[:length])
+    assert one.completion(before) == two.completion(before)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune_gym.costs import Costs
-from prune_gym.envs.reward import RewardFunction, Standing, TargetReward, make_reward
+from prune_gym.envs.config import EnvConfig
+from prune_gym.envs.reward import RewardFunction, TargetReward, make_reward
 from prune_gym.errors import UnknownNameError
 
 function = RewardFunction(0.9, tolerance=0.1, duration_weight=0.5, objective="latency")
@@ -17,7 +18,7 @@ FULL = Costs(1000, 1000, 100, 1.0, 1.0, 2000, 10)
 
 def standing(accuracy, latency=1.0, **costs):
     """A network's accuracy and costs; those not named are the unpruned network's."""
-    return Standing(accuracy, Costs(**{**vars(FULL), "latency_ms": latency, **costs}))
+    return accuracy, Costs(**{**vars(FULL), "latency_ms": latency, **costs})
 
 
 def paid(accuracy, before, after, batches, max_batches):
@@ -60,11 +61,13 @@ def test_collapse_never_scores_and_saving_more_makes_it_worse(accuracy, less, mo
 
 
 @pytest.mark.parametrize(
-    "arguments", [(0.9, 0, 0.1), (0.9, 1.1, 0.1), (0.9, 0.1, -1), (0.9, "abc", 1)]
+    "arguments",
+    [{"tolerance": 0}, {"tolerance": 1.1}, {"duration_weight": -1}, {"tolerance": "abc"}],
 )
 def test_bad_constants_are_refused(arguments):
-    with pytest.raises(ValueError, match=r"tolerance|duration_weight"):
-        RewardFunction(*arguments, "latency")
+    (name,) = arguments
+    with pytest.raises(ValueError, match=f"^{name}="):
+        EnvConfig(**arguments)
 
 
 def target_reward(weight=0.0, **shares):
@@ -103,10 +106,12 @@ def test_rewards_of_an_episode_add_up_to_what_its_network_is_worth(steps, share)
 
 
 def test_forms_by_name():
-    constants = 0.9, 0.1, 0.0, "macs", FULL
-    assert type(make_reward("step", *constants, {})) is RewardFunction
-    assert type(make_reward("target", *constants, {"macs": 0.5})) is TargetReward
+    assert type(make_reward(EnvConfig(), 0.9, FULL)) is RewardFunction
+    to_target = EnvConfig(reward="target", target={"macs": 0.5, "accuracy": 0.1})
+    found = make_reward(to_target, 0.9, FULL)
+    assert type(found) is TargetReward
+    assert found.shares == {"macs": 0.5}
     with pytest.raises(ValueError, match="needs a target with a cost"):
-        make_reward("target", *constants, {})
+        EnvConfig(reward="target", target={"accuracy": 0.1})
     with pytest.raises(UnknownNameError, match="reward 'goal'"):
-        make_reward("goal", *constants, {})
+        EnvConfig(reward="goal")

@@ -75,7 +75,7 @@ def test_removing_three_quarters_by_l1_costs_points():
     observation, start = env.reset(seed=0)
     for _ in env.visited:
         filters = int(observation["action_mask"].sum())
-        mask = np.zeros(env.observer.width, np.int8)
+        mask = np.zeros(env.width, np.int8)
         mask[np.argsort(-observation["l1"][:filters])[: filters // 4]] = 1
         observation, *_ = env.step({"mask": mask, "duration": np.zeros(1, np.float32)})
     module = env.network.module
@@ -84,6 +84,6 @@ def test_removing_three_quarters_by_l1_costs_points():
         env.baseline.train_split,
         len(env.baseline.train_split) // 128,
         torch.Generator().manual_seed(0),
-        env.transition.training,
+        env.config.training,
     )
     assert start["accuracy"] - env.baseline.evaluate(module)[0] > 0.01

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from prune_gym.surrogate.env import SurrogateEnv
 
 from prune_gym.cli.record import POLICIES, play
-from prune_gym.surrogate import records as records_module
+from prune_gym.surrogate import recording
 from prune_gym.surrogate.fit import fit_surrogate
 from prune_gym.surrogate.records import Records
 
@@ -26,7 +25,7 @@ def tiny_records(tiny_trained):
 
     env = PruningEnv(*tiny_trained, **TINY)
     episodes = tuple(play(env, POLICIES[n % len(POLICIES)], 0, n) for n in range(EPISODES))
-    return Records(records_module.header(env, "tiny", TINY, 0), episodes), env
+    return Records(recording.header(env, "tiny", TINY, 0), episodes), env
 
 
 @pytest.fixture(scope="session")
@@ -43,10 +42,12 @@ def tiny_file(tiny_report, tmp_path_factory):
 
 @pytest.fixture
 def make_surrogate(tiny_trained, tiny_file):
-    """Makes surrogate environments; arguments go to SurrogateEnv."""
+    """Makes surrogate environments; arguments go to PruningEnv."""
 
     def make(**arguments):
-        return SurrogateEnv(*tiny_trained, surrogate=str(tiny_file), **(TINY | arguments))
+        from prune_gym.envs import PruningEnv
+
+        return PruningEnv(*tiny_trained, surrogate=str(tiny_file), **(TINY | arguments))
 
     return make
 

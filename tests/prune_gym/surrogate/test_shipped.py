@@ -26,12 +26,12 @@ def env():
 
 def test_it_is_listed_and_shipped(env):
     assert NAME in prune_gym.environment_ids()
-    facts = env.unwrapped.surrogate.facts
+    facts = env.unwrapped.evaluator.surrogate.facts
     assert (SHIPPED / model.file_name(facts["conditions"])).is_file()
 
 
 def test_it_ranks_held_out_episodes(env):
-    metrics = env.unwrapped.surrogate.facts["metrics"]
+    metrics = env.unwrapped.evaluator.surrogate.facts["metrics"]
     assert metrics["held_out_episodes"]["tau"] >= 0.8
     assert (
         metrics["held_out_episodes"]["error"] < metrics["held_out_episodes"]["baseline_error"] / 3

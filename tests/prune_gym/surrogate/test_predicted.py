@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env, data_equivalence
-from prune_gym.surrogate.env import SurrogateEnv
 
 from agents.base import Budget, Callback
 from agents.l2pf import L2PF
+from prune_gym.envs import PruningEnv
 from prune_gym.errors import PruneGymError, WeightsError
 from prune_gym.surrogate.features import Features
 from prune_gym.surrogate.predictor import Surrogate, cache_folder, file_name
@@ -41,7 +41,7 @@ def test_costs_masks_and_rules_are_the_real_ones(
 ):
     real = make_tiny_env(**arguments)
     path = _surrogate_of(real, tiny_report, tmp_path)
-    fitted = SurrogateEnv(*tiny_trained, surrogate=str(path), **TINY, **arguments)
+    fitted = PruningEnv(*tiny_trained, surrogate=str(path), **TINY, **arguments)
     both = real, fitted
     assert real.action_space == fitted.action_space
     assert real.observation_space == fitted.observation_space
@@ -75,7 +75,7 @@ def test_rewards_for_the_way_to_a_target(make_tiny_env, tiny_trained, tiny_repor
     arguments = {"target": {"macs": 0.6}, "reward": "target", "duration_weight": 0.0}
     real = make_tiny_env(**arguments)
     path = _surrogate_of(real, tiny_report, tmp_path)
-    fitted = SurrogateEnv(*tiny_trained, surrogate=str(path), **TINY, **arguments)
+    fitted = PruningEnv(*tiny_trained, surrogate=str(path), **TINY, **arguments)
     fitted.reset(seed=0)
     total = 0.0
     for action in random_actions(real, 0, 1):
@@ -93,7 +93,7 @@ def _worth(reward, accuracy, way):
 def _surrogate_of(real, report, folder):
     """A surrogate of a real environment's own spaces and rules; its trees do not matter here."""
     facts = report.surrogate.facts | {
-        "conditions": conditions(real),
+        "conditions": conditions(real.config, real.baseline, real.visited),
         "features": list(Features(real.baseline, real.visited).names),
     }
     return Surrogate(report.surrogate.trees, facts).save(folder / "own.safetensors")
@@ -125,7 +125,7 @@ def test_trials_leave_the_state_and_tell_what_a_step_gives(make_surrogate):
     tried = random_actions(env, 1, 3)
     before = env.snapshot()
     results = env.try_actions(tried)
-    assert env.snapshot() is before
+    assert env.snapshot() == before
     for action, (reward, info) in zip(tried, results, strict=True):
         observation, stepped, _, _, step_info = env.step(action)
         assert stepped == reward
@@ -177,8 +177,9 @@ def test_steps_need_a_reset_and_legal_actions(make_surrogate):
 def test_a_snapshot_of_the_real_environment_is_refused(make_surrogate, make_tiny_env):
     real, env = make_tiny_env(), make_surrogate()
     real.reset(seed=0)
+    real.step(random_actions(real, 0, 1)[0])
     env.reset(seed=0)
-    with pytest.raises(ValueError, match="another environment"):
+    with pytest.raises(ValueError, match="another network"):
         env.restore(real.snapshot())
 
 
@@ -236,7 +237,7 @@ def test_another_setting_names_the_two_commands(tiny_trained, monkeypatch, tmp_p
     monkeypatch.setenv("PRUNE_GYM_HOME", str(tmp_path))
     network, dataset = tiny_trained
     with pytest.raises(WeightsError, match=r"prune-gym record .*eval_images=64.*fit-surrogate"):
-        SurrogateEnv(network, dataset, **TINY)
+        PruningEnv(network, dataset, surrogate=True, **TINY)
 
 
 def test_a_surrogate_of_other_conditions_is_refused(make_surrogate):
@@ -249,5 +250,5 @@ def test_the_users_own_is_found(tiny_trained, tiny_report, monkeypatch, tmp_path
     tiny_report.surrogate.save(
         cache_folder() / file_name(tiny_report.surrogate.facts["conditions"])
     )
-    env = SurrogateEnv(*tiny_trained, **TINY)
+    env = PruningEnv(*tiny_trained, surrogate=True, **TINY)
     assert env.reset(seed=0)[1]["surrogate"] is True
