@@ -25,7 +25,7 @@ def rows(steps: int) -> list[Measurement]:
         The rows.
     """
     env: Any = gym.make("PruneResNet20-Surrogate-v0", threads=1)
-    facts = env.unwrapped.surrogate.facts
+    facts = env.unwrapped.evaluator.surrogate.facts
     rate = float(np.median([_steps_per_second(env, steps) for _ in range(TURNS)]))
     own, library = _predictions(env.unwrapped)
     tau = facts["metrics"]["held_out_episodes"]["tau"]
@@ -76,7 +76,7 @@ def _steps_per_second(env: gym.Env, steps: int) -> float:
 
 def _predictions(env: Any) -> tuple[float, float]:
     """Microseconds of one prediction: the surrogate's trees, and as many of the library's."""
-    surrogate = env.surrogate
+    surrogate = env.evaluator.surrogate
     width = len(surrogate.facts["features"])
     random = np.random.default_rng(0)
     inputs = random.uniform(0, 1, (1000, width))
