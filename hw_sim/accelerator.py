@@ -183,7 +183,7 @@ class _StrictLoader(yaml.SafeLoader):
 
 def _from_values(values: object) -> Accelerator:
     if not isinstance(values, dict):
-        raise ValueError("it must be a flat mapping of keys to numbers.")
+        raise ValueError("the file must be a flat mapping of keys to numbers.")
     known = [field.name for field in fields(Accelerator)]
     unknown = [str(key) for key in values if key not in known]
     if unknown:

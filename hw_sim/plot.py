@@ -18,7 +18,7 @@ _NAMES = {
     "dram": "DRAM",
     "static": "static",
 }
-# Okabe and Ito's colours, which stay apart for colour-blind readers.
+# Okabe and Ito's palette, which colour-blind readers can distinguish.
 _COLOURS = ("#999999", "#56B4E9", "#009E73", "#E69F00", "#0072B2", "#CC79A7")
 _LATENCY = "#333333"
 

@@ -102,8 +102,8 @@ def _no_mapping(layer: ConvLayer, accelerator: Accelerator) -> str:
     why = [limit for limit in _limits(s, h, smallest) if limit.need > limit.have]
     reasons = "; ".join(f"{w.what} >= {w.need} exceeds {w.field} = {w.have}" for w in why)
     return (
-        f"Layer {layer.name!r} with kernel={layer.kernel} and in_width={layer.in_width} fits no "
-        f"mapping on {accelerator.name!r}: {reasons}."
+        f"No mapping of layer {layer.name!r} with kernel={layer.kernel} and "
+        f"in_width={layer.in_width} fits accelerator {accelerator.name!r}: {reasons}."
     )
 
 

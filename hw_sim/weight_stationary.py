@@ -74,8 +74,8 @@ def search(layer: ConvLayer, accelerator: Accelerator, objective: str) -> LayerC
             best = key, cost
     if best is None:
         raise ValueError(
-            f"Layer {layer.name!r} with in_width={layer.in_width} fits no mapping on {a.name!r}: "
-            f"the psums of one output row and a bank of ifmaps exceed buffer_banks = "
+            f"No mapping of layer {layer.name!r} with in_width={layer.in_width} fits accelerator "
+            f"{a.name!r}: the psums of one output row and a bank of ifmaps exceed buffer_banks = "
             f"{a.buffer_banks} of buffer_bank_bytes = {a.buffer_bank_bytes}."
         )
     return best[1]
@@ -184,7 +184,7 @@ def _counts(s: Shape, a: Accelerator, mapping: SystolicMapping) -> Table:
     filters_stay = 8 * a.filter_buffer_bytes >= weights // s.G * a.word_bits
     return {
         "mac": {"mac": performed},
-        # An ifmap word reaches every filter's PE; a psum leaves every term's PE.
+        # Each ifmap word goes to the PEs of all filters; each psum passes the PEs of all terms.
         "rf": {"ifmap": 2 * macs, "filter": performed + loads, "psum": 2 * performed},
         "noc": {"ifmap": macs, "filter": loads, "psum": macs},
         "buffer": {"ifmap": macs // s.M * m_blocks, "psum": 2 * outputs * turns * k_blocks},

@@ -198,7 +198,7 @@ def load_accelerator(name: str) -> hw_sim.Accelerator:
         return hw_sim.Accelerator.preset(name)
     if not Path(name).is_file():
         if Path(name).suffix in (".yaml", ".yml") or "/" in name:
-            raise PruneGymError(f"There is no accelerator file {name!r}.")
+            raise PruneGymError(f"The accelerator file {name!r} does not exist.")
         raise UnknownNameError("accelerator", name, [*hw_sim.presets(), "a YAML file's path"])
     try:
         return hw_sim.Accelerator.from_yaml(Path(name))

@@ -45,12 +45,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         WeightsError: If the file is missing or damaged.
     """
     if not path.is_file():
-        raise WeightsError(f"There is no weights file {str(path)!r}.")
+        raise WeightsError(f"The weights file {str(path)!r} does not exist.")
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            f"The weights file {str(path)!r} is damaged or not safetensors ({error}). "
+            f"The weights file {str(path)!r} is damaged or not in safetensors format ({error}). "
             "Create or download it again."
         ) from error
 

@@ -14,12 +14,12 @@ from prune_gym.data.dataset import Dataset, stratified_order
 from prune_gym.errors import DataError
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # of the archive
+MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # checksum of the archive
 FOLDER = "cifar-10-batches-bin"
 TRAIN = [f"data_batch_{k}.bin" for k in range(1, 6)]
 TEST = "test_batch.bin"
 PER_FILE = 10_000
-VALIDATION = 0.1  # of the training images: 5,000
+VALIDATION = 0.1  # share of the training images: 5,000 images
 SIZE = 32
 PIXELS = 3 * SIZE * SIZE
 CLASSES = (

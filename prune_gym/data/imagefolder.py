@@ -12,7 +12,7 @@ from prune_gym.data import store
 from prune_gym.data.dataset import Dataset, stratified_order
 from prune_gym.errors import DataError
 
-VALIDATION = 0.1  # of the training images; this project's choice
+VALIDATION = 0.1  # share of the training images; this project's choice
 LAYOUT = "An image folder must contain train/<class>/* and test/<class>/*."
 SHOWN = 3  # unreadable files that an error message lists
 
@@ -20,8 +20,8 @@ SHOWN = 3  # unreadable files that an error message lists
 def load(folder: Path, image_size: int = 32, seed: int = 0) -> Dataset:
     """Decode a folder of images, or open the cached pixels.
 
-    The cached pixels are valid as long as the names, sizes and modification times of all files in
-    the folder are unchanged.
+    The cached pixels are used if the names, sizes and modification times of all files in the folder
+    are unchanged.
 
     Args:
         folder: Folder that contains ``train`` and ``test``, each with one folder of images per
@@ -39,7 +39,7 @@ def load(folder: Path, image_size: int = 32, seed: int = 0) -> Dataset:
     if not isinstance(image_size, int) or not 8 <= image_size <= 1024:
         raise DataError(f"image_size must be an integer from 8 to 1024, not {image_size!r}.")
     if not folder.is_dir():
-        raise DataError(f"There is no folder {str(folder)!r}. {LAYOUT}")
+        raise DataError(f"The folder {str(folder)!r} does not exist. {LAYOUT}")
     train, test = _scan(folder / "train"), _scan(folder / "test")
     if train.keys() != test.keys():
         odd = sorted(train.keys() ^ test.keys())
@@ -57,7 +57,7 @@ def load(folder: Path, image_size: int = 32, seed: int = 0) -> Dataset:
 def _scan(split: Path) -> dict[str, list[Path]]:
     """List the files of each class in a split, sorted."""
     if not split.is_dir():
-        raise DataError(f"There is no folder {str(split)!r}. {LAYOUT}")
+        raise DataError(f"The folder {str(split)!r} does not exist. {LAYOUT}")
     classes = {
         entry.name: sorted(path for path in entry.iterdir() if not path.name.startswith("."))
         for entry in sorted(split.iterdir())

@@ -126,7 +126,7 @@ class Program:
         return self.number[users[0]] if alone else index
 
     def independent(self, space: ChannelSpace) -> bool:
-        """Whether no consumer of a space depends on another consumer of it.
+        """Whether no consumer of a space depends on another of its consumers.
 
         If so, the inputs of the consumers from the kept channels do not depend on the cut.
         """

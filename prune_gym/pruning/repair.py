@@ -141,7 +141,7 @@ class LeastSquares:
             inputs: Inputs of the layer for the repair images, in batches.
 
         Returns:
-            The moments. The moments of fewer channels are a subset of them.
+            The moments; :meth:`Moments.of_channels` selects the moments of fewer channels.
         """
         module, reference = _layer(network, layer), self.references[layer]
         size = module.weight[0].numel() + (module.bias is not None)

@@ -96,7 +96,9 @@ def _conv_channels(module: nn.Module, role: str) -> int:
     if role == "followers" and not is_depthwise(module):
         raise ValueError("only a depthwise convolution can be a follower")
     if role != "followers" and module.groups != 1:
-        raise ValueError(f"groups={module.groups} is not supported; depthwise goes to followers")
+        raise ValueError(
+            f"groups={module.groups} is not supported; depthwise convolutions must be followers"
+        )
     return module.in_channels if role == "consumers" else module.out_channels
 
 
@@ -187,7 +189,7 @@ def _prelu_cut(module: nn.Module, out: Index, inp: Index) -> None:
 def _pad_channels(module: nn.Module, role: str) -> int:
     assert isinstance(module, ChannelPad)
     if role == "followers":
-        raise ValueError("a ChannelPad produces one space and consumes another")
+        raise ValueError("a ChannelPad cannot be a follower; it must be a producer or consumer")
     return module.in_channels if role == "consumers" else module.out_channels
 
 
@@ -246,7 +248,7 @@ def check_spaces(network: nn.Module, spaces: Sequence[ChannelSpace]) -> None:
             raise ValueError(f"space {space.name!r}: the network has no layer {layer!r}")
         if (layer, role) in seen:
             raise ValueError(
-                f"layer {layer!r} is among the {role} of {seen[layer, role]!r} and {space.name!r}"
+                f"layer {layer!r} is in the {role} of both {seen[layer, role]!r} and {space.name!r}"
             )
         seen[layer, role] = space.name
         _check_layer(layer, modules[layer], role, space)
@@ -275,4 +277,6 @@ def _check_layer(name: str, module: nn.Module, role: str, space: ChannelSpace) -
     flattened = isinstance(module, nn.Linear) and role == "consumers"
     fits = channels % space.channels == 0 if flattened else channels == space.channels
     if not fits:
-        raise ValueError(f"{where}: the layer has {channels} channels, the space {space.channels}")
+        raise ValueError(
+            f"{where}: the layer has {channels} channels, but the space has {space.channels}"
+        )

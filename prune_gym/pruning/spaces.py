@@ -15,7 +15,7 @@ class ChannelSpace:
     """Channels that several layers share and that are kept or removed together.
 
     Layer names are those of ``torch.nn.Module.named_modules``. If a residual addition ties the
-    outputs of several layers, all of them produce the same space.
+    outputs of several layers, all these layers produce the same space.
 
     Args:
         name: Name of the space.
@@ -102,8 +102,8 @@ def legal_mask(
         mask: Mask with one entry per filter, non-zero to keep the filter. Shape (channels,).
         norms: Norms of the filters. Shape (channels,).
         min_keep: Minimum number of kept filters; a layer with fewer filters keeps all.
-        round_to: Divisor of the number of kept filters, which is rounded up to a multiple of it,
-            or to all filters.
+        round_to: Divisor of the number of kept filters. The number is rounded up to a multiple, but
+            not beyond the number of filters.
 
     Returns:
         A boolean mask of shape (channels,) that keeps at least one filter.

@@ -221,7 +221,10 @@ def test_controls_run(train_arguments, tmp_path, agent):
         (["--dataset", "shpes"], "Unknown data set 'shpes'"),
         (["--dataset", "imagefolder:/nowhere"], "nowhere"),
         (["--env", "network=resnet21"], "Unknown network 'resnet21'"),
-        (["--weights", "/nowhere.safetensors"], "no weights file"),
+        (
+            ["--weights", "/nowhere.safetensors"],
+            "weights file '/nowhere.safetensors' does not exist",
+        ),
         (["--env", "network=resnet20"], "prune-gym pretrain --network resnet20"),
         (["--episodes", "0"], "episodes=0"),
         (["--final-epochs", "-1"], "final-epochs"),

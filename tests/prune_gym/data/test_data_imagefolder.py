@@ -77,13 +77,13 @@ def test_decoded_once(data_home, image_folder, monkeypatch):
 
 
 def test_missing_folders(data_home, tmp_path, image_folder):
-    with pytest.raises(DataError, match=r"no folder '.*nowhere'.*train/<class>"):
+    with pytest.raises(DataError, match=r"folder '.*nowhere' does not exist.*train/<class>"):
         load(tmp_path / "nowhere")
     with pytest.raises(DataError, match="imagefolder:PATH"):
         load_dataset("imagefolder")
     root = image_folder()
     (root / "test").rename(root / "tset")
-    with pytest.raises(DataError, match=r"no folder '.*test'"):
+    with pytest.raises(DataError, match=r"folder '.*test' does not exist"):
         load(root)
 
 

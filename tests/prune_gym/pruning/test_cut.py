@@ -148,9 +148,12 @@ def test_memory_format_and_mode_are_kept():
     ("space", "message"),
     [
         (ChannelSpace("x", 6, ("nowhere",), ("second",)), "no layer 'nowhere'"),
-        (ChannelSpace("x", 7, ("first",), ("second",)), "has 6 channels, the space 7"),
+        (ChannelSpace("x", 7, ("first",), ("second",)), "has 6 channels, but the space has 7"),
         (ChannelSpace("x", 6, ("first",), ("norm",)), "only be a follower"),
-        (ChannelSpace("x", 6, ("depthwise",), ("second",)), "depthwise goes to followers"),
+        (
+            ChannelSpace("x", 6, ("depthwise",), ("second",)),
+            "depthwise convolutions must be followers",
+        ),
         (ChannelSpace("x", 6, ("first",), ("second",), ("second",)), "only a depthwise"),
     ],
 )
