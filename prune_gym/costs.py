@@ -58,7 +58,9 @@ class Costs(StepCosts):
         latency_ms: Latency per batch in ms.
         energy_uj: Energy per batch in uJ.
         weight_bytes: Size of the parameters in the accelerator's word length.
-        peak_activation_bytes: Largest size of the input and output maps of one layer.
+        peak_activation_bytes: Largest size of the input and output maps of one layer (this
+            project's choice). A layer-by-layer runtime needs this much memory; stored residuals
+            are not counted.
     """
 
     weight_bytes: int

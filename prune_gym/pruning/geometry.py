@@ -143,14 +143,6 @@ class Geometry:
         full = self.counts(counts)
         return sum(layer.macs(full) for _, layer in self.numbered(full))
 
-    def peak_activations(self, counts: Counts | None = None) -> int:
-        """Largest sum of input and output map sizes over all layers (this project's choice).
-
-        A layer-by-layer runtime needs this many values; stored residuals are not counted.
-        """
-        full = self.counts(counts)
-        return max(layer.activations(full) for _, layer in self.numbered(full))
-
     def accelerator_layers(self, counts: Counts | None = None, batch: int = 1) -> list[ConvLayer]:
         """All layers in execution order, for :func:`hw_sim.evaluate_network`."""
         full = self.counts(counts)

@@ -36,9 +36,16 @@ def test_costs_are_those_of_the_whole_network(name, objective):
             whole.energy_uj,
         )
         assert (found.params, found.macs) == (geometry.params(counts), geometry.macs(counts))
-        words = model.accelerator.word_bits / 8
-        assert found.peak_activation_bytes == geometry.peak_activations(counts) * words
+        full = geometry.counts(counts)
+        peak = max(layer.activations(full) for layer in geometry.layers)
+        assert found.peak_activation_bytes == peak * model.accelerator.word_bits / 8
         assert sum(model.layer_cycles(counts).values()) == whole.cycles
+
+
+def test_peak_activations_of_resnet20():
+    network = build("resnet20", 10, 32)
+    model = CostModel(Geometry(network.module, network.spaces, network.input_shape), "eyeriss")
+    assert model.of().peak_activation_bytes == 2 * (2 * 16 * 32 * 32)
 
 
 def test_seen_layers_are_not_searched_again(monkeypatch):

@@ -223,7 +223,7 @@ def test_controls_run(train_arguments, tmp_path, agent):
         (["--env", "network=resnet21"], "Unknown network 'resnet21'"),
         (
             ["--weights", "/nowhere.safetensors"],
-            "weights file '/nowhere.safetensors' does not exist",
+            "file '/nowhere.safetensors' does not exist",
         ),
         (["--env", "network=resnet20"], "prune-gym pretrain --network resnet20"),
         (["--episodes", "0"], "episodes=0"),
