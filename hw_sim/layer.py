@@ -169,12 +169,12 @@ class ConvLayer:
             R=r,
             S=s,
             U=u,
-            rows=_read(self.in_height, (e - 1) * u + r, pad),
-            columns=_read(self.in_width, (f - 1) * u + s, pad),
+            rows=_positions_read(self.in_height, (e - 1) * u + r, pad),
+            columns=_positions_read(self.in_width, (f - 1) * u + s, pad),
             zeros=self.ifmap_zeros_per_10000,
         )
 
 
-def _read(size: int, extent: int, padding: int) -> int:
+def _positions_read(size: int, extent: int, padding: int) -> int:
     """Number of input rows among the ``extent`` padded rows that the outputs read."""
     return max(min(size, extent - padding), 0)

@@ -1,7 +1,7 @@
-"""Compressing a CNN for embedded hardware as a reinforcement-learning problem.
+"""Reinforcement-learning environments for compressing CNNs for embedded hardware.
 
-``import prune_gym`` registers the environments and loads no torch; that comes with the first
-environment::
+``import prune_gym`` registers the environments without loading torch; the first environment loads
+it::
 
     import gymnasium as gym, prune_gym
 

@@ -67,7 +67,7 @@ class Costs(StepCosts):
     peak_activation_bytes: int
 
 
-class _Layer(NamedTuple):
+class _LayerCosts(NamedTuple):
     """Contribution of one layer to the network's costs, for given channel counts."""
 
     weights: int
@@ -113,7 +113,7 @@ class CostModel:
         self.batch = batch
         self._searched_for = objective if objective in ("latency", "energy", "edp") else "latency"
         self._memo: dict[tuple[int, ...], Costs] = {}
-        self._layers: dict[tuple[int, int | None, int | None], _Layer] = {}
+        self._layers: dict[tuple[int, int | None, int | None], _LayerCosts] = {}
 
     def of(self, counts: Counts | None = None) -> Costs:
         """Return the costs for the given channel counts; unlisted spaces keep all channels."""
@@ -130,11 +130,11 @@ class CostModel:
 
     def layer_cycles(self, counts: Counts | None = None) -> dict[str, int]:
         """Return the accelerator cycles of each layer, in execution order."""
-        layers = self._at(self.geometry.counts(counts))
+        layers = self._layer_costs(self.geometry.counts(counts))
         return {layer.cost.layer.name: layer.cost.cycles for layer in layers}
 
     def _compute(self, counts: Counts) -> Costs:
-        layers = self._at(counts)
+        layers = self._layer_costs(counts)
         network = hw_sim.NetworkCost(
             tuple(layer.cost for layer in layers), self.accelerator, self._searched_for
         )
@@ -150,7 +150,7 @@ class CostModel:
             peak_activation_bytes=-(-max(layer.activations for layer in layers) * bits // 8),
         )
 
-    def _at(self, counts: Counts) -> list[_Layer]:
+    def _layer_costs(self, counts: Counts) -> list[_LayerCosts]:
         """Return all layers for counts that list every space."""
         result = []
         for index, layer in self.geometry.numbered(counts):
@@ -163,7 +163,7 @@ class CostModel:
                     self.accelerator,
                     self._searched_for,
                 )
-                known = _Layer(
+                known = _LayerCosts(
                     layer.weights(counts), layer.macs(counts), layer.activations(counts), cost
                 )
                 remember(self._layers, key, known)

@@ -10,7 +10,7 @@ from tests.tiny import tiny_dataset, tiny_network, tiny_residual
 
 @pytest.fixture(scope="session")
 def tiny_trained():
-    """A tiny network of the user's own, trained on tiny images, with its data."""
+    """A tiny custom network, trained on tiny images, with its data set."""
     torch.manual_seed(0)
     network, dataset = tiny_network(), tiny_dataset()
     options = TrainingOptions(batch_size=32, learning_rate=0.05, schedule="one_cycle")
@@ -20,7 +20,7 @@ def tiny_trained():
 
 @pytest.fixture(scope="session")
 def residual_trained():
-    """A tiny network with a residual trunk, trained on tiny images, with its data."""
+    """A tiny network with a residual trunk, trained on tiny images, with its data set."""
     torch.manual_seed(0)
     network, dataset = tiny_residual(), tiny_dataset()
     options = TrainingOptions(batch_size=32, learning_rate=0.05, schedule="one_cycle")
@@ -30,7 +30,7 @@ def residual_trained():
 
 @pytest.fixture
 def make_tiny_env(tiny_trained):
-    """Makes environments on the tiny network; arguments go to PruningEnv."""
+    """A function that makes environments of the tiny network with the arguments of PruningEnv."""
     network, dataset = tiny_trained
 
     def make(**arguments):
@@ -47,7 +47,7 @@ def make_tiny_env(tiny_trained):
 
 
 def actions(env, seed, count=None):
-    """Random actions, the same for the same seed."""
+    """Random actions; the same seed returns the same actions."""
     space = env.action_space
     space.seed(seed)
     return [space.sample() for _ in range(count or len(env.visited))]

@@ -1,4 +1,4 @@
-"""Small networks and data that tests share: seconds become milliseconds."""
+"""Small networks and data for fast tests."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from prune_gym.pruning import ChannelSpace
 
 
 class TinyNet(nn.Module):
-    """Not a ResNet: a bias, a depthwise convolution, a PReLU, a sigmoid and a flatten."""
+    """A network with a bias, a depthwise convolution, a PReLU, a sigmoid and a flatten."""
 
     def __init__(self, num_classes: int = 4, image_size: int = 8) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class TinyNet(nn.Module):
 
 
 def tiny_network(num_classes: int = 4, image_size: int = 8) -> Network:
-    """A network of the user's own; also what 'tests.tiny:tiny_network' builds."""
+    """A custom network; 'tests.tiny:tiny_network' builds it by name."""
     spaces = (
         ChannelSpace("one", 6, ("first",), ("second",), ("slope", "depthwise", "norm")),
         ChannelSpace("two", 5, ("second",), ("head",)),
@@ -40,7 +40,7 @@ def tiny_network(num_classes: int = 4, image_size: int = 8) -> Network:
 
 
 class TinyResidual(nn.Module):
-    """A tied trunk, an inner space, and a strided convolution with a bias."""
+    """A network with a tied trunk, an inner space, and a strided convolution with a bias."""
 
     def __init__(self, num_classes: int = 4) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class TinyResidual(nn.Module):
 
 
 def tiny_residual(num_classes: int = 4, image_size: int = 8) -> Network:
-    """What 'tests.tiny:tiny_residual' builds."""
+    """A residual network; 'tests.tiny:tiny_residual' builds it by name."""
     spaces = (
         ChannelSpace("trunk", 8, ("stem", "outer"), ("inner", "down"), ("norm0", "norm2")),
         ChannelSpace("mid", 12, ("inner",), ("outer",), ("norm1",)),
@@ -75,7 +75,7 @@ def tiny_residual(num_classes: int = 4, image_size: int = 8) -> Network:
 
 
 def shake(module: nn.Module, seed: int = 0) -> nn.Module:
-    """Give every weight and statistic a random value, so that no error hides behind a zero."""
+    """Set all weights and statistics to random values, so that zeros do not hide errors."""
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if not tensor.is_floating_point():
@@ -90,7 +90,7 @@ def shake(module: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def tiny_dataset(classes: int = 4, size: int = 8, train: int = 256, seed: int = 0) -> Dataset:
-    """Images of one flat colour a class with noise: learnt in seconds, not perfectly."""
+    """Noisy images of one colour per class; a network learns them in seconds, but not perfectly."""
     rng = np.random.default_rng(seed)
     colours = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200], [150, 150, 30]])
 

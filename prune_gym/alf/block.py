@@ -223,7 +223,7 @@ class ALFConv2d(nn.Module):
             self.decoder.sub_(options.autoencoder_learning_rate / of_decoder * decoder)
             step = options.mask_learning_rate * self.out_channels * mask
             self._move_mask(self.mask - step)
-        if self.codes_alive <= self._least():
+        if self.codes_alive <= self._fewest_codes():
             # No more codes can be clipped, and small mask entries would disturb the task training.
             self.fold()
 
@@ -231,10 +231,10 @@ class ALFConv2d(nn.Module):
     def clip(self) -> None:
         """Clip as many codes as allowed, those with the smallest mask entries, and fold."""
         order = self.mask.abs().argsort(descending=True, stable=True)
-        self.mask[order[self._least() :]] = 0
+        self.mask[order[self._fewest_codes() :]] = 0
         self.fold()
 
-    def _least(self) -> int:
+    def _fewest_codes(self) -> int:
         """Minimum number of codes alive."""
         return max(1, self.out_channels - math.floor(self.options.pr_max * self.out_channels))
 
@@ -284,7 +284,7 @@ class ALFConv2d(nn.Module):
         # An entry whose sign the step would change becomes zero: the L1 gradient ends there.
         moved = torch.where((moved * before <= 0) | (moved.abs() <= threshold), 0.0, moved)
         moved = torch.where(was, moved, before)
-        missing = self._least() - int((moved.abs() > threshold).sum())
+        missing = self._fewest_codes() - int((moved.abs() > threshold).sum())
         if missing > 0:
             lost = (was & (moved.abs() <= threshold)).nonzero().flatten()
             order = before[lost].abs().argsort(descending=True, stable=True)

@@ -174,7 +174,7 @@ def empty_pair(conv: nn.Conv2d, codes: int) -> nn.Sequential:
     return nn.Sequential(code, expansion)
 
 
-def _shape(block: ALFConv2d) -> nn.Conv2d:
+def _empty_conv(block: ALFConv2d) -> nn.Conv2d:
     """Make a convolution with the shape of the block; the weights are not set."""
     like: dict[str, Any] = {"device": block.weight.device, "dtype": block.weight.dtype}
     geometry: dict[str, Any] = {
@@ -186,7 +186,7 @@ def _shape(block: ALFConv2d) -> nn.Conv2d:
 
 @torch.no_grad()
 def _pair(block: ALFConv2d) -> nn.Sequential:
-    pair = empty_pair(_shape(block), block.codes_alive)
+    pair = empty_pair(_empty_conv(block), block.codes_alive)
     code, expansion = pair[0], pair[1]
     assert isinstance(code, nn.Conv2d)
     assert isinstance(expansion, nn.Conv2d)
@@ -198,7 +198,7 @@ def _pair(block: ALFConv2d) -> nn.Sequential:
 
 @torch.no_grad()
 def _merged(block: ALFConv2d) -> nn.Conv2d:
-    conv = _shape(block)
+    conv = _empty_conv(block)
     filters = block.code_filters().flatten(1).double()
     product = block.expansion_filters().flatten(1).double() @ filters
     conv.weight.copy_(product.view_as(conv.weight))
