@@ -1,7 +1,5 @@
 """The two players: each changes only its own weights; the defaults behave as documented."""
 
-import inspect
-
 import pytest
 import torch
 
@@ -9,7 +7,7 @@ from prune_gym import networks
 from prune_gym.alf import ALFConv2d, ALFOptions, TwoPlayers, blocks, to_alf, two_player_train
 from prune_gym.alf.players import AUTOENCODER
 from prune_gym.data import shapes
-from prune_gym.envs import PruningEnv
+from prune_gym.envs.config import EnvConfig
 from prune_gym.networks.pretrained import SHIPPED
 from prune_gym.training import TrainingOptions
 from prune_gym.weights import load_weights, tensors_of
@@ -83,8 +81,7 @@ def test_a_step_of_duration_1_clips_what_it_is_asked_for(layer):
     """As in ``docs/alf.md``: by default, sparsity 0.7 leaves at most 40 % of the codes."""
     network = networks.build("resnet20", 10, 32)
     load_weights(network.module, SHIPPED / "resnet20-shapes.safetensors")
-    epochs = inspect.signature(PruningEnv).parameters["max_epochs"].default
-    batches = round(epochs * shapes.SIZES[0] / TrainingOptions().batch_size)
+    batches = round(EnvConfig().max_epochs * shapes.SIZES[0] / TrainingOptions().batch_size)
     options = ALFOptions(pr_max=0.7)
     block = blocks(to_alf(network, [layer], options))[layer]
     for _ in range(options.updates * batches):
