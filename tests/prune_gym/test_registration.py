@@ -59,7 +59,6 @@ def test_missing_cifar10_names_the_archive_and_where_it_belongs(monkeypatch, tmp
     assert str(tmp_path / "data" / "cifar10") in message
 
 
-@pytest.mark.float
 @pytest.mark.parametrize(
     ("name", "mode"),
     [("PruneResNet20-v0", "sync"), ("PruneResNet20-v0", "async"), (ALF, "sync")],

@@ -53,13 +53,11 @@ def in_one_process():
     return rollout(gym.make_vec(ID, num_envs=2, **SMALL))
 
 
-@pytest.mark.float
 def test_one_process_is_gymnasiums_sync(in_one_process):
     sync = gym.make_vec(ID, num_envs=2, vectorization_mode="sync", **SMALL)
     assert same(in_one_process, rollout(sync))
 
 
-@pytest.mark.float
 def test_sub_environments_do_not_disturb_each_other(in_one_process):
     both = gym.make_vec(ID, num_envs=2, **SMALL)
     both.action_space.seed(3)

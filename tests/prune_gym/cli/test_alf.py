@@ -98,7 +98,6 @@ def test_the_best_network_is_evaluated(finished, capsys):
     assert f"MACs {report['costs']['final']['macs']:,}" in printed
 
 
-@pytest.mark.float
 def test_a_resumed_run_is_an_unbroken_one(workplace, finished, tmp_path, monkeypatch):
     from prune_gym.cli import search
 

@@ -51,7 +51,6 @@ def unbroken(workplace, home, tmp_path_factory):
     return out
 
 
-@pytest.mark.float
 def test_killed_and_resumed_is_unbroken(workplace, tmp_path, unbroken):
     out = tmp_path / "run"
     words = [sys.executable, "-m", "prune_gym.cli", *command(workplace, out, 4)]

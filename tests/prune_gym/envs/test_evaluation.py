@@ -17,8 +17,6 @@ from prune_gym.networks import Network
 from tests.conftest import actions
 from tests.tiny import shake, tiny_dataset
 
-pytestmark = pytest.mark.float
-
 RESNET = {"network": "resnet20", "eval_images": 50, "repair_images": 20, "threads": 1}
 
 
@@ -66,6 +64,7 @@ def near(one, other, images):
             assert torch.allclose(weights[name], value, rtol=1e-3, atol=1e-4), name
 
 
+@pytest.mark.float
 @pytest.mark.parametrize("order", ["forward", "backward"])
 @pytest.mark.parametrize("scope", ["inner", "all"])
 @pytest.mark.parametrize("recovery", ["lsq", "bn", "none"])
@@ -77,6 +76,7 @@ def test_prefix_and_memo_change_no_bit(make_tiny_env, order, scope, recovery):
     same_bits(play(plain, 3, 2, durations), play(cached, 3, 2, durations))
 
 
+@pytest.mark.float
 @pytest.mark.parametrize("order", ["forward", "backward"])
 @pytest.mark.parametrize("tune", ["all", "suffix"])
 def test_prefix_and_memo_change_no_bit_on_resnet(resnet, order, tune):
@@ -90,6 +90,7 @@ def test_prefix_and_memo_change_no_bit_on_resnet(resnet, order, tune):
     same_bits(play(plain, 1, 6, durations), play(cached, 1, 6, durations))
 
 
+@pytest.mark.float
 @pytest.mark.parametrize("scope", ["inner", "all"])
 @pytest.mark.parametrize("fast", [["fold"], ["moments"], ["prefix"], list(FAST)])
 def test_fast_paths_agree_with_the_slow_one(make_tiny_env, scope, fast):
@@ -97,12 +98,14 @@ def test_fast_paths_agree_with_the_slow_one(make_tiny_env, scope, fast):
     near(play(slow, 5, 2), play(quick, 5, 2), 64)
 
 
+@pytest.mark.float
 @pytest.mark.parametrize("scope", ["inner", "all"])
 def test_all_fast_paths_agree_with_the_slow_one_on_resnet(resnet, scope):
     slow, quick = resnet(scope=scope, fast=False), resnet(scope=scope, fast=True)
     near(play(slow, 2, 4), play(quick, 2, 4), 50)
 
 
+@pytest.mark.float
 def test_try_actions_is_trying_one_by_one(make_tiny_env):
     for fast in (True, False):
         env = make_tiny_env(fast=fast)
@@ -124,6 +127,7 @@ def test_try_actions_is_trying_one_by_one(make_tiny_env):
         assert reward == together[2][0]
 
 
+@pytest.mark.float
 def test_memo_tells_durations_seeds_and_masks_apart(make_tiny_env):
     env, reference = make_tiny_env(fast=["memo"]), make_tiny_env(fast=False)
     chosen = actions(env, 8, 3)
@@ -159,6 +163,7 @@ def test_caches_stay_small_and_shared_weights_stay_whole(make_tiny_env, recovery
     assert all(torch.equal(before[k], v) for k, v in env.baseline.module.state_dict().items())
 
 
+@pytest.mark.float
 def test_early_exit_pays_what_the_whole_subset_pays(make_tiny_env, monkeypatch):
     monkeypatch.setattr("prune_gym.envs.evaluation.EVALUATION_BATCH", 16)
     whole = make_tiny_env(tolerance=0.05, recovery="none", fast=["fold"])
