@@ -63,7 +63,7 @@ def read_facts(folder: Path, agent: Agent, name: str) -> dict[str, Any]:
         raise WeightsError(f"There is no readable policy in {str(path)!r} ({error!r}).") from error
     if found != name:
         raise WeightsError(f"The policy in {str(folder)!r} is of {found!r}, not of {name!r}.")
-    agent.go_on(episodes, steps)
+    agent.continue_search(episodes, steps)
     return facts
 
 

@@ -84,6 +84,7 @@ class ToyPruning(gym.Env[Observation, Mapping[str, npt.NDArray]]):
     metadata = {"render_modes": []}  # noqa: RUF012
     action_mode = "filters"
     pays_to_target = False
+    predicted = True
 
     def __init__(self, layers: int = 3) -> None:
         if not 1 <= layers <= WIDTH:

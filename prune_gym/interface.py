@@ -1,8 +1,8 @@
-"""What agents, environments and runs know of one another.
+"""The interface between agents, environments and runs.
 
-An agent (:class:`Agent`) learns in anything that is a :class:`PruningEnvironment`: the real
-environment, the surrogate, or the toy of :mod:`agents.toy`. A run follows it through a
-:class:`Callback` and ends it by a :class:`Budget`.
+An :class:`Agent` learns in any :class:`PruningEnvironment`: the real environment, the surrogate,
+or the toy of :mod:`agents.toy`. A run limits the agent with a :class:`Budget` and follows it with
+a :class:`Callback`.
 """
 
 import time
@@ -10,20 +10,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, SupportsFloat, cast, runtime_checkable
+from typing import Any, ClassVar, Protocol, SupportsFloat, cast
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+from gymnasium import spaces
 
 Observation = Mapping[str, npt.NDArray[Any]]
-"""Arrays by name, each padded to the widest layer."""
+"""Arrays by name. Arrays with one entry a filter are padded to the widest layer, n_max."""
 Action = dict[str, npt.NDArray[Any]]
 """``mask`` and ``duration``, or in the ALF mode ``sparsity`` and ``duration``."""
 Info = dict[str, Any]
-"""What ``reset`` and ``step`` report; ``info["rewards"]`` holds the components of the reward."""
+"""The info of ``reset`` and ``step``. After a step, ``info["rewards"]`` holds the reward's
+components ``"prune"`` and ``"duration"``, of which agents learn."""
 Snapshot = Any
-"""A state as a value; only the environment that made it looks inside."""
+"""A state as a value. Its type is the environment's own; an agent only passes it back."""
 
 
 class Space(Protocol):
@@ -31,28 +33,33 @@ class Space(Protocol):
 
     @property
     def name(self) -> str:
-        """The space's name."""
+        """Name of the space."""
 
     @property
     def channels(self) -> int:
-        """The number of its channels in the unpruned network."""
+        """Number of the space's channels in the unpruned network."""
 
 
-@runtime_checkable
 class PruningEnvironment(Protocol):
-    """What agents may ask of an environment, beside Gymnasium's own interface.
+    """An environment as agents see it: Gymnasium's methods, and those that a search needs.
 
     Attributes:
-        observation_space: The space of the observations.
-        action_space: The space of the actions.
-        np_random: The environment's random generator.
-        search_macs_total: MACs that were spent in the environment's lifetime.
+        search_macs_total: MACs spent in the environment's lifetime, trials included.
     """
 
-    observation_space: gym.spaces.Space[Any]
-    action_space: gym.spaces.Space[Any]
-    np_random: np.random.Generator
     search_macs_total: int
+
+    @property
+    def observation_space(self) -> spaces.Dict:
+        """Space of the observations."""
+
+    @property
+    def action_space(self) -> spaces.Dict:
+        """Space of the actions."""
+
+    @property
+    def np_random(self) -> np.random.Generator:
+        """The environment's random generator."""
 
     @property
     def action_mode(self) -> str:
@@ -60,41 +67,52 @@ class PruningEnvironment(Protocol):
 
     @property
     def visited(self) -> Sequence[Space]:
-        """The channel spaces that an episode visits, in their order; one a step."""
+        """Channel spaces that an episode visits, in order, one a step."""
+
+    @property
+    def predicted(self) -> bool:
+        """Whether the environment predicts accuracies, so that it has no network to read."""
 
     @property
     def pays_to_target(self) -> bool:
-        """Whether the reward ends at the target (``reward="target"``)."""
+        """Whether costs below the target earn nothing (``reward="target"``)."""
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, Info]:
-        """Start an episode: the first observation and its info."""
+    ) -> tuple[Observation, Info]:
+        """Start an episode and return the first observation and its info."""
 
-    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, Info]:
-        """Carry out an action: observation, reward, terminated, truncated, info."""
+    def step(self, action: Action) -> tuple[Observation, SupportsFloat, bool, bool, Info]:
+        """Execute an action and return observation, reward, terminated, truncated and info."""
 
     def snapshot(self) -> Snapshot:
-        """The present state as a value, the random generator's state included."""
+        """Return the present state, the random generator's state included."""
 
-    def restore(self, state: Any) -> tuple[Any, Info]:
-        """Return to a snapshot: its observation and info."""
+    def restore(self, state: Snapshot) -> tuple[Observation, Info]:
+        """Return to a snapshot, and return the observation and info of that state."""
 
     def try_actions(self, actions: Sequence[Action]) -> list[tuple[float, Info]]:
-        """Reward and info of several actions from the present state, which stays as it is."""
+        """Return the reward and info of each action from the present state, and keep the state."""
 
     def score(self) -> float:
-        """The value of the present network."""
+        """Return the score of the present network."""
 
     def ratio_for_target(self) -> float | None:
-        """The keep ratio of a uniform cut that meets the target; None without one."""
+        """Return the keep ratio of a uniform cut that just meets the target; None without one."""
 
     def ratio_for_rest(self) -> float | None:
-        """The same ratio for the layers to come, after the episode's steps so far."""
+        """Return the same ratio for the remaining layers, given the episode's steps so far."""
+
+
+_MEMBERS = tuple(
+    name
+    for name in (*PruningEnvironment.__annotations__, *vars(PruningEnvironment))
+    if not name.startswith("_")
+)
 
 
 def pruning_environment(env: gym.Env[Any, Any]) -> PruningEnvironment:
-    """The pruning environment inside an environment.
+    """Unwrap an environment and check that it is a pruning environment.
 
     Args:
         env: A pruning environment, wrapped or not.
@@ -103,34 +121,35 @@ def pruning_environment(env: gym.Env[Any, Any]) -> PruningEnvironment:
         The innermost environment.
 
     Raises:
-        ValueError: It is not a pruning environment.
+        ValueError: It lacks a member of :class:`PruningEnvironment`.
     """
-    inner: Any = env.unwrapped
-    missing = [name for name in _ASKED if not hasattr(type(inner), name)]
+    inner = env.unwrapped
+    # Looked up on the class, because reading a property such as np_random can change a state.
+    missing = [n for n in _MEMBERS if not hasattr(type(inner), n) and n not in vars(inner)]
     if missing:
         raise ValueError(
-            f"{type(inner).__name__} is not a pruning environment: it has no {missing[0]!r}. "
-            "Use one of prune_gym.environment_ids(), or offer what "
-            "prune_gym.interface.PruningEnvironment lists."
+            f"{type(inner).__name__} is not a pruning environment: it lacks "
+            f"{', '.join(missing)}. Use one of prune_gym.environment_ids(), or implement "
+            "prune_gym.interface.PruningEnvironment."
         )
     return cast(PruningEnvironment, inner)
 
 
-_ASKED = ("reset", "step", "snapshot", "restore", "try_actions", "ratio_for_target")
-
-
 @dataclass
 class Budget:
-    """What an agent may spend; it ends with whichever limit comes first.
+    """Limits of a search. The search ends when it reaches the first of them.
 
-    Episodes, steps and MACs count from the search's beginning: what earlier calls of ``learn``
-    spent in the same environment, or a search that was loaded, counts too.
+    Episodes, steps and MACs count from the start of the search. Those of earlier calls of
+    ``learn`` in the same environment, and of a search that was loaded, count too.
 
     Args:
-        episodes: Finished episodes.
-        steps: Steps, tried candidates included.
-        search_macs: The environment's ``search_macs_total``.
-        seconds: Wall time; results then depend on the machine's speed.
+        episodes: Number of finished episodes.
+        steps: Number of steps, tried candidates included.
+        search_macs: Limit of the environment's ``search_macs_total``.
+        seconds: Wall time in seconds. With this limit, results depend on the machine's speed.
+
+    Raises:
+        ValueError: There is no limit, or a limit is not above 0.
     """
 
     episodes: int | None = None
@@ -142,17 +161,19 @@ class Budget:
     def __post_init__(self) -> None:
         limits = {k: v for k, v in vars(self).items() if not k.startswith("_") and v is not None}
         if not limits:
-            raise ValueError("a budget needs at least one limit")
+            raise ValueError(
+                "a budget needs at least one limit: episodes, steps, search_macs or seconds"
+            )
         for name, value in limits.items():
             if not value > 0:
                 raise ValueError(f"budget: {name}={value} must be above 0")
 
     def restart_clock(self, spent: float = 0.0) -> None:
-        """Let the wall time begin now, some seconds of it spent before."""
+        """Restart the wall time, with ``spent`` seconds already used."""
         self._started = time.monotonic() - spent
 
     def spent(self, episodes: int, steps: int, search_macs: int) -> bool:
-        """Whether a limit is reached."""
+        """Return whether a search with these counters has reached a limit."""
         return (
             (self.episodes is not None and episodes >= self.episodes)
             or (self.steps is not None and steps >= self.steps)
@@ -162,57 +183,64 @@ class Budget:
 
 
 class Callback:
-    """Follows an agent's learning; the methods do nothing unless a subclass says so."""
+    """Follows an agent while it learns. The methods do nothing unless a subclass overrides them."""
 
     def on_trial(self, reward: float, info: Mapping[str, Any]) -> None:
-        """Called for each tried candidate and each step."""
+        """Called after each tried candidate and each step."""
 
-    def on_episode(self, number: int, env: gym.Env, infos: list[dict[str, Any]]) -> None:
+    def on_episode(self, number: int, env: gym.Env[Any, Any], infos: list[Info]) -> None:
         """Called after the last step of an episode.
 
         Args:
-            number: Counts from 0, and goes on where a loaded search had ended.
-            env: The environment, in the episode's last state.
-            infos: Of the episode's steps, each with its ``reward`` and ``duration``.
+            number: Number of the episode, from 0. A loaded search continues its numbers.
+            env: Environment in the episode's last state.
+            infos: Info of each step, with the step's ``reward`` and ``duration``.
         """
 
     def on_update(self, metrics: Mapping[str, float]) -> None:
-        """Called with what an agent's own learning measures."""
+        """Called after an update of the agent, with its metrics by name."""
 
     def on_status(self, done: float, text: str) -> None:
-        """Called within an episode that takes long.
+        """Called during an episode that takes long.
 
         Args:
-            done: Share of the episode, 0 to 1.
-            text: What to show beside the progress.
+            done: Finished share of the episode, 0 to 1.
+            text: Text to show next to the progress.
         """
 
     def on_checkpoint(self, agent: "Agent") -> None:
-        """Called between episodes, where learning can go on from what ``agent.save`` writes."""
+        """Called between episodes, where ``agent.save`` writes all that learning needs."""
 
 
 class Agent(ABC):
     """Learns in an environment and acts in it.
 
     Args:
-        env: A :class:`prune_gym.envs.PruningEnv`, wrapped or not.
-        seed: Of the agent's own randomness.
+        env: A pruning environment, wrapped or not, with its own ``Dict`` action. An agent that
+            learns on another action form wraps the environment itself.
+        seed: Seed of the agent's own random numbers.
 
     Attributes:
-        episodes: Finished episodes of the search in ``env``, those before a ``load`` included.
-        steps: Its steps, tried candidates included.
-        action_form: What it learns on, a name of :data:`prune_gym.wrappers.FORMS`; whatever it
-            is, :meth:`act` gives the environment's own action.
-        vector_env: Whether its algorithm can learn in a vector environment too.
-        masks_padding: Whether padded bits are left out of what it learns from.
-        needs_features: Whether it works with ``observation="features"`` only.
-        extra: The optional extra that installs what it needs, or None.
-        action_modes: The environment's action modes that it works in.
+        episodes: Number of finished episodes of the search in ``env``, those before a ``load``
+            included.
+        steps: Number of the search's steps, tried candidates included.
+        Options: Dataclass of the hyperparameters, each with a default; None if the constructor's
+            signature lists them.
+        action_form: Action form that the agent learns on, a key of
+            :data:`prune_gym.wrappers.FORMS`. :meth:`act` always returns the environment's own
+            action.
+        vector_env: Whether the algorithm can also learn in a vector environment.
+        masks_padding: Whether learning ignores padded bits.
+        needs_features: Whether the agent requires ``observation="features"``.
+        extra: Optional extra that installs the agent's requirements, or None.
+        action_modes: Action modes of the environment that the agent supports.
 
     Raises:
-        ValueError: The environment is in another action mode; the message names agents for it.
+        ValueError: The environment is not a pruning environment, has another action mode, or an
+            action wrapper.
     """
 
+    Options: ClassVar[type[Any] | None] = None
     action_form: ClassVar[str] = "hybrid"
     vector_env: ClassVar[bool] = False
     masks_padding: ClassVar[bool] = True
@@ -220,18 +248,23 @@ class Agent(ABC):
     extra: ClassVar[str | None] = None
     action_modes: ClassVar[tuple[str, ...]] = ("filters",)
 
-    def __init__(self, env: gym.Env, seed: int = 0) -> None:
+    def __init__(self, env: gym.Env[Any, Any], seed: int = 0) -> None:
         mode = pruning_environment(env).action_mode
         if mode not in self.action_modes:
             raise ValueError(
                 f"the agent {type(self).__name__} works in action_mode="
                 f"{' or '.join(map(repr, self.action_modes))}, not in {mode!r}: make the "
-                "environment in that mode, or name another agent (`prune-gym list agents`)"
+                "environment in that mode, or use another agent (`prune-gym list agents`)"
+            )
+        if not isinstance(env.action_space, spaces.Dict):
+            raise ValueError(
+                f"the agent {type(self).__name__} needs the environment's own Dict action, not "
+                f"{env.action_space}: remove the action wrapper"
             )
         self.env = env
         self.seed = seed
         self.episodes = self.steps = 0
-        self._searched: gym.Env = env
+        self._searched: gym.Env[Any, Any] = env
 
     @property
     def pruning(self) -> PruningEnvironment:
@@ -239,29 +272,28 @@ class Agent(ABC):
         return pruning_environment(self.env)
 
     def begin_search(self) -> int | None:
-        """Start a search, or go on with the one that is under way in ``env``.
+        """Start a search, or continue the one in ``env``. :meth:`learn` calls it first.
 
-        Call it first in :meth:`learn`. Where ``env`` was exchanged, as after a warm start, the
-        counters start at 0 again.
+        If ``env`` was replaced, as after a warm start, the counters restart at 0.
 
         Returns:
-            The seed of the first reset; None where the environment's random numbers go on.
+            Seed of the first reset; None if the environment's random numbers continue.
         """
         if self._searched is not self.env:
             self.episodes = self.steps = 0
             self._searched = self.env
         return self.seed if self.episodes == 0 else None
 
-    def go_on(self, episodes: int, steps: int) -> None:
-        """Take up a search in ``env`` that had come so far; :meth:`load` calls it."""
+    def continue_search(self, episodes: int, steps: int) -> None:
+        """Set the counters of a search in ``env`` that continues. :meth:`load` calls it."""
         self.episodes, self.steps, self._searched = episodes, steps, self.env
 
     @abstractmethod
     def learn(self, budget: Budget, callback: Callback | None = None) -> None:
-        """Learn until the budget is spent; the callback sees every episode.
+        """Learn until the budget is spent. The callback sees every episode.
 
-        Behind :meth:`load`, and with the environment's ``search_macs_total`` and random generator
-        put back, it goes on bit for bit as if the search had never been broken.
+        After :meth:`load`, and with the environment's ``search_macs_total`` and random generator
+        restored, learning continues bit for bit as if it had not been interrupted.
         """
 
     @abstractmethod
@@ -274,33 +306,33 @@ class Agent(ABC):
         """Choose an action.
 
         Args:
-            observation: From the environment.
-            info: From the environment; not needed by the agents of this package.
-            deterministic: The likeliest action in place of a drawn one.
+            observation: Observation of the environment.
+            info: Info of the environment. The agents of this package do not read it.
+            deterministic: Whether to return the most likely action instead of a drawn one.
 
         Returns:
             ``mask`` and ``duration``, or in the ALF mode ``sparsity`` and ``duration``.
         """
 
     def plot(self, folder: Path) -> list[Path]:
-        """Draw what was learned, where the agent has something to show.
+        """Draw figures of what the agent learned, if it has any.
 
         Args:
-            folder: For the figures.
+            folder: Folder of the figures.
 
         Returns:
-            The files; here none.
+            Paths of the figures; none by default.
         """
         return []
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write what was learned, and the hyperparameters: safetensors and JSON."""
+        """Write the hyperparameters and everything that learning needs, as safetensors and JSON."""
 
     @abstractmethod
     def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote, ``episodes`` and ``steps`` too.
+        """Read what :meth:`save` wrote, ``episodes`` and ``steps`` included.
 
         Raises:
-            WeightsError: It is missing, damaged, or of another shape.
+            WeightsError: A file is missing, damaged, or of another shape.
         """
