@@ -1,11 +1,12 @@
-"""Agents that solve the pruning environments of :mod:`prune_gym`.
+"""Agents that learn in the pruning environments of :mod:`prune_gym`.
 
-Agents are looked up by name and imported when they are made. Other packages add theirs through
-the entry-point group ``prune_gym.agents``.
+:func:`make` finds an agent by its name and imports it then. Other packages add agents through the
+entry-point group ``prune_gym.agents``.
 """
 
 import importlib
-from importlib import metadata, resources
+from dataclasses import asdict
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 GROUP = "prune_gym.agents"
 
-# Another package of the index also installs a top-level `agents`; the command line looks for this.
+# Another package on PyPI also installs a top-level `agents`; the command line checks this name.
 PROJECT = "prune_gym"
 
 _AGENTS = {
@@ -28,7 +29,7 @@ _AGENTS = {
     "evolution": "agents.evolution:Evolution",
     "try_and_learn": "agents.try_and_learn:TryAndLearn",
     "amc": "agents.amc:AMC",
-    "mixed": "agents.mixed:Mixed",
+    "mixed": "agents.controls:Mixed",
     "alf": "agents.alf:ALF",
     "ppo": "agents.sb3.agents:PPO",
     "a2c": "agents.sb3.agents:A2C",
@@ -40,24 +41,24 @@ _AGENTS = {
 
 
 def names(own: bool = False) -> list[str]:
-    """The agents that there are.
+    """Return the names of the installed agents, sorted.
 
     Args:
-        own: Only those of this package.
+        own: Whether to leave out the agents of other packages.
     """
     return sorted(_AGENTS if own else {*_AGENTS, *_others()})
 
 
 def lookup(name: str) -> "type[Agent]":
-    """An agent's class.
+    """Import an agent's class.
 
     Args:
         name: One of :func:`names`, or ``"package.module:Class"``.
 
     Raises:
-        UnknownNameError: No such agent.
-        PruneGymError: An agent of another package cannot be imported.
-        ValueError: It is not a subclass of :class:`agents.base.Agent`.
+        UnknownNameError: There is no such agent.
+        PruneGymError: The agent of another package cannot be imported.
+        ValueError: The class is not a subclass of :class:`agents.base.Agent`.
     """
     from agents.base import Agent
     from prune_gym.errors import PruneGymError, UnknownNameError
@@ -73,8 +74,8 @@ def lookup(name: str) -> "type[Agent]":
             ) from error
         if ":" in name:
             raise PruneGymError(
-                f"agent {name!r} cannot be loaded: {error}. Modules are looked for in the present "
-                "folder and among the installed ones."
+                f"agent {name!r} cannot be loaded: {error}. Its module must be in the current "
+                "folder or installed."
             ) from error
         raise UnknownNameError("agent", name, [*names(), "package.module:Class"]) from error
     if not (isinstance(kind, type) and issubclass(kind, Agent)):
@@ -82,69 +83,63 @@ def lookup(name: str) -> "type[Agent]":
     return kind
 
 
-def hyperparameters(name: str, env_id: str | None = None) -> dict[str, Any]:
-    """What :func:`make` gives an agent that is not told otherwise.
-
-    They stand in ``agents/hyperparameters/NAME.yaml``: an entry ``default``, and entries named by
-    environments that change some of it.
+def hyperparameters(name: str) -> dict[str, Any]:
+    """Return an agent's default hyperparameters, which runs record in full.
 
     Args:
-        name: An agent of this package; of others nothing is known.
-        env_id: An environment's id.
+        name: One of :func:`names`, or ``"package.module:Class"``.
 
     Returns:
-        Values by name; empty where there is no file.
-    """
-    import yaml
+        Values by name; empty for an agent without a dataclass ``Options``, whose hyperparameters
+        are the arguments of its constructor.
 
-    path = resources.files(__name__) / "hyperparameters" / f"{name}.yaml"
-    if name not in _AGENTS or not path.is_file():
-        return {}
-    entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return {**entries["default"], **entries.get(env_id, {})}
+    Raises:
+        UnknownNameError: There is no such agent.
+    """
+    options = lookup(name).Options
+    return {} if options is None else asdict(options())
 
 
 def capabilities() -> list[dict[str, str]]:
-    """What each agent takes, one row an agent; see :mod:`agents.table`."""
+    """Return what each agent supports, one row an agent; see :mod:`agents.table`."""
     from agents.table import rows
 
     return rows()
 
 
-def make(name: str, env: "gym.Env", seed: int = 0, **options: Any) -> "Agent":
+def make(name: str, env: "gym.Env[Any, Any]", seed: int = 0, **options: Any) -> "Agent":
     """Make an agent.
 
     Args:
         name: One of :func:`names`, or ``"package.module:Class"``.
-        env: The environment that it learns in.
-        seed: Of its own randomness.
-        options: Its hyperparameters; for those that are not given see :func:`hyperparameters`.
+        env: Environment in which the agent learns.
+        seed: Seed of the agent's own random numbers.
+        options: Hyperparameters by name; the others have the agent's defaults.
 
     Returns:
         The agent.
 
     Raises:
-        UnknownNameError: No such agent.
+        UnknownNameError: There is no such agent.
         ValueError: A hyperparameter is unknown or out of range.
     """
     kind = lookup(name)
-    defaults = hyperparameters(name, env.spec.id if env.spec else None)
+    defaults = hyperparameters(name)
     for option, value in options.items():
         default = defaults.get(option)
         number = isinstance(default, int | float) and not isinstance(default, bool)
         if number and isinstance(value, str):
             raise ValueError(
-                f"agent {name!r}: {option}={value!r} must be a number, as {default} is"
+                f"agent {name!r}: {option}={value!r} must be a number, for example {default}"
             )
-    given = defaults | options
     try:
-        return kind(env, seed=seed, **given)
+        return kind(env, seed=seed, **options)
     except TypeError as error:
-        listed = ", ".join(f"{option}={value!r}" for option, value in given.items())
+        listed = ", ".join(f"{option}={value!r}" for option, value in options.items())
         raise ValueError(f"agent {name!r} with {listed or 'no options'}: {error}") from error
 
 
 def _others() -> dict[str, str]:
-    """Agents of other packages; this package's own names come first."""
+    """Return import paths of other packages' agents; this package's names take precedence."""
     found = metadata.entry_points(group=GROUP)
     return {entry.name: entry.value for entry in found if entry.name not in _AGENTS}

@@ -1,7 +1,6 @@
-"""The interface of agents, and what episodic agents have in common."""
+"""The interface of agents, and the base class of agents that play episodes."""
 
 from abc import abstractmethod
-from typing import Any
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from prune_gym.interface import (
     Agent,
     Budget,
     Callback,
+    Info,
     Observation,
     PruningEnvironment,
     pruning_environment,
@@ -21,6 +21,7 @@ __all__ = [
     "Budget",
     "Callback",
     "EpisodicAgent",
+    "Info",
     "Observation",
     "PruningEnvironment",
     "pruning_environment",
@@ -28,7 +29,7 @@ __all__ = [
 
 
 class EpisodicAgent(Agent):
-    """An agent that learns by playing whole episodes, one decision a layer."""
+    """An agent that learns by playing whole episodes, with one decision a layer."""
 
     def learn(self, budget: Budget, callback: Callback | None = None) -> None:
         """Play whole episodes until the budget is spent (:meth:`Agent.learn`)."""
@@ -39,7 +40,7 @@ class EpisodicAgent(Agent):
             observation, _ = self.env.reset(seed=seed)
             seed = None
             self.begin_episode()
-            infos: list[dict[str, Any]] = []
+            infos: list[Info] = []
             ended = False
             while not ended:
                 action, trials = self.decide(observation, callback)
@@ -55,27 +56,25 @@ class EpisodicAgent(Agent):
             callback.on_checkpoint(self)
 
     def begin_episode(self) -> None:
-        """Called after each reset; nothing is done unless a subclass says so."""
+        """Called after each reset; does nothing unless a subclass overrides it."""
 
-    def end_episode(
-        self, observation: Observation, infos: list[dict[str, Any]], callback: Callback
-    ) -> None:
-        """Called after the last step; nothing is done unless a subclass says so.
+    def end_episode(self, observation: Observation, infos: list[Info], callback: Callback) -> None:
+        """Called after the last step; does nothing unless a subclass overrides it.
 
         Args:
-            observation: Of the last state.
-            infos: Of the episode's steps, each with its ``reward`` and ``duration``.
-            callback: Sees the updates.
+            observation: Observation of the last state.
+            infos: Info of each step, with the step's ``reward`` and ``duration``.
+            callback: Callback that follows the updates.
         """
 
     @abstractmethod
     def decide(self, observation: Observation, callback: Callback) -> tuple[Action, int]:
-        """Learn what there is to learn here, and choose the action to carry out.
+        """Learn from the present state, if the agent does so, and choose the action to execute.
 
         Args:
-            observation: Of the present state.
-            callback: Sees the trials and updates.
+            observation: Observation of the present state.
+            callback: Callback that follows the trials and updates.
 
         Returns:
-            The action, and how many candidates were tried for it.
+            The action, and the number of candidates tried for it.
         """

@@ -1,4 +1,4 @@
-"""A control without gradients: evolutionary search over the layers' keep ratios."""
+"""Evolutionary search over the layers' keep ratios, without gradients."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 
 from agents import files
-from agents.base import Action, Callback, EpisodicAgent, Observation
-from agents.start import ratio_for
+from agents.base import Action, Callback, EpisodicAgent, Info, Observation
+from agents.common.keep_ratio import ratio_for
 from prune_gym.errors import PruneGymError, WeightsError
 from prune_gym.pruning import criteria
 from prune_gym.weights import read_weights
@@ -20,28 +20,29 @@ Vector = npt.NDArray[np.float64]
 
 
 class Evolution(EpisodicAgent):
-    """CMA-ES (Hansen 2016, "The CMA Evolution Strategy: A Tutorial") by the library ``cmaes``.
+    """CMA-ES (Hansen 2016, "The CMA Evolution Strategy: A Tutorial") with the library ``cmaes``.
 
-    An individual is one keep ratio a layer and is worth what an episode with it pays in all; an
-    episode is one individual. A criterion ranks the filters. Acting follows the best individual so
-    far, before the first one the mean.
+    An individual is one keep ratio for each layer; its value is the sum of the rewards of the
+    episode that executes it. A criterion ranks the filters. :meth:`act` follows the best
+    individual, before the first episode the mean.
 
     Args:
-        env: A pruning environment with the hybrid ``Dict`` action.
-        seed: Of the search.
-        keep: Mean of the first generation, within [``least``, 1]. None: the one ratio with which
-            the environment's target is met, or 0.5 without one.
+        env: A pruning environment with its own ``Dict`` action.
+        seed: Seed of the search.
+        keep: Mean of the first generation, within [``least``, 1]. None: the keep ratio that meets
+            the environment's target, or 0.5 without a target.
         spread: Standard deviation of the first generation, above 0.
         least: Smallest keep ratio, within (0, 1).
-        population: Individuals a generation, 4 or more; None: as many as the library proposes,
-            ``4 + floor(3 ln layers)``.
-        duration: Fine-tuning of each step, 0 to 1.
-        criterion: What ranks the filters (:data:`prune_gym.pruning.criteria.CRITERIA`).
+        population: Number of individuals in a generation, 4 or more. None: the library's
+            suggestion, ``4 + floor(3 ln layers)``.
+        duration: Duration of each step's fine-tuning, 0 to 1.
+        criterion: Criterion that ranks the filters
+            (:data:`prune_gym.pruning.criteria.CRITERIA`).
 
     Raises:
         PruneGymError: ``cmaes`` is not installed.
-        ValueError: A number out of range, an unknown criterion, or one that the observation does
-            not show.
+        ValueError: A number is out of range, the criterion is unknown, or the observation lacks
+            the criterion's entry.
     """
 
     action_form = "keep_ratio"
@@ -49,7 +50,7 @@ class Evolution(EpisodicAgent):
 
     def __init__(
         self,
-        env: gym.Env,
+        env: gym.Env[Any, Any],
         seed: int = 0,
         keep: float | None = None,
         spread: float = 0.2,
@@ -70,18 +71,17 @@ class Evolution(EpisodicAgent):
         if not 0 <= duration <= 1:
             raise ValueError(f"duration={duration} is not within [0, 1]")
         criteria.check(criterion, env)
-        unwrapped: Any = env.unwrapped
-        self.layers = len(unwrapped.visited)
+        self.layers = len(self.pruning.visited)
         self.keep = max(least, ratio_for(env) if keep is None else keep)
         self.spread, self.least, self.population = spread, least, population
         self.duration, self.criterion = duration, criterion
-        self.optimizer = self._start()
-        self._told: list[tuple[Vector, float]] = []
+        self.optimizer = self._new_optimizer()
+        self._evaluated: list[tuple[Vector, float]] = []
         self._since = 0
         self._present = self.best
 
-    def _start(self) -> Any:
-        """The library's optimizer, before its first generation."""
+    def _new_optimizer(self) -> Any:
+        """Return the library's optimizer before its first generation; ``cmaes`` has no types."""
         try:
             from cmaes import CMA
         except ImportError as error:
@@ -94,44 +94,44 @@ class Evolution(EpisodicAgent):
 
     @property
     def best(self) -> Vector:
-        """The best individual of this search, shape (layers,); before the first one the mean."""
-        values = [value for _, value in self._told[self._since :]]
+        """Best individual of this search, shape (layers,); before the first episode the mean."""
+        values = [value for _, value in self._evaluated[self._since :]]
         if not values:
             return np.full(self.layers, self.keep)
-        return self._told[self._since + int(np.argmax(values))][0]
+        return self._evaluated[self._since + int(np.argmax(values))][0]
 
     # Learning
 
     def begin_episode(self) -> None:
         """Draw the next individual."""
         if self.episodes == 0:
-            # What individuals were worth in another environment says little of this one.
-            self._since = len(self._told)
+            # Values from another environment, as before a warm start, do not count here.
+            self._since = len(self._evaluated)
         self._present = self.optimizer.ask()
 
     def decide(self, observation: Observation, callback: Callback) -> tuple[Action, int]:
-        """The present individual's ratio of the layer; nothing is tried."""
+        """Return the action with the individual's keep ratio of the layer; nothing is tried."""
         return self._action(self._present, observation), 0
 
-    def end_episode(
-        self, observation: Observation, infos: list[dict[str, Any]], callback: Callback
-    ) -> None:
-        """An individual's worth is known; after a generation the search moves on."""
+    def end_episode(self, observation: Observation, infos: list[Info], callback: Callback) -> None:
+        """Add the individual's value; after a generation, update the distribution."""
         value = float(sum(info["reward"] for info in infos))
-        self._tell(self._present, value)
-        best = max(value for _, value in self._told[self._since :])
+        self._add(self._present, value)
+        best = max(value for _, value in self._evaluated[self._since :])
         callback.on_update({"value": value, "best": best, "spread": self._sigma()})
 
-    def _tell(self, individual: Vector, value: float) -> None:
-        self._told.append((individual, value))
+    def _add(self, individual: Vector, value: float) -> None:
+        self._evaluated.append((individual, value))
         size = self.optimizer.population_size
-        if len(self._told) % size == 0:
-            # The library looks for the least.
-            self.optimizer.tell([(own, -paid) for own, paid in self._told[-size:]])
+        if len(self._evaluated) % size == 0:
+            # The library minimises.
+            self.optimizer.tell([(own, -paid) for own, paid in self._evaluated[-size:]])
 
     def _sigma(self) -> float:
-        """The spread of the last individuals: the mean over the layers."""
-        recent = [individual for individual, _ in self._told[-self.optimizer.population_size :]]
+        """Return the standard deviation of the last individuals, averaged over the layers."""
+        recent = [
+            individual for individual, _ in self._evaluated[-self.optimizer.population_size :]
+        ]
         return float(np.std(recent, axis=0).mean())
 
     # Acting
@@ -142,7 +142,7 @@ class Evolution(EpisodicAgent):
         info: Mapping[str, Any] | None = None,
         deterministic: bool = False,
     ) -> Action:
-        """See :meth:`agents.base.Agent.act`; nothing is drawn."""
+        """Follow the best individual; nothing is drawn."""
         return self._action(self.best, observation)
 
     def _action(self, ratios: Vector, observation: Observation) -> Action:
@@ -155,36 +155,36 @@ class Evolution(EpisodicAgent):
     # Files
 
     def save(self, folder: Path) -> None:
-        """Write all individuals with what they were worth, and the hyperparameters."""
+        """Write all individuals with their values, and the hyperparameters."""
         options = {
             name: getattr(self, name)
             for name in ("keep", "spread", "least", "population", "duration", "criterion")
         }
-        individuals = np.array([own for own, _ in self._told]).reshape(-1, self.layers)
-        values = np.array([value for _, value in self._told])
+        individuals = np.array([own for own, _ in self._evaluated]).reshape(-1, self.layers)
+        values = np.array([value for _, value in self._evaluated])
         arrays = {"individuals": individuals, "values": values}
         tensors = {n: torch.from_numpy(array.astype(np.float64)) for n, array in arrays.items()}
         files.save_tensors(folder / files.POLICY, tensors)
         files.write_facts(folder, self, "evolution", options=options, since=self._since)
 
     def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote, and let the search see it again, from its seed on.
+        """Read what :meth:`save` wrote, and repeat the search with the values that it had found.
 
         Raises:
-            WeightsError: It is missing, damaged, or of a search with other hyperparameters.
+            WeightsError: A file is missing, damaged, or of a search with other hyperparameters.
         """
         tensors = read_weights(folder / files.POLICY)
         individuals = tensors.get("individuals", torch.zeros(0, 0))
         if set(tensors) != {"individuals", "values"} or individuals.shape[1] != self.layers:
-            raise WeightsError(f"The policy in {str(folder)!r} is of another search.")
+            raise WeightsError(f"The policy in {str(folder)!r} is of a search in another network.")
         facts = files.read_facts(folder, self, "evolution")
-        self.optimizer = self._start()
-        self._told, self._since = [], int(facts.get("since", 0))
+        self.optimizer = self._new_optimizer()
+        self._evaluated, self._since = [], int(facts.get("since", 0))
         for own, value in zip(individuals, tensors["values"], strict=True):
             asked = self.optimizer.ask()
             if not np.array_equal(asked, own.numpy()):
                 raise WeightsError(
-                    f"The search in {str(folder)!r} drew other individuals than this one: it was "
-                    "made with another seed, other hyperparameters or another release of cmaes."
+                    f"The search in {str(folder)!r} drew different individuals. Use its seed, "
+                    "its hyperparameters and its release of cmaes."
                 )
-            self._tell(asked, float(value))
+            self._add(asked, float(value))

@@ -1,7 +1,7 @@
-"""What agents know, as safetensors and JSON, so that learning goes on where it stopped.
+"""An agent's files: safetensors and JSON, so that learning can continue. Nothing is pickled.
 
 ``policy.safetensors`` holds the policy's weights, ``training.safetensors`` what only learning
-needs (optimizers, random states, memories), ``policy.json`` the rest. Nothing is pickled.
+needs (optimizers, random states, memories), and ``policy.json`` the rest.
 """
 
 import json
@@ -22,11 +22,11 @@ POLICY, TRAINING, FACTS = "policy.safetensors", "training.safetensors", "policy.
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> Path:
-    """Write tensors by name; those that share memory are written apart.
+    """Write tensors by name; tensors that share memory are written separately.
 
     Args:
-        path: The file.
-        tensors: By name.
+        path: Path of the file.
+        tensors: Tensors by name.
 
     Returns:
         ``path``.
@@ -36,23 +36,31 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> Path:
 
 
 def write_facts(folder: Path, agent: Agent, name: str, **facts: Any) -> None:
-    """Write ``policy.json``: the agent's name, counters and whatever else is JSON.
+    """Write ``policy.json``: the agent's name and counters, and other JSON values.
 
     Args:
-        folder: Of the policy.
-        agent: Its ``episodes`` and ``steps`` are kept.
-        name: The agent's, which :func:`read_facts` checks.
-        facts: Hyperparameters, random states and the like.
+        folder: Folder of the policy.
+        agent: Agent whose ``episodes`` and ``steps`` are written.
+        name: Name of the agent, which :func:`read_facts` checks.
+        facts: JSON values by name, such as hyperparameters and random states.
     """
     counters = {"episodes": agent.episodes, "steps": agent.steps}
     write_json(folder / FACTS, {"agent": name, "counters": counters, **facts})
 
 
 def read_facts(folder: Path, agent: Agent, name: str) -> dict[str, Any]:
-    """Read what :func:`write_facts` wrote, and give the agent its counters back.
+    """Read what :func:`write_facts` wrote, and restore the agent's counters.
+
+    Args:
+        folder: Folder of the policy.
+        agent: Agent whose ``episodes`` and ``steps`` are set.
+        name: Name of the agent.
+
+    Returns:
+        The values of the file.
 
     Raises:
-        WeightsError: It is missing, damaged or of another agent.
+        WeightsError: The file is missing, damaged or of another agent.
     """
     path = folder / FACTS
     try:
@@ -60,15 +68,17 @@ def read_facts(folder: Path, agent: Agent, name: str) -> dict[str, Any]:
         found, counters = facts["agent"], facts["counters"]
         episodes, steps = int(counters["episodes"]), int(counters["steps"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"There is no readable policy in {str(path)!r} ({error!r}).") from error
+        raise WeightsError(f"Cannot read the policy {str(path)!r}: {error!r}.") from error
     if found != name:
-        raise WeightsError(f"The policy in {str(folder)!r} is of {found!r}, not of {name!r}.")
+        raise WeightsError(
+            f"The policy in {str(folder)!r} is of the agent {found!r}, not of {name!r}."
+        )
     agent.continue_search(episodes, steps)
     return facts
 
 
 def pick(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with a prefix, by the rest of their names."""
+    """Return the tensors whose names begin with a prefix, without the prefix."""
     return {
         name.removeprefix(prefix): value
         for name, value in tensors.items()
@@ -77,11 +87,11 @@ def pick(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
-    """An optimizer's memory (Adam's moments and step counts) by name.
+    """Return an optimizer's state (Adam's moments and step counts) as tensors by name.
 
     Args:
         optimizer: The optimizer.
-        prefix: Begins each name, for example ``"optimizer/"``.
+        prefix: Prefix of each name, for example ``"optimizer/"``.
     """
     return {
         f"{prefix}{index}/{key}": torch.as_tensor(value)
@@ -93,10 +103,10 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str
 def set_optimizer(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], prefix: str
 ) -> None:
-    """Put back what :func:`optimizer_tensors` gave.
+    """Restore the state that :func:`optimizer_tensors` returned.
 
     Raises:
-        WeightsError: It is of an optimizer of other parameters.
+        WeightsError: The state is of an optimizer with other parameters.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
@@ -113,7 +123,7 @@ def set_module(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str) ->
     """Load the tensors whose names begin with a prefix into a module.
 
     Raises:
-        WeightsError: They are of a module of another shape.
+        WeightsError: The tensors are of a module of another shape.
     """
     try:
         module.load_state_dict(pick(tensors, prefix))
@@ -122,10 +132,14 @@ def set_module(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str) ->
 
 
 def set_random(random: np.random.Generator, state: Any) -> None:
-    """Give a NumPy generator the state that ``bit_generator.state`` had.
+    """Set the state of a NumPy generator.
+
+    Args:
+        random: The generator.
+        state: Former value of ``bit_generator.state``.
 
     Raises:
-        WeightsError: There is none, or it is damaged.
+        WeightsError: The state is missing or damaged.
     """
     try:
         random.bit_generator.state = state
@@ -134,10 +148,15 @@ def set_random(random: np.random.Generator, state: Any) -> None:
 
 
 def set_generator(generator: torch.Generator, tensors: Mapping[str, Tensor], name: str) -> None:
-    """Give a generator the state that ``generator.get_state()`` had put under a name.
+    """Set the state of a torch generator.
+
+    Args:
+        generator: The generator.
+        tensors: Tensors by name.
+        name: Name of the former value of ``generator.get_state()``.
 
     Raises:
-        WeightsError: There is none, or it is damaged.
+        WeightsError: The state is missing or damaged.
     """
     try:
         generator.set_state(tensors[name])

@@ -1,4 +1,4 @@
-"""A control that looks one step ahead: the best of a few cuts, layer by layer."""
+"""A control that looks one step ahead: in each layer it executes the best of several cuts."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -10,35 +10,38 @@ import numpy as np
 
 from agents import files
 from agents.base import Action, Callback, EpisodicAgent, Observation
-from agents.start import ratio_for
+from agents.common.keep_ratio import ratio_for
 from prune_gym.pruning import criteria
 
 RATIOS = (0.25, 0.375, 0.5, 0.625, 0.75, 1.0)
+"""Keep ratios to try without a target."""
 SHARES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
+"""Keep ratios to try with a target, as multiples of the ratio that meets the target."""
 
 
 class Greedy(EpisodicAgent):
-    """Tries several keep ratios and durations in each layer, and carries out what paid best.
+    """Tries several keep ratios and durations in each layer and executes the best candidate.
 
-    The candidates are tried from the same state (``try_actions``), and count for the budget. It
-    learns nothing: every episode does the same but for the fine-tuning's random numbers.
+    All candidates are tried from the same state (``try_actions``) and count for the budget. The
+    agent learns nothing: only the fine-tuning's random numbers differ between episodes.
 
     Args:
-        env: A pruning environment with the hybrid ``Dict`` action.
-        seed: Of the environment; the agent draws nothing.
-        ratios: Keep ratios to try, each within (0, 1]. None: :data:`SHARES` of the one with which
-            the environment's target is met (1 at most), or :data:`RATIOS` without one.
-        durations: Durations to try with each of them, 0 to 1.
-        criterion: What ranks the filters (:data:`prune_gym.pruning.criteria.CRITERIA`).
+        env: A pruning environment with its own ``Dict`` action.
+        seed: Seed of the environment; the agent itself draws nothing.
+        ratios: Keep ratios to try, each within (0, 1]. None: :data:`SHARES` times the ratio that
+            meets the environment's target, at most 1, or :data:`RATIOS` without a target.
+        durations: Durations to try with each keep ratio, 0 to 1.
+        criterion: Criterion that ranks the filters
+            (:data:`prune_gym.pruning.criteria.CRITERIA`).
 
     Raises:
-        ValueError: A number out of range, an unknown criterion, or one that the observation does
-            not show.
+        ValueError: A number is out of range, the criterion is unknown, or the observation lacks
+            the criterion's entry.
     """
 
     def __init__(
         self,
-        env: gym.Env,
+        env: gym.Env[Any, Any],
         seed: int = 0,
         ratios: Sequence[float] | None = None,
         durations: Sequence[float] = (0.1,),
@@ -53,13 +56,15 @@ class Greedy(EpisodicAgent):
                 raise ValueError(f"{name}={values!r} must be a list of numbers, such as [0.25, 1]")
             for value in values:
                 if isinstance(value, str | bool) or not least <= value <= 1:
-                    raise ValueError(f"{name}: {value!r} is out of range, needed: 0 to 1")
+                    raise ValueError(
+                        f"{name}: {value!r} is not within [0, 1]; a ratio must be above 0"
+                    )
         criteria.check(criterion, env)
         self.ratios, self.durations = tuple(ratios), tuple(durations)
         self.criterion = criterion
 
     def decide(self, observation: Observation, callback: Callback) -> tuple[Action, int]:
-        """The candidate with the largest reward; of equal ones the first."""
+        """Return the candidate with the largest reward, the first one of equal candidates."""
         actions = self._candidates(observation)
         best = self._best(actions, callback)
         return best, len(actions)
@@ -70,14 +75,11 @@ class Greedy(EpisodicAgent):
         info: Mapping[str, Any] | None = None,
         deterministic: bool = False,
     ) -> Action:
-        """See :meth:`agents.base.Agent.act`; it tries in the environment, which must be there.
-
-        The observation must be of the environment's present state.
-        """
+        """Try the candidates in ``env``, whose present state the observation must show."""
         return self._best(self._candidates(observation), Callback())
 
     def _candidates(self, observation: Observation) -> list[Action]:
-        """One action for each number of filters and duration."""
+        """Return one action for each pair of a number of filters and a duration."""
         values = criteria.scores(self.criterion, observation, self.env)
         width = len(observation["action_mask"])
         counts = dict.fromkeys(max(1, round(ratio * len(values))) for ratio in self.ratios)
@@ -90,8 +92,7 @@ class Greedy(EpisodicAgent):
         ]
 
     def _best(self, actions: list[Action], callback: Callback) -> Action:
-        env: Any = self.env.unwrapped
-        results = env.try_actions(actions)
+        results = self.pruning.try_actions(actions)
         for reward, info in results:
             callback.on_trial(reward, info)
         rewards = [reward for reward, _ in results]
@@ -100,7 +101,7 @@ class Greedy(EpisodicAgent):
     # Files
 
     def save(self, folder: Path) -> None:
-        """Write ``policy.json``: there is nothing but the hyperparameters and counters."""
+        """Write ``policy.json``: the hyperparameters and the counters."""
         options = {
             "ratios": self.ratios,
             "durations": self.durations,
@@ -109,9 +110,9 @@ class Greedy(EpisodicAgent):
         files.write_facts(folder, self, "greedy", options=options)
 
     def load(self, folder: Path) -> None:
-        """Read the counters; the hyperparameters were given to the constructor.
+        """Read the counters; the constructor sets the hyperparameters.
 
         Raises:
-            WeightsError: It is missing, damaged, or of another agent.
+            WeightsError: The file is missing, damaged, or of another agent.
         """
         files.read_facts(folder, self, "greedy")

@@ -1,6 +1,6 @@
-"""The table of what each agent takes, made from the agents' own classes.
+"""The table of the agents' capabilities, made from their classes.
 
-``python -m agents.table FILE`` writes it between the two marks of a Markdown file.
+``python -m agents.table FILE`` writes it between the two marks in a Markdown file.
 """
 
 import sys
@@ -24,12 +24,12 @@ COLUMNS = (
 
 
 def rows(own: bool = False) -> list[dict[str, str]]:
-    """One row for each agent of :func:`agents.names`, by ``COLUMNS``.
+    """Return one row, by ``COLUMNS``, for each agent of :func:`agents.names`.
 
-    An agent of another package that cannot be imported is named, and the rest is "?".
+    For an agent of another package that cannot be imported, all but the name is "?".
 
     Args:
-        own: Only the agents of this package.
+        own: Whether to leave out the agents of other packages.
     """
     result = []
     for name in agents.names(own):
@@ -51,10 +51,10 @@ def rows(own: bool = False) -> list[dict[str, str]]:
 
 
 def markdown(own: bool = False) -> str:
-    """The table as Markdown; its lines end with a line break.
+    """Return the table as Markdown.
 
     Args:
-        own: Only the agents of this package.
+        own: Whether to leave out the agents of other packages.
     """
     lines = [list(COLUMNS), ["---"] * len(COLUMNS)]
     for row in rows(own):
@@ -65,10 +65,16 @@ def markdown(own: bool = False) -> str:
 
 
 def inserted(text: str) -> str:
-    """A Markdown text with the table of this package's agents between its marks.
+    """Insert the table of this package's agents between the marks of a Markdown text.
+
+    Args:
+        text: The text.
+
+    Returns:
+        The text with the table.
 
     Raises:
-        ValueError: The marks are missing.
+        ValueError: A mark is missing.
     """
     if BEGIN not in text or END not in text:
         raise ValueError(f"the text has no lines {BEGIN!r} and {END!r}")

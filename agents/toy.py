@@ -1,4 +1,4 @@
-"""A toy pruning environment whose best action is known: agents are tested on it in seconds."""
+"""A toy pruning environment with a known best action, on which agents learn within seconds."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -18,13 +18,13 @@ Observation = dict[str, npt.NDArray]
 
 @dataclass(frozen=True)
 class ToyState:
-    """A state of the toy: a value that steps replace and never change.
+    """A state of the toy. A step replaces the state and never changes it.
 
     Args:
-        position: How many layers were visited.
-        valid: 1 for each filter of the present layer, shape (WIDTH,).
-        scale: What decides which filters should stay, shape (WIDTH,).
-        l2: Noise that looks like a norm, shape (WIDTH,).
+        position: Number of visited layers.
+        valid: Mask of the present layer's filters, shape (WIDTH,).
+        scale: Numbers whose signs say which filters should stay, shape (WIDTH,).
+        l2: Noise in the place of a norm, shape (WIDTH,).
         random: State of the random generator.
     """
 
@@ -40,8 +40,8 @@ class ToyLayer:
     """A layer of the toy.
 
     Args:
-        name: The layer's name.
-        channels: The number of its filters.
+        name: Name of the layer.
+        channels: Number of its filters.
     """
 
     name: str
@@ -54,7 +54,7 @@ class ToyPruning(gym.Env[Observation, Mapping[str, npt.NDArray]]):
     ## Description
     An episode has a few layers of 8, 7, 6, ... filters, padded to 8. The filters with a positive
     ``bn_scale`` should stay, and the best duration is ``BEST_DURATION`` (:meth:`best_action`).
-    ``l2`` is noise. ``l1`` ranks the filters rightly, but how many of them should stay varies.
+    ``l2`` is noise. ``l1`` ranks the filters correctly, but the number that should stay varies.
 
     ## Action Space
     The real environment's: ``Dict(mask=MultiBinary(8), duration=Box(0, 1, (1,)))``.
@@ -64,21 +64,21 @@ class ToyPruning(gym.Env[Observation, Mapping[str, npt.NDArray]]):
     ``l1``, ``l2`` and ``bn_scale``.
 
     ## Rewards
-    ``prune``, the share of right bits among the layer's filters, plus ``duration``, minus the
-    distance to the best one. A perfect episode earns 1 a layer.
+    ``prune``, the share of correct bits among the layer's filters, plus ``duration``, minus the
+    distance to the best duration. A perfect episode earns 1 a layer.
 
     ## Starting State
-    Drawn from the seed, and so is every following layer.
+    The first layer is drawn from the seed, and so are the following ones.
 
     ## Episode End
     ``terminated`` after the last layer.
 
     ## Arguments
     Args:
-        layers: Steps of an episode, 1 to 8.
+        layers: Number of layers, 1 to 8; an episode has one step a layer.
 
     Raises:
-        ValueError: Another number of layers.
+        ValueError: ``layers`` is out of range.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012
@@ -115,8 +115,8 @@ class ToyPruning(gym.Env[Observation, Mapping[str, npt.NDArray]]):
         """Start a new episode.
 
         Args:
-            seed: Starts the random generator anew.
-            options: None are known.
+            seed: Seed of the random generator; None: its random numbers continue.
+            options: Not used.
 
         Returns:
             The first observation, and ``info``.
@@ -128,16 +128,16 @@ class ToyPruning(gym.Env[Observation, Mapping[str, npt.NDArray]]):
     def step(
         self, action: Mapping[str, npt.NDArray]
     ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Pay for the action and draw the next layer; one MAC is spent.
+        """Compute the reward and draw the next layer; a step spends one MAC.
 
         Args:
-            action: ``mask`` and ``duration``; bits of the padded tail are ignored.
+            action: ``mask`` and ``duration``; padded bits are ignored.
 
         Returns:
             Observation, reward, terminated, truncated, info.
 
         Raises:
-            ResetNeeded: Before the first reset or after the last layer.
+            ResetNeeded: The episode has not begun, or has ended.
         """
         if self.position >= self.layers:
             raise ResetNeeded("The episode has ended: call reset() before step().")
@@ -148,32 +148,32 @@ class ToyPruning(gym.Env[Observation, Mapping[str, npt.NDArray]]):
         info["action_mask"] = self.valid.copy()
         return observation, reward, self.position == self.layers, False, info
 
-    # What agents use beyond it
+    # The other methods of prune_gym.interface.PruningEnvironment
 
     def try_actions(
         self, actions: Sequence[Mapping[str, npt.NDArray]]
     ) -> list[tuple[float, dict[str, Any]]]:
-        """Reward and info of several actions from the present state, which is left as it was.
+        """Return the reward and info of each action from the present state, and keep the state.
 
         Args:
-            actions: As for :meth:`step`; each costs one MAC.
+            actions: Actions of :meth:`step`; each spends one MAC.
 
         Returns:
-            (reward, info) of each action, in their order.
+            (reward, info) of each action, in order.
         """
         self.search_macs_total += len(actions)
         return [self._pay(action) for action in actions]
 
     def snapshot(self) -> ToyState:
-        """The whole state, random generator included."""
+        """Return the state, the random generator's included."""
         random = copy.deepcopy(self.np_random.bit_generator.state)
         return ToyState(self.position, self.valid, self.scale, self.l2, dict(random))
 
     def restore(self, state: ToyState) -> tuple[Observation, dict[str, Any]]:
-        """Go back to a snapshot.
+        """Return to a snapshot.
 
         Args:
-            state: From :meth:`snapshot`.
+            state: Value of :meth:`snapshot`.
 
         Returns:
             Observation and info.
@@ -184,27 +184,27 @@ class ToyPruning(gym.Env[Observation, Mapping[str, npt.NDArray]]):
         return self._observe(), {"action_mask": self.valid.copy(), "position": self.position}
 
     def score(self) -> float:
-        """Nothing is kept of a toy network, so it has no value."""
+        """Return 0: the toy has no network to score."""
         return 0.0
 
     def ratio_for_target(self) -> None:
-        """The toy knows no targets."""
+        """Return None: the toy has no targets."""
 
     def ratio_for_rest(self) -> None:
-        """The toy knows no targets."""
+        """Return None: the toy has no targets."""
 
     def best_mask(self) -> npt.NDArray[np.int8]:
-        """The best mask of the present layer, shape (WIDTH,)."""
+        """Return the best mask of the present layer, shape (WIDTH,)."""
         return (self.scale > 0).astype(np.int8)
 
     def best_action(self) -> dict[str, npt.NDArray]:
-        """The best action in the present layer; it earns 1."""
+        """Return the best action in the present layer; it earns 1."""
         return {"mask": self.best_mask(), "duration": np.array([BEST_DURATION], np.float32)}
 
     # How it works
 
     def _next(self) -> Observation:
-        """Draw the present layer; the later ones are padded."""
+        """Draw the present layer; later layers have more padding."""
         self.valid = (np.arange(WIDTH) < WIDTH - self.position).astype(np.int8)
         self.scale = self.np_random.normal(size=WIDTH).astype(np.float32) * self.valid
         self.l2 = self.np_random.random(WIDTH).astype(np.float32) * self.valid

@@ -1,16 +1,16 @@
 """Try and learn: an agent for each layer learns which filters to prune (Huang et al. 2018).
 
-"Learning to Prune Filters in Convolutional Neural Networks" (WACV 2018). For a layer of N filters
-an agent pi(A | W, theta) draws a mask A of one Bernoulli a filter from the layer's weights W;
-several masks are tried from the same network; the reward is R(A) = psi(A) * phi(A), an accuracy
-term with a tolerated drop times an efficiency term; theta follows the REINFORCE estimate, the mean
-over the samples of R * grad log pi(A | W, theta), with the samples' rewards normalised to zero mean
-and unit variance. Then the layer is decided and the next agent's turn comes. How long the network
-is fine-tuned is fixed: that it is learned too is what L2PF adds (:mod:`agents.l2pf`).
+"Learning to Prune Filters in Convolutional Neural Networks" (WACV 2018). For a layer of N filters,
+an agent pi(A | W, theta) draws a mask A from the layer's weights W, with one Bernoulli
+distribution for each filter. Several masks are tried from the same network. The reward is R(A) =
+psi(A) * phi(A), an accuracy term with a tolerated drop times an efficiency term. theta follows the
+REINFORCE estimate, the mean over the samples of R * grad log pi(A | W, theta), with the samples'
+rewards normalised to zero mean and unit variance. Then the mask is executed and the next layer's
+agent follows. The duration of the fine-tuning is fixed; L2PF (:mod:`agents.l2pf`) learns it too.
 
 This project's choices: the reward is the environment's ``rewards["prune"]``, whose efficiency term
-is a log-ratio of costs and not of filters; the best mask that was tried is carried out; episodes
-are repeated, and the agents keep what they learned.
+is a log-ratio of costs instead of filters; the best mask that was tried is executed; episodes are
+repeated, and the agents keep what they learned.
 """
 
 from collections.abc import Mapping
@@ -21,33 +21,33 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium import spaces
 from torch import Tensor, nn
 from torch.distributions import Bernoulli
 
 from agents import files
 from agents.base import Action, Callback, EpisodicAgent, Observation
-from agents.l2pf.policy import Inputs, Reader, normalised
-from agents.start import DEFAULT_KEEP, with_initial_keep
+from agents.common.filters import Inputs, Reader, normalised
+from agents.common.keep_ratio import DEFAULT_KEEP, with_initial_keep
 from prune_gym.weights import load_weights, read_weights, save_weights
 
 CHANNELS = (32, 64, 64, 64)
 SMALLEST = 2 ** len(CHANNELS)
-"""Fewer filters or weights than this cannot be pooled by 2 behind each convolution."""
+"""Smallest side of an array that can be pooled by 2 after each convolution."""
 
 
 @dataclass(frozen=True)
 class TryAndLearnOptions:
-    """Hyperparameters; all but ``samples`` are this project's choice.
+    """Hyperparameters. All defaults but that of ``samples`` are this project's choice.
 
     Args:
-        samples: Masks tried for one update, 2 or more; the paper's 5.
-        updates: Updates of a layer's agent in an episode, before its best mask is carried out.
-        learning_rate: Of Adam.
+        samples: Number of masks tried for one update, 2 or more; 5 in the paper.
+        updates: Number of updates of a layer's agent in an episode, before its best mask is
+            executed.
+        learning_rate: Learning rate of Adam.
         hidden: Width of the dense layers.
-        initial_keep: Share of filters that the untrained agents keep. None: the one with which
-            the environment's target is met, or 0.5 without one.
-        duration: Fine-tuning of every try and step, 0 to 1.
+        initial_keep: Keep ratio of the untrained agents. None: the ratio that meets the
+            environment's target, or 0.5 without a target.
+        duration: Duration of the fine-tuning in every trial and step, 0 to 1.
     """
 
     samples: int = 5
@@ -70,15 +70,15 @@ class TryAndLearnOptions:
 
 
 class LayerAgent(nn.Module):
-    """One layer's policy: its filters as an array of N x M numbers to N logits.
+    """Policy of one layer, from an array of N x M numbers, one row a filter, to N logits.
 
-    Four convolutions of 7 x 7, each with ReLU and pooling, and two dense layers; for small arrays
-    the dense layers alone.
+    It has four 7 x 7 convolutions, each with ReLU and pooling, and two dense layers; for small
+    arrays only the dense layers.
 
     Args:
         width: n_max, the padded N.
-        row: M.
-        options: Width and the untrained policy.
+        row: Length M of a row.
+        options: Hyperparameters: the width, and the untrained policy's keep ratio.
     """
 
     def __init__(self, width: int, row: int, options: TryAndLearnOptions) -> None:
@@ -97,7 +97,7 @@ class LayerAgent(nn.Module):
         self.layers = nn.Sequential(*layers, *dense)
 
     def forward(self, inputs: Inputs) -> Bernoulli:
-        """One Bernoulli a filter, shape (n_max,)."""
+        """Return the Bernoulli distributions of the filters, shape (n_max,)."""
         return Bernoulli(logits=self.layers(inputs.rows[None, None])[0])
 
 
@@ -105,31 +105,28 @@ class TryAndLearn(EpisodicAgent):
     """The agent.
 
     Args:
-        env: A pruning environment with the hybrid ``Dict`` action.
-        seed: Of the policies' weights and draws.
-        options: Hyperparameters by name.
+        env: A pruning environment with its own ``Dict`` action.
+        seed: Seed of the policies' weights and draws.
+        options: Hyperparameters by name (:class:`TryAndLearnOptions`).
 
     Raises:
-        ValueError: Another action space, or a hyperparameter out of range.
+        ValueError: The environment has another action space, or a hyperparameter is out of range.
     """
 
     Options = TryAndLearnOptions
 
-    def __init__(self, env: gym.Env, seed: int = 0, **options: Any) -> None:
+    def __init__(self, env: gym.Env[Any, Any], seed: int = 0, **options: Any) -> None:
         super().__init__(env, seed)
-        if not isinstance(env.action_space, spaces.Dict):
-            raise ValueError(f"try_and_learn needs the Dict action space, not {env.action_space}")
         self.options = with_initial_keep(TryAndLearnOptions(**options), env)
         self.generator = torch.Generator().manual_seed(seed)
         self.read = Reader(env.observation_space)
-        unwrapped: Any = env.unwrapped
-        count, (width, row) = len(unwrapped.visited), (self.read.width, self.read.row)
+        count, width, row = len(self.pruning.visited), self.read.width, self.read.row
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             own = [LayerAgent(width, row, self.options) for _ in range(count)]
         self.agents = nn.ModuleList(own)
         adam, rate = torch.optim.Adam, self.options.learning_rate
-        # Each layer's agent has moments and step counts of its own.
+        # Each layer's agent has its own moments and step counts.
         self.optimizers = [adam(agent.parameters(), rate) for agent in own]
 
     # Acting
@@ -146,11 +143,11 @@ class TryAndLearn(EpisodicAgent):
         return self._action(keep.probs > 0.5 if deterministic else self._draw(keep))
 
     def _layer(self, observation: Observation) -> int:
-        """Whose turn it is."""
+        """Return the number of the present layer."""
         return round(float(observation["progress"][0]) * len(self.agents))
 
     def _draw(self, keep: Bernoulli) -> Tensor:
-        """Bits from the agent's own generator, shape (n_max,)."""
+        """Draw bits from the agent's own generator, shape (n_max,)."""
         return torch.rand(keep.probs.shape, generator=self.generator) < keep.probs
 
     def _action(self, bits: Tensor) -> Action:
@@ -160,8 +157,7 @@ class TryAndLearn(EpisodicAgent):
     # Learning
 
     def decide(self, observation: Observation, callback: Callback) -> tuple[Action, int]:
-        """Update the layer's agent on masks tried from the present state; choose the best."""
-        env: Any = self.env.unwrapped
+        """Update the layer's agent on masks tried from the present state and choose the best."""
         layer, inputs = self._layer(observation), self.read(observation)
         best: tuple[float, Action] | None = None
         for _ in range(self.options.updates):
@@ -169,7 +165,7 @@ class TryAndLearn(EpisodicAgent):
                 keep = self.agents[layer](inputs)
             draws = [self._draw(keep) for _ in range(self.options.samples)]
             actions = [self._action(bits) for bits in draws]
-            results = env.try_actions(actions)
+            results = self.pruning.try_actions(actions)
             for action, (reward, info) in zip(actions, results, strict=True):
                 callback.on_trial(reward, info)
                 if best is None or reward > best[0]:
@@ -180,19 +176,19 @@ class TryAndLearn(EpisodicAgent):
         return best[1], self.options.updates * self.options.samples
 
     def update(self, layer: int, inputs: Inputs, bits: Tensor, rewards: Tensor) -> dict[str, float]:
-        """One REINFORCE step of one layer's agent.
+        """Take one REINFORCE step of one layer's agent.
 
         Args:
-            layer: Its number.
-            inputs: What it saw.
-            bits: Its masks, boolean, shape (samples, n_max).
-            rewards: Theirs, shape (samples,).
+            layer: Number of the layer.
+            inputs: Inputs of the policy.
+            bits: Masks that were tried, boolean, shape (samples, n_max).
+            rewards: Rewards of the masks, shape (samples,).
 
         Returns:
-            What the step measured, by name.
+            Metrics of the step by name.
         """
         keep = self.agents[layer](inputs)
-        # Padded bits are no choice of the agent's, so they are left out.
+        # The agent does not choose padded bits, so they do not count.
         log_probability = (keep.log_prob(bits.float()) * inputs.valid).sum(1)
         loss = -(normalised(rewards) * log_probability).mean()
         optimizer = self.optimizers[layer]
@@ -210,7 +206,7 @@ class TryAndLearn(EpisodicAgent):
     # Files
 
     def save(self, folder: Path) -> None:
-        """Write the policies, and what going on with learning needs (:mod:`agents.files`)."""
+        """Write the policies, and what learning needs to continue (:mod:`agents.files`)."""
         save_weights(self.agents, folder / files.POLICY)
         tensors = {"generator": self.generator.get_state()}
         for number, optimizer in enumerate(self.optimizers):
@@ -219,10 +215,10 @@ class TryAndLearn(EpisodicAgent):
         files.write_facts(folder, self, "try_and_learn", options=asdict(self.options))
 
     def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote; learning goes on from there.
+        """Read what :meth:`save` wrote, so that learning can continue.
 
         Raises:
-            WeightsError: It is missing, damaged, or of an agent with other options or layers.
+            WeightsError: A file is missing, damaged, or of an agent with other options or layers.
         """
         load_weights(self.agents, folder / files.POLICY)
         tensors = read_weights(folder / files.TRAINING)

@@ -23,7 +23,7 @@ Action = dict[str, npt.NDArray[Any]]
 """``mask`` and ``duration``, or in the ALF mode ``sparsity`` and ``duration``."""
 Info = dict[str, Any]
 """The info of ``reset`` and ``step``. After a step, ``info["rewards"]`` holds the reward's
-components ``"prune"`` and ``"duration"``, of which agents learn."""
+components ``"prune"`` and ``"duration"``, from which agents can learn."""
 Snapshot = Any
 """A state as a value. Its type is the environment's own; an agent only passes it back."""
 

@@ -1,10 +1,11 @@
-"""AMC: a layer's keep ratio by DDPG, filters by a criterion (He et al. 2018).
+"""AMC: DDPG chooses a layer's keep ratio, a criterion ranks the filters (He et al. 2018).
 
-"AMC: AutoML for Model Compression and Acceleration on Mobile Devices". What the paper leaves open
-follows its authors' public code; where this project differs, it says so. The target is met by the
-environment, which clips the action as algorithm 1 does; the agent learns on what it had chosen.
+"AMC: AutoML for Model Compression and Acceleration on Mobile Devices". Details that the paper
+leaves open follow its authors' public code; differences of this project are marked. The
+environment meets the target by clipping the action, as in algorithm 1; the agent learns from the
+action that it had chosen.
 
-Reads as: options, memory, ddpg, agent.
+Read ``options.py``, then ``ddpg.py``, then ``agent.py``.
 """
 
 from agents.amc.agent import AMC

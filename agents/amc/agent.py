@@ -1,4 +1,4 @@
-"""The agent: state to keep ratio to mask, and what it remembers of an episode."""
+"""The agent: from the state to a keep ratio, from the ratio to a mask, and the episode's reward."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -10,10 +10,9 @@ import gymnasium as gym
 import numpy as np
 
 from agents import files
-from agents.amc.ddpg import DDPG
-from agents.amc.memory import Array
+from agents.amc.ddpg import DDPG, Array
 from agents.amc.options import AMCOptions
-from agents.base import Action, Callback, EpisodicAgent, Observation
+from agents.base import Action, Callback, EpisodicAgent, Info, Observation
 from prune_gym.envs.observation import LAYER_FEATURES
 from prune_gym.errors import WeightsError
 from prune_gym.pruning import criteria
@@ -33,34 +32,33 @@ STATE = (
 )
 """The 10 entries of the authors' state, by the environment's names: layer index, type (here:
 whether the space is tied), input and output channels, stride, kernel, size (here: share of MACs),
-reduced so far, rest, last action."""
+reduced so far, remaining, last action."""
 
 
 class AMC(EpisodicAgent):
     """The agent.
 
     Args:
-        env: A pruning environment with the hybrid ``Dict`` action.
-        seed: Of the weights and draws.
-        options: Hyperparameters by name.
+        env: A pruning environment with its own ``Dict`` action.
+        seed: Seed of the weights and draws.
+        options: Hyperparameters by name (:class:`AMCOptions`).
 
     Raises:
-        ValueError: A hyperparameter out of range, an unknown criterion, or one that the
-            observation does not show.
+        ValueError: A hyperparameter is out of range, the criterion is unknown, or the observation
+            lacks the criterion's entry.
     """
 
     Options = AMCOptions
     action_form = "keep_ratio"
 
-    def __init__(self, env: gym.Env, seed: int = 0, **options: Any) -> None:
+    def __init__(self, env: gym.Env[Any, Any], seed: int = 0, **options: Any) -> None:
         super().__init__(env, seed)
         self.options = AMCOptions(**options)
         criteria.check(self.options.criterion, env)
-        unwrapped: Any = env.unwrapped
-        wanted = getattr(unwrapped, "ratio_for_target", lambda: None)() is not None
-        self.reward = self.options.reward or ("error" if wanted else "return")
+        bounded = self.pruning.ratio_for_target() is not None
+        self.reward = self.options.reward or ("error" if bounded else "return")
         size = env.observation_space["layer"].shape[0]  # type: ignore[index]
-        # Another environment's layer features are taken as they are.
+        # Other layer features, such as the toy's, are the whole state.
         known = size == len(LAYER_FEATURES)
         self._entries = [LAYER_FEATURES.index(n) for n in STATE] if known else list(range(size))
         self.random = np.random.default_rng(seed)
@@ -76,7 +74,7 @@ class AMC(EpisodicAgent):
         info: Mapping[str, Any] | None = None,
         deterministic: bool = False,
     ) -> Action:
-        """See :meth:`agents.base.Agent.act`; not deterministic is with the present noise."""
+        """See :meth:`agents.base.Agent.act`; a drawn action has the present noise."""
         state = self._state(observation)
         chosen = self.learner.action(state)
         return self._action(chosen if deterministic else self._noisy(chosen), observation)
@@ -85,7 +83,7 @@ class AMC(EpisodicAgent):
         return np.asarray(observation["layer"], np.float32)[self._entries]
 
     def _action(self, chosen: float, observation: Observation) -> Action:
-        """A number within [0, 1] as the environment's action."""
+        """Convert a number within [0, 1] to the environment's action."""
         values = criteria.scores(self.options.criterion, observation, self.env)
         ratio = self.options.least + (1 - self.options.least) * chosen
         count = max(1, round(ratio * len(values)))
@@ -97,7 +95,7 @@ class AMC(EpisodicAgent):
         return max(1e-6, self.options.noise * self.options.noise_decay**past)
 
     def _noisy(self, mean: float) -> float:
-        """Drawn from the normal around an action, truncated to [0, 1]."""
+        """Draw from the normal distribution around an action, truncated to [0, 1]."""
         normal = NormalDist(mean, self._spread())
         level = self.random.uniform(normal.cdf(0.0), normal.cdf(1.0))
         return min(1.0, max(0.0, normal.inv_cdf(min(1 - 1e-12, max(1e-12, level)))))
@@ -105,11 +103,11 @@ class AMC(EpisodicAgent):
     # Learning
 
     def begin_episode(self) -> None:
-        """Nothing was seen yet."""
+        """Forget the last episode's states and actions."""
         self._seen = []
 
     def decide(self, observation: Observation, callback: Callback) -> tuple[Action, int]:
-        """A random ratio while warming up, then the actor's with noise; nothing is tried."""
+        """Draw a ratio during the warm-up, then use the actor's with noise; nothing is tried."""
         state = self._state(observation)
         if self.played < self.options.warmup_episodes:
             chosen = float(self.random.uniform())
@@ -118,10 +116,8 @@ class AMC(EpisodicAgent):
         self._seen.append((state, chosen))
         return self._action(chosen, observation), 0
 
-    def end_episode(
-        self, observation: Observation, infos: list[dict[str, Any]], callback: Callback
-    ) -> None:
-        """Remember the episode, each step with the episode's reward, and learn."""
+    def end_episode(self, observation: Observation, infos: list[Info], callback: Callback) -> None:
+        """Add the steps to the memory, each with the episode's reward, and learn."""
         reward = self.episode_reward(infos)
         following = [state for state, _ in self._seen[1:]] + [self._state(observation)]
         warm = self.played >= self.options.warmup_episodes
@@ -134,11 +130,11 @@ class AMC(EpisodicAgent):
         callback.on_update(metrics | {"reward": reward, "noise": self._spread()})
         self.played += 1
 
-    def episode_reward(self, infos: list[dict[str, Any]]) -> float:
-        """What an episode was worth (He et al. 2018, section 3.3: R_err and R_FLOPs).
+    def episode_reward(self, infos: list[Info]) -> float:
+        """Return the reward of an episode (He et al. 2018, section 3.3: R_err and R_FLOPs).
 
         Args:
-            infos: Of its steps, each with its ``reward``.
+            infos: Info of each step, with the step's ``reward``.
         """
         if self.reward == "return":
             return float(sum(info["reward"] for info in infos))
@@ -148,7 +144,7 @@ class AMC(EpisodicAgent):
     # Files
 
     def save(self, folder: Path) -> None:
-        """Write the actor, and what going on with learning needs (:mod:`agents.files`)."""
+        """Write the actor, and what learning needs to continue (:mod:`agents.files`)."""
         save_weights(self.learner.actor, folder / files.POLICY)
         files.save_tensors(folder / files.TRAINING, self.learner.tensors())
         files.write_facts(
@@ -163,10 +159,10 @@ class AMC(EpisodicAgent):
         )
 
     def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote; learning goes on from there.
+        """Read what :meth:`save` wrote, so that learning can continue.
 
         Raises:
-            WeightsError: It is missing, damaged, or of an agent with other options.
+            WeightsError: A file is missing, damaged, or of an agent with other options.
         """
         load_weights(self.learner.actor, folder / files.POLICY)
         tensors = read_weights(folder / files.TRAINING)

@@ -1,27 +1,80 @@
 """Deep deterministic policy gradients for one action within [0, 1] (Lillicrap et al. 2016).
 
-As AMC uses it (He et al. 2018, section 3): discount 1, and a moving average of the rewards as a
-baseline. Sizes and constants are its authors' code's.
+As in AMC (He et al. 2018, section 3), the discount is 1 and a moving average of the rewards is the
+baseline. Sizes and constants are those of the authors' code.
 """
 
 import copy
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from agents import files
-from agents.amc.memory import Array, Memory
 from agents.amc.options import AMCOptions
+from prune_gym.errors import WeightsError
+
+Array = npt.NDArray[np.float32]
+FIELDS = ("states", "actions", "rewards", "following", "ended")
+
+
+class Memory:
+    """The last transitions; a new one overwrites the oldest.
+
+    Args:
+        capacity: Largest number of transitions.
+        state: Length of a state.
+    """
+
+    def __init__(self, capacity: int, state: int) -> None:
+        sizes = dict.fromkeys(FIELDS, 1) | {"states": state, "following": state}
+        self.arrays = {name: np.zeros((capacity, sizes[name]), np.float32) for name in FIELDS}
+        self.capacity, self.added = capacity, 0
+
+    def __len__(self) -> int:
+        return min(self.added, self.capacity)
+
+    def add(self, *values: Array | float) -> None:
+        """Add one transition, its values in the order of ``FIELDS``."""
+        for name, value in zip(FIELDS, values, strict=True):
+            self.arrays[name][self.added % self.capacity] = value
+        self.added += 1
+
+    def sample(self, count: int, random: np.random.Generator) -> dict[str, Tensor]:
+        """Draw transitions with replacement, each field of shape (count, ...)."""
+        chosen = random.integers(len(self), size=count)
+        return {name: torch.from_numpy(array[chosen]) for name, array in self.arrays.items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return copies of the transitions, by the names of ``FIELDS``."""
+        return {n: torch.from_numpy(array[: len(self)].copy()) for n, array in self.arrays.items()}
+
+    def set_tensors(self, tensors: Mapping[str, Tensor], added: int) -> None:
+        """Restore what :meth:`tensors` returned.
+
+        Args:
+            tensors: Transitions by the names of ``FIELDS``.
+            added: Number of transitions ever added.
+
+        Raises:
+            WeightsError: The tensors are of a memory of another shape.
+        """
+        self.added = added
+        for name, array in self.arrays.items():
+            shape = (len(self), array.shape[1])
+            if name not in tensors or tuple(tensors[name].shape) != shape:
+                raise WeightsError(f"The saved memory's {name!r} does not fit; needed: {shape}.")
+            array[: len(self)] = tensors[name].numpy()
 
 
 class Actor(nn.Module):
-    """State to action.
+    """Network from state to action.
 
     Args:
-        state: Entries of a state.
+        state: Length of a state.
         hidden: Width of both layers.
     """
 
@@ -36,16 +89,16 @@ class Actor(nn.Module):
         )
 
     def forward(self, states: Tensor) -> Tensor:
-        """Actions within (0, 1), shape (batch, 1)."""
+        """Return actions within (0, 1), shape (batch, 1)."""
         actions: Tensor = self.layers(states).sigmoid()
         return actions
 
 
 class Critic(nn.Module):
-    """State and action to what the rest of the episode will pay.
+    """Network from state and action to the return of the rest of the episode.
 
     Args:
-        state: Entries of a state.
+        state: Length of a state.
         hidden: Width of both layers.
     """
 
@@ -58,18 +111,18 @@ class Critic(nn.Module):
         )
 
     def forward(self, states: Tensor, actions: Tensor) -> Tensor:
-        """Values, shape (batch, 1)."""
+        """Return values, shape (batch, 1)."""
         values: Tensor = self.rest(self.of_state(states) + self.of_action(actions))
         return values
 
 
 class DDPG:
-    """Actor, critic, their slow copies, and the memory that they learn from.
+    """Actor and critic, their target networks, and the memory from which they learn.
 
     Args:
-        state: Entries of a state.
+        state: Length of a state.
         settings: Hyperparameters.
-        seed: Of the weights.
+        seed: Seed of the weights.
     """
 
     def __init__(self, state: int, settings: AMCOptions, seed: int) -> None:
@@ -87,20 +140,20 @@ class DDPG:
 
     @torch.no_grad()
     def action(self, state: Array) -> float:
-        """What the actor does in a state, within (0, 1)."""
+        """Return the actor's action in a state, within (0, 1)."""
         return float(self.actor(torch.from_numpy(state)[None]).item())
 
     def update(self, random: np.random.Generator) -> dict[str, float]:
-        """One gradient step of critic and actor on transitions of the memory.
+        """Take one gradient step of critic and actor on transitions of the memory.
 
         The critic's target is ``r - b + gamma * Q'(s', mu'(s'))`` with the moving average ``b`` of
         the batches' mean reward (He et al. 2018, section 3.3); the actor follows ``dQ/da``.
 
         Args:
-            random: Draws the transitions.
+            random: Generator that draws the transitions.
 
         Returns:
-            What the step measured, by name.
+            Metrics of the step by name.
         """
         batch = self.memory.sample(self.settings.batch_size, random)
         mean = float(batch["rewards"].mean())
@@ -126,13 +179,13 @@ class DDPG:
 
     @torch.no_grad()
     def _follow(self) -> None:
-        """The slow copies move a little towards what was learned."""
+        """Move the target networks a little towards the learned ones."""
         for slow, fast in ((self.slow_actor, self.actor), (self.slow_critic, self.critic)):
             for own, other in zip(slow.parameters(), fast.parameters(), strict=True):
                 own.lerp_(other, self.settings.tau)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All but the actor that going on with learning needs, by name."""
+        """Return what learning needs to continue, except the actor, as tensors by name."""
         result: dict[str, Tensor] = {}
         for name, module in self._modules().items():
             result |= {f"{name}/{key}": value for key, value in module.state_dict().items()}
@@ -141,14 +194,14 @@ class DDPG:
         return result | {f"memory/{name}": value for name, value in self.memory.tensors().items()}
 
     def set_tensors(self, tensors: Mapping[str, Tensor], added: int) -> None:
-        """Put back what :meth:`tensors` gave.
+        """Restore what :meth:`tensors` returned.
 
         Args:
-            tensors: By name.
-            added: How many transitions the memory was ever given.
+            tensors: Tensors by name.
+            added: Number of transitions ever added to the memory.
 
         Raises:
-            WeightsError: They are of another learner.
+            WeightsError: The tensors are of another learner.
         """
         for name, module in self._modules().items():
             files.set_module(module, tensors, f"{name}/")

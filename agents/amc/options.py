@@ -9,28 +9,30 @@ REWARDS = ("error", "error_macs", "return")
 
 @dataclass(frozen=True)
 class AMCOptions:
-    """Hyperparameters; the defaults are the authors' unless it says otherwise.
+    """Hyperparameters. The defaults are the authors' unless marked otherwise.
 
     Args:
-        warmup_episodes: Of uniformly drawn ratios, before anything is learned.
-        noise: Standard deviation of the truncated normal around the actor's action.
-        noise_decay: What it is multiplied by after each later episode.
+        warmup_episodes: Number of episodes of uniformly drawn ratios before learning starts.
+        noise: Standard deviation of the truncated normal distribution around the actor's action.
+        noise_decay: Factor of the noise after each later episode.
         hidden: Width of the two layers of actor and critic.
-        actor_learning_rate: Of Adam.
-        critic_learning_rate: Of Adam.
-        batch_size: Transitions of a gradient step.
-        updates: Gradient steps for each step of an episode, made after it.
-        memory: Transitions that are remembered (this project's choice; theirs: 100 a layer).
-        tau: Share of the new in the slow copies.
+        actor_learning_rate: Learning rate of the actor's Adam.
+        critic_learning_rate: Learning rate of the critic's Adam.
+        batch_size: Number of transitions of a gradient step.
+        updates: Number of gradient steps for each step of an episode, taken after the episode.
+        memory: Largest number of transitions in the memory (this project's choice; the authors
+            keep 100 a layer).
+        tau: Step of the target networks towards the learned ones, 0 to 1.
         gamma: Discount.
-        baseline_decay: Share of the old in the moving average of rewards.
+        baseline_decay: Weight of the old value in the moving average of rewards.
         least: Smallest keep ratio.
-        criterion: What ranks the filters (:data:`prune_gym.pruning.criteria.CRITERIA`).
-        duration: Fine-tuning of each step; AMC has none inside the search.
-        reward: Of a whole episode, given to all its steps: ``"error"``, minus the share of wrong
+        criterion: Criterion that ranks the filters
+            (:data:`prune_gym.pruning.criteria.CRITERIA`).
+        duration: Duration of each step's fine-tuning; AMC does not fine-tune during the search.
+        reward: Reward of an episode, given to all its steps: ``"error"``, minus the share of wrong
             classes; ``"error_macs"``, that times the logarithm of the MACs; ``"return"``, the sum
-            of the environment's rewards (this project's). None: ``"error"`` where a cost is
-            wanted, else ``"return"``.
+            of the environment's rewards (this project's). None: ``"error"`` if the target bounds a
+            cost, else ``"return"``.
     """
 
     warmup_episodes: int = 100

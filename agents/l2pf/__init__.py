@@ -1,13 +1,13 @@
-"""L2PF: learn which filters to keep, and how long to fine-tune, by trying (Vemparala et al. 2021).
+"""L2PF: learn by trying which filters to keep and how long to fine-tune (Vemparala et al. 2021).
 
-The body of the paper could not be read, so this is this project's formulation of its abstract,
-on the ground of Huang et al. 2018 ("Learning to Prune Filters in Convolutional Neural
-Networks"): a policy over a layer's filters, one Bernoulli each and a log-normal duration for all;
-several candidates are tried from the same state; REINFORCE with each task's reward normalised to
-zero mean and unit variance; the best candidate is carried out; the next layer; then a new episode
-from the unpruned network. The order of the layers is the environment's ``order``.
+The full text of the paper was not available, so this is this project's formulation of its
+abstract, based on Huang et al. 2018 ("Learning to Prune Filters in Convolutional Neural
+Networks"). The policy gives a Bernoulli distribution for each filter of a layer and one log-normal
+duration. The agent tries several candidates from the same state, updates the policy by REINFORCE
+with each reward component normalised to zero mean and unit variance, executes the best candidate,
+and moves to the next layer. The environment's ``order`` decides the order of the layers.
 
-Reads as: options, policy, trials, agent.
+Read ``options.py``, then ``policy.py``, then ``agent.py``.
 """
 
 from agents.l2pf.agent import L2PF

@@ -1,24 +1,49 @@
-"""The agent: tries candidates, learns from them, carries out the best."""
+"""The agent: tries candidates, learns from their rewards and executes the best one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import torch
-from gymnasium import spaces
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal
 
 from agents import files
-from agents.base import Action, Callback, EpisodicAgent, Observation
+from agents.base import Action, Callback, EpisodicAgent, Info, Observation
+from agents.common.filters import Inputs, Reader, normalised
+from agents.common.keep_ratio import DEFAULT_KEEP, shift_to_rest, with_initial_keep
 from agents.l2pf.options import L2PFOptions
-from agents.l2pf.policy import FilterPolicy, Inputs, Reader, logit_scale, normalised
-from agents.l2pf.trials import TASKS, Draw, Trial, action_of, try_layer, try_stage
-from agents.start import DEFAULT_KEEP, shift_to_rest, with_initial_keep
-from prune_gym.envs.reward import TargetReward
+from agents.l2pf.policy import Draw, FilterPolicy, action_of, logit_scale
 from prune_gym.weights import load_weights, read_weights, save_weights
+
+COMPONENTS = ("prune", "duration")
+"""Components of the reward, from which the bits and the durations learn."""
+
+
+@dataclass
+class Trial:
+    """A candidate and its rewards.
+
+    Args:
+        draws: Actions of the candidate, one a layer.
+        rewards: Reward components, summed over the layers.
+        total: The environment's reward, summed over the layers.
+        complete: Whether the candidate was played to its last layer; False if the environment
+            truncated the episode before.
+    """
+
+    draws: list[Draw]
+    rewards: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COMPONENTS, 0.0))
+    total: float = 0.0
+    complete: bool = True
+
+    def add(self, reward: float, info: Info) -> None:
+        """Add the reward of one layer."""
+        self.total += reward
+        for name in COMPONENTS:
+            self.rewards[name] += info["rewards"][name]
 
 
 class L2PF(EpisodicAgent):
@@ -26,23 +51,20 @@ class L2PF(EpisodicAgent):
 
     Args:
         env: A pruning environment with the hybrid ``Dict`` action.
-        seed: Of the policy's weights and draws.
-        options: Hyperparameters by name.
+        seed: Seed of the policy's weights and draws.
+        options: Hyperparameters by name (:class:`L2PFOptions`).
 
     Raises:
-        ValueError: Another action space, or a hyperparameter out of range.
+        ValueError: The environment has another action space, or a hyperparameter is out of range.
     """
 
     Options = L2PFOptions
 
-    def __init__(self, env: gym.Env, seed: int = 0, **options: Any) -> None:
+    def __init__(self, env: gym.Env[Any, Any], seed: int = 0, **options: Any) -> None:
         super().__init__(env, seed)
-        if not isinstance(env.action_space, spaces.Dict):
-            raise ValueError(f"l2pf needs the Dict action space, not {env.action_space}")
         self.options = with_initial_keep(L2PFOptions(**options), env)
         follow = self.options.follow_target
-        reward = getattr(env.unwrapped, "reward_function", None)
-        self._follows = isinstance(reward, TargetReward) if follow is None else follow
+        self._follows = self.pruning.pays_to_target if follow is None else follow
         self.generator = torch.Generator().manual_seed(seed)
         self.read = Reader(env.observation_space)
         with torch.random.fork_rng(devices=[]):
@@ -61,13 +83,13 @@ class L2PF(EpisodicAgent):
     ) -> Action:
         """See :meth:`agents.base.Agent.act`."""
         inputs = self._read(observation)
-        keep, duration = self._of(inputs)
+        keep, duration = self._distribution(inputs)
         if deterministic:
             return action_of(keep.probs > 0.5, self._fixed(duration.mean))
         return self._draw(inputs, keep, duration).action()
 
     def _read(self, observation: Observation) -> Inputs:
-        """The environment's present observation; it alone knows what its target still needs."""
+        """Convert the environment's present observation; the shift depends on its present state."""
         if not self._follows:
             return self.read(observation)
         keep = self.options.initial_keep or DEFAULT_KEEP
@@ -75,29 +97,29 @@ class L2PF(EpisodicAgent):
         return self.read(observation, scale * shift_to_rest(self.env, keep))
 
     @torch.no_grad()
-    def _of(self, inputs: Inputs) -> tuple[Bernoulli, Normal]:
+    def _distribution(self, inputs: Inputs) -> tuple[Bernoulli, Normal]:
         keep, duration = self.policy(inputs)
         return keep, duration
 
     def _draw(self, inputs: Inputs, keep: Bernoulli, duration: Normal) -> Draw:
-        """Bits and log-duration from the agent's own generator."""
+        """Draw bits and log-duration from the agent's own generator."""
         bits = torch.rand(keep.probs.shape, generator=self.generator) < keep.probs
         noise = torch.randn((), generator=self.generator)
         return Draw(inputs, bits, self._fixed(duration.mean + duration.stddev * noise))
 
     def _fixed(self, log_duration: Tensor) -> Tensor:
-        """A log-duration, or the one that the options fix."""
+        """Return the fixed duration's logarithm if the options have one, else ``log_duration``."""
         fixed = self.options.fixed_duration
         return log_duration if fixed is None else torch.tensor(fixed).log()
 
     # Learning
 
     def begin_episode(self) -> None:
-        """Nothing is left to carry out of a stage that the last episode broke off."""
+        """Forget the planned actions of a stage that was truncated."""
         self._planned = []
 
     def decide(self, observation: Observation, callback: Callback) -> tuple[Action, int]:
-        """Update the policy on candidates from the present state; choose the best of them."""
+        """Update the policy on candidates from the present state and choose the best of them."""
         tried = 0
         if not self._planned:
             best, tried = self._search(observation, callback)
@@ -105,7 +127,7 @@ class L2PF(EpisodicAgent):
         return self._planned.pop(0), tried
 
     def _search(self, observation: Observation, callback: Callback) -> tuple[Trial, int]:
-        """The best candidate of all updates, and how many steps they took."""
+        """Return the best candidate of all updates, and the number of steps tried."""
         best: Trial | None = None
         tried = 0
         for _ in range(self.options.updates):
@@ -125,38 +147,71 @@ class L2PF(EpisodicAgent):
         return best, tried
 
     def _try(self, observation: Observation, callback: Callback) -> list[Trial]:
-        """Candidates from the present state, which is left as it was."""
-        env: Any = self.env.unwrapped
-        count, inputs = self.options.candidates, self._read(observation)
-        first = self._of(inputs)
-        if self.options.granularity in ("layer", 1):
-            draws = [self._draw(inputs, *first) for _ in range(count)]
-            return try_layer(env, draws, callback.on_trial)
+        """Try candidates from the present state, which is restored."""
+        inputs = self._read(observation)
+        keep, duration = self._distribution(inputs)
+        candidates = range(self.options.candidates)
+        if self.options.granularity not in ("layer", 1):
+            return [
+                self._try_stage(observation, self._draw(inputs, keep, duration), callback)
+                for _ in candidates
+            ]
+        trials = [Trial([self._draw(inputs, keep, duration)]) for _ in candidates]
+        results = self.pruning.try_actions([trial.draws[0].action() for trial in trials])
+        for trial, (reward, info) in zip(trials, results, strict=True):
+            trial.add(reward, info)
+            callback.on_trial(reward, info)
+        return trials
 
-        def draw(seen: Observation) -> Draw:
-            if seen is observation:
-                return self._draw(inputs, *first)
-            later = self._read(seen)
-            return self._draw(later, *self._of(later))
-
-        def goes_on(layers: int, seen: Observation) -> bool:
-            if self.options.granularity == "stage":
-                return bool(seen["action_mask"].sum() == observation["action_mask"].sum())
-            return layers < int(self.options.granularity)
-
-        return [try_stage(env, observation, draw, goes_on, callback.on_trial) for _ in range(count)]
-
-    def update(self, trials: Sequence[Trial]) -> dict[str, float]:
-        """One REINFORCE step; each task learns from its own normalised reward.
+    def _try_stage(self, observation: Observation, first: Draw, callback: Callback) -> Trial:
+        """Play a candidate of several layers; each draw depends on the layers before it.
 
         Args:
-            trials: Of as many layers each.
+            observation: Observation of the present state.
+            first: Action of the first layer.
+            callback: Callback of the steps.
+        """
+        env, trial, filters = self.pruning, Trial([first]), observation["action_mask"].sum()
+        before = env.snapshot()
+        try:
+            while True:
+                action = trial.draws[-1].action()
+                observation, reward, terminated, truncated, info = env.step(action)
+                trial.add(float(reward), info)
+                callback.on_trial(float(reward), info)
+                if terminated or not self._in_stage(len(trial.draws), observation, filters):
+                    return trial
+                if truncated:
+                    trial.complete = False
+                    return trial
+                inputs = self._read(observation)
+                trial.draws.append(self._draw(inputs, *self._distribution(inputs)))
+        finally:
+            env.restore(before)
+
+    def _in_stage(self, layers: int, observation: Observation, filters: int) -> bool:
+        """Return whether the next layer belongs to a stage of ``filters`` filters.
+
+        Args:
+            layers: Number of the stage's layers so far.
+            observation: Observation of the next layer.
+            filters: Number of the first layer's filters.
+        """
+        if self.options.granularity == "stage":
+            return bool(observation["action_mask"].sum() == filters)
+        return layers < int(self.options.granularity)
+
+    def update(self, trials: Sequence[Trial]) -> dict[str, float]:
+        """Take one REINFORCE step; bits and durations learn from their own reward components.
+
+        Args:
+            trials: Candidates, all with the same number of layers.
 
         Returns:
-            What the step measured, by name.
+            Metrics of the step by name.
         """
         parts = [self._likelihood(layer) for layer in zip(*(t.draws for t in trials), strict=True)]
-        rewards = {task: torch.tensor([trial.rewards[task] for trial in trials]) for task in TASKS}
+        rewards = {name: torch.tensor([t.rewards[name] for t in trials]) for name in COMPONENTS}
         if self.options.duration_learns == "total":
             rewards["duration"] = torch.tensor([trial.total for trial in trials])
         log_keep: Any = sum(part["keep"] for part in parts)
@@ -180,12 +235,12 @@ class L2PF(EpisodicAgent):
         }
 
     def _likelihood(self, draws: Sequence[Draw]) -> dict[str, Tensor]:
-        """Log-probabilities of the candidates' draws in one layer, shape (candidates,)."""
+        """Return log-probabilities, shape (candidates,), and means of the draws in one layer."""
         keep, duration, valid = self._distributions([draw.inputs for draw in draws])
         bits = torch.stack([draw.bits for draw in draws]).float()
         times = torch.stack([draw.log_duration for draw in draws])
         return {
-            # Padded bits are no choice of the policy's, so they are left out.
+            # The policy does not choose padded bits, so they do not count.
             "keep": (keep.log_prob(bits) * valid).sum(1),
             "duration": duration.log_prob(times),
             "entropy": keep.entropy()[valid].mean(),
@@ -194,7 +249,7 @@ class L2PF(EpisodicAgent):
         }
 
     def _distributions(self, inputs: Sequence[Inputs]) -> tuple[Bernoulli, Normal, Tensor]:
-        """Of all candidates; those of one state have one distribution."""
+        """Return the candidates' distributions; those from one state share one."""
         if all(own is inputs[0] for own in inputs):
             keep, duration = self.policy(inputs[0])
             return keep, duration, inputs[0].valid
@@ -206,7 +261,7 @@ class L2PF(EpisodicAgent):
     # Files
 
     def save(self, folder: Path) -> None:
-        """Write the policy, and what going on with learning needs (:mod:`agents.files`)."""
+        """Write the policy, and what learning needs to continue (:mod:`agents.files`)."""
         save_weights(self.policy, folder / files.POLICY)
         tensors = files.optimizer_tensors(self.optimizer, "optimizer/")
         tensors["generator"] = self.generator.get_state()
@@ -214,10 +269,10 @@ class L2PF(EpisodicAgent):
         files.write_facts(folder, self, "l2pf", options=asdict(self.options))
 
     def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote; learning goes on from there.
+        """Read what :meth:`save` wrote, so that learning can continue.
 
         Raises:
-            WeightsError: It is missing, damaged, or of a policy of another shape.
+            WeightsError: A file is missing, damaged, or of a policy of another shape.
         """
         load_weights(self.policy, folder / files.POLICY)
         tensors = read_weights(folder / files.TRAINING)

@@ -11,33 +11,33 @@ class L2PFOptions:
     """Hyperparameters. All defaults are this project's choice, by measurement on ``shapes``.
 
     Args:
-        candidates: Actions tried from one state for one update.
-        updates: Most updates of the policy in each layer (or stage), before the best candidate
-            is carried out.
-        learning_rate: Of Adam.
+        candidates: Number of actions tried from one state for one update.
+        updates: Largest number of updates in each layer (or stage), before the best candidate is
+            executed.
+        learning_rate: Learning rate of Adam.
         hidden: Width of the policy.
-        initial_keep: Share of filters that the untrained policy keeps. None: the one with which
-            the environment's target is met, or 0.5 without one.
-        follow_target: Whether the policy starts, in each layer anew, from the share that the
-            layers to come still need for the target, whatever those before it kept: all logits
-            are shifted from ``initial_keep`` to there. Where the reward pays for cuts beyond the
-            target, the policy learns to outweigh the shift, and in the surrogate it collapsed.
-            None: with ``reward="target"`` alone.
-        norm_prior: What one standard deviation of a filter's norm adds to its logit at first; the
-            untrained share stays ``initial_keep`` whatever it is.
-        initial_duration: Median duration of the untrained policy, above 0, at most 1.
-        initial_spread: Standard deviation of its logarithm.
-        fixed_duration: Every step's duration, above 0, at most 1: nothing is learned about
-            durations then (what L2PF is compared with). None: the policy learns it.
-        duration_learns: The reward that the durations' part of the policy learns from: the
-            ``"duration"`` task's own, as in the paper, or the ``"total"``, in which the accuracy
-            that fine-tuning regains counts with ``reward="target"``.
-        entropy_bonus: Weight of the Bernoullis' entropy in the loss.
-        converged_entropy: A layer's policy has converged where the mean entropy of its Bernoullis
-            is below this (nats, ln 2 at most), and no further update is made there; 0: never.
-        granularity: What is decided at once: a ``"layer"``; a ``"stage"``, consecutive layers of
-            as many filters; or a number of consecutive layers. A candidate of several layers is
-            played to their end, and each task's rewards are summed.
+        initial_keep: Keep ratio of the untrained policy. None: the ratio that meets the
+            environment's target, or 0.5 without a target.
+        follow_target: Whether the policy starts in each layer from the keep ratio that the
+            remaining layers need to meet the target, whatever the earlier layers kept: all logits
+            are shifted from ``initial_keep`` to that ratio. If the reward pays for cuts beyond the
+            target, the policy learns to outweigh the shift; in the surrogate it collapsed. None:
+            only with ``reward="target"``.
+        norm_prior: Number that one standard deviation of a filter's norm adds to the filter's
+            logit at first. It does not change the untrained keep ratio.
+        initial_duration: Median duration of the untrained policy, above 0 and below 1.
+        initial_spread: Standard deviation of the duration's logarithm.
+        fixed_duration: Duration of every step, above 0, at most 1. The policy then learns nothing
+            about durations, which is what L2PF is compared with. None: the policy learns it.
+        duration_learns: Reward from which the policy learns durations: the component
+            ``"duration"``, as in the paper, or ``"total"``, which with ``reward="target"`` includes
+            the accuracy regained by fine-tuning.
+        entropy_bonus: Weight of the Bernoulli distributions' entropy in the loss.
+        converged_entropy: Mean entropy of a layer's Bernoulli distributions, in nats (at most
+            ln 2), below which the layer gets no further update. 0: never.
+        granularity: Unit of a decision: a ``"layer"``; a ``"stage"``, which is consecutive layers
+            with the same number of filters; or a number of consecutive layers. A candidate of
+            several layers is played to its end, and each reward component is summed.
     """
 
     candidates: int = 4
@@ -57,8 +57,11 @@ class L2PFOptions:
 
     def __post_init__(self) -> None:
         for name in ("candidates", "updates", "hidden"):
-            if getattr(self, name) < (2 if name == "candidates" else 1):
-                raise ValueError(f"{name}={getattr(self, name)} is too small")
+            least = 2 if name == "candidates" else 1
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} is too small, needed: at least {least}"
+                )
         for name in ("initial_keep", "initial_duration"):
             value = getattr(self, name)
             if not (0 < value < 1 if value is not None else name == "initial_keep"):

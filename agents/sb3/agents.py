@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import gymnasium as gym
 
 from agents.base import Action, Agent, Budget, Callback, Observation
+from agents.common.keep_ratio import with_initial_keep
 from agents.files import POLICY, TRAINING, pick, read_facts, save_tensors, write_facts
-from agents.sb3 import options
-from agents.start import with_initial_keep
+from agents.sb3 import options, storage
+from agents.sb3.randomness import Randomness
 from prune_gym.errors import PruneGymError
 from prune_gym.files import write_atomically
 from prune_gym.weights import load_weights, read_weights, save_weights
-from prune_gym.wrappers import ActionMaskObservation, adapt
+from prune_gym.wrappers import ActionForm, ActionMaskObservation, adapt
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -23,21 +24,22 @@ _RANDOM = "random/"
 
 
 class SB3Agent(Agent):
-    """An algorithm of Stable-Baselines3 behind this project's interface.
+    """An algorithm of Stable-Baselines3 with this project's interface.
 
-    The algorithm is :attr:`model`; it acts in the form :attr:`action_form`, the agent in the
-    environment's own. In the ALF mode all but ``maskable_ppo`` act on the two numbers of
-    ``flat_box``, with Stable-Baselines3's own policies; what ranks and counts filters
-    (``criterion``, ``least``, ``initial_keep``, ``norm_prior``) has no meaning there.
+    The algorithm is :attr:`model`. It acts in the form :attr:`action_form`, and :meth:`act`
+    converts its actions to the environment's own. In the ALF mode all agents but ``maskable_ppo``
+    act on the two numbers of ``flat_box``, with Stable-Baselines3's own policies; options that rank
+    and count filters (``criterion``, ``least``, ``initial_keep``, ``norm_prior``) have no effect
+    there.
 
     Args:
         env: A pruning environment with its own ``Dict`` action.
-        seed: Of all that the agent draws, and of the environment in :meth:`learn`.
+        seed: Seed of all that the agent draws, and of the environment in :meth:`learn`.
         options: Hyperparameters by name (:mod:`agents.sb3.options`).
 
     Raises:
         PruneGymError: Stable-Baselines3 is not installed.
-        ValueError: Another action space, or a hyperparameter out of range.
+        ValueError: The environment has another action space, or a hyperparameter is out of range.
     """
 
     algorithm: ClassVar[str]
@@ -46,7 +48,7 @@ class SB3Agent(Agent):
     extra = "sb3"
     action_modes: ClassVar[tuple[str, ...]] = ("filters", "alf")
 
-    def __init__(self, env: gym.Env, seed: int = 0, **options: Any) -> None:
+    def __init__(self, env: gym.Env[Any, Any], seed: int = 0, **options: Any) -> None:
         super().__init__(env, seed)
         try:
             from agents.sb3.models import make_model
@@ -54,26 +56,26 @@ class SB3Agent(Agent):
             raise PruneGymError(
                 f"{self.algorithm} needs Stable-Baselines3: pip install prune-gym[sb3]"
             ) from error
-        from agents.sb3.randomness import Randomness
 
         self.options = with_initial_keep(self.Options(**options), env)
         self.randomness = Randomness(seed)
-        self._partial: Any = None
-        formed = self._formed(env)
+        self._partial: storage.Arrays | None = None
+        adapted = self._adapted(env)
         with self.randomness():
             self.model: BaseAlgorithm = make_model(
-                self.algorithm, formed, seed, **asdict(self.options)
+                self.algorithm, adapted, seed, **asdict(self.options)
             )
 
-    def _formed(self, env: gym.Env) -> gym.Env:
+    def _adapted(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+        """Wrap an environment so that it takes the algorithm's actions."""
         from agents.sb3.models import FORM_OPTIONS
 
         given = asdict(self.options)
-        if getattr(env.unwrapped, "action_mode", "filters") == "alf":
+        if self.pruning.action_mode == "alf":
             if given.get("duration") is not None:
                 raise ValueError(
-                    f"duration={given['duration']}: in action_mode='alf' the duration is learnt; "
-                    "leave it out"
+                    f"duration={given['duration']}: in action_mode='alf' the agent learns the "
+                    "duration; leave the option out"
                 )
             return adapt(env, "flat_box")
         arguments = {name: given[name] for name in FORM_OPTIONS if name in given}
@@ -85,57 +87,54 @@ class SB3Agent(Agent):
         info: Mapping[str, Any] | None = None,
         deterministic: bool = False,
     ) -> Action:
-        """See :meth:`agents.base.Agent.act`; td3's and ddpg's policies have no randomness."""
-        shown: Any = dict(observation)
-        form: Any = self._formed(self.env)
-        arguments: dict[str, Any] = {}
+        """See :meth:`agents.base.Agent.act`; the policies of td3 and ddpg draw nothing."""
+        shown, arguments = dict(observation), dict[str, Any]()
+        form = self._adapted(self.env)
         if isinstance(form, ActionMaskObservation):
             shown = form.observation(shown)
             arguments["action_masks"] = form.action_masks()
             form = form.env
+        assert isinstance(form, ActionForm)
         with self.randomness():
             action, _ = self.model.predict(shown, deterministic=deterministic, **arguments)
-        native: Action = form.native(action, dict(observation))
-        return native
+        return form.native(action, dict(observation))
 
     def learn(self, budget: Budget, callback: Callback | None = None) -> None:
         """Learn by whole episodes until the budget is spent (:meth:`Agent.learn`)."""
-        from agents.sb3.bridge import Bridge, EpisodeFollower, learn
+        from agents.sb3.callback import BudgetCallback, EpisodeWatcher, learn
 
         callback = callback or Callback()
         if self._searched is not self.env:
-            self._partial = None  # a rollout that was begun elsewhere is of another task
+            self._partial = None  # a rollout that began in another environment
         seed = self.begin_search()
-        follower = EpisodeFollower(self, callback)
+        watcher = EpisodeWatcher(self, callback)
 
         def checkpoint() -> None:
-            self._partial = bridge.partial
+            self._partial = within.partial
             callback.on_checkpoint(self)
 
-        bridge = Bridge(follower, budget, callback, checkpoint, self._partial)
-        if bridge.spent():
+        within = BudgetCallback(watcher, budget, callback, checkpoint, self._partial)
+        if within.spent():
             return
         with self.randomness():
-            self.model.set_env(self._formed(follower))
+            self.model.set_env(self._adapted(watcher))
             if seed is not None:
-                self._vector_env().seed(seed)
-            learn(self.model, bridge)
-        follower.forget_reset()
-        self._partial = bridge.partial
-
-    def _vector_env(self) -> Any:
-        return self.model.get_env()
+                envs = self.model.get_env()
+                assert envs is not None
+                envs.seed(seed)
+            learn(self.model, within)
+        watcher.undo_reset()
+        self._partial = within.partial
 
     # Files
 
     def save(self, folder: Path) -> None:
-        """Write what the agent knows.
+        """Write the agent.
 
         ``policy.safetensors`` holds the policy's weights; ``training.safetensors`` the
-        optimizers, buffers and random states that going on needs; ``policy.json`` the rest.
+        optimizers, buffers and random states that learning needs to continue; ``policy.json`` the
+        rest.
         """
-        from agents.sb3 import storage
-
         save_weights(self.model.policy, folder / POLICY)
         tensors = storage.training_tensors(self.model, self._partial)
         tensors |= {_RANDOM + name: value for name, value in self.randomness.state().items()}
@@ -144,13 +143,11 @@ class SB3Agent(Agent):
         write_facts(folder, self, self.algorithm, options=asdict(self.options), model=model)
 
     def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote; learning goes on from there.
+        """Read what :meth:`save` wrote, so that learning can continue.
 
         Raises:
-            WeightsError: It is missing, damaged, or of an agent with other options.
+            WeightsError: A file is missing, damaged, or of an agent with other options.
         """
-        from agents.sb3 import storage
-
         facts = read_facts(folder, self, self.algorithm)
         load_weights(self.model.policy, folder / POLICY)
         tensors = read_weights(folder / TRAINING)
@@ -160,12 +157,13 @@ class SB3Agent(Agent):
         storage.set_counters(self.model, facts["model"])
 
     def export_zip(self, path: Path) -> Path:
-        """Write Stable-Baselines3's own file, for interchange.
+        """Write Stable-Baselines3's own file, for use outside this project.
 
-        It is pickled: whoever loads one runs what is in it, so this project never does.
+        The file is pickled, and loading a pickle runs code from it, so this project never loads
+        one.
 
         Args:
-            path: Ends in ``.zip``.
+            path: Path of the file, which ends in ``.zip``.
 
         Returns:
             ``path``.
@@ -190,7 +188,7 @@ class A2C(SB3Agent):
 
 
 class MaskablePPO(SB3Agent):
-    """sb3-contrib's PPO with masks: a choice of two a filter, and one of a few durations."""
+    """sb3-contrib's PPO with masks: a choice of two for each filter, and one of a few durations."""
 
     algorithm = "maskable_ppo"
     action_form = "masked_multi_discrete"

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Beta
 from torch.nn import functional
 
-# The Beta density is finite within these bounds, and float32 still tells 1 - BOUND from 1.
+# The Beta density is finite within these bounds, and in float32 1 - BOUND differs from 1.
 BOUND = 1e-6
 LOG_TWO = math.log(2)
 
@@ -17,15 +17,15 @@ class HybridDistribution(Distribution):
     """Independent Bernoulli bits, one a filter, and a Beta-distributed duration.
 
     Actions are those of :class:`prune_gym.wrappers.FlatBoxAction`, shape (batch, n_max + 1): 1 for
-    a filter that stays, -1 for one that goes, and twice the duration minus 1 last. They lie within
-    the Box, so that clipping them before ``env.step`` changes nothing, and what the rollout buffer
-    stores is what was carried out. Probabilities are with respect to these actions: a mass for the
-    bits times a density over the last entry.
+    a filter that stays, -1 for one that is removed, and twice the duration minus 1 last. They lie
+    within the Box, so that clipping them before ``env.step`` changes nothing, and the rollout
+    buffer stores the executed action. The probability of an action is a mass for the bits times a
+    density over the last entry.
 
-    Padded bits are -1 and are left out of probability and entropy. The Beta distribution (Chou et
+    Padded bits are -1 and do not count in probability and entropy. The Beta distribution (Chou et
     al. 2017, "Improving Stochastic Policy Gradients in Continuous Control with Deep Reinforcement
-    Learning using the Beta Distribution") is bounded by itself, with a density and an entropy in
-    closed form; both of its parameters are above 1, so it has one mode and is 0 at the bounds.
+    Learning using the Beta Distribution") needs no truncation, and its density and entropy have a
+    closed form. Both of its parameters are above 1, so it has one mode and is 0 at the bounds.
     """
 
     def __init__(self) -> None:
@@ -34,10 +34,10 @@ class HybridDistribution(Distribution):
         self.beta = Beta(torch.ones(1), torch.ones(1))
 
     def proba_distribution_net(self, net: nn.Module) -> nn.Module:
-        """The network that gives the parameters; the policy brings its own.
+        """Return the network that computes the parameters.
 
         Args:
-            net: Maps the policy's latent to the arguments of :meth:`proba_distribution`.
+            net: Network from the policy's latent to the arguments of :meth:`proba_distribution`.
         """
         return net
 
@@ -47,25 +47,25 @@ class HybridDistribution(Distribution):
         """Set the parameters.
 
         Args:
-            logits: Of keeping each filter, shape (batch, n_max).
-            concentrations: The Beta distribution's two, each above 1, shape (batch, 2).
-            valid: Boolean, False for padding, shape (batch, n_max).
+            logits: Logits of keeping each filter, shape (batch, n_max).
+            concentrations: Two parameters of the Beta distribution, each above 1, shape (batch, 2).
+            valid: Mask of the filters, False in the padding, shape (batch, n_max).
 
         Returns:
-            Itself.
+            The distribution.
         """
         self.logits, self.valid = logits, valid
         self.beta = Beta(concentrations[:, 0], concentrations[:, 1], validate_args=False)
         return self
 
     def log_prob(self, actions: Tensor) -> Tensor:
-        """Log of the bits' mass times the last entry's density.
+        """Return the log of the bits' mass times the last entry's density.
 
         Args:
-            actions: Shape (batch, n_max + 1).
+            actions: Actions, shape (batch, n_max + 1).
 
         Returns:
-            Shape (batch,).
+            Log-probabilities, shape (batch,).
         """
         bits = (actions[:, :-1] > 0).to(self.logits.dtype)
         each = bits * self.logits - functional.softplus(self.logits)
@@ -73,19 +73,19 @@ class HybridDistribution(Distribution):
         return self._of_filters(each) + self.beta.log_prob(duration) - LOG_TWO
 
     def entropy(self) -> Tensor:
-        """The bits' entropy plus the last entry's differential entropy, shape (batch,)."""
+        """Return the bits' entropy plus the last entry's differential entropy, shape (batch,)."""
         keep = torch.sigmoid(self.logits)
         each = functional.softplus(self.logits) - keep * self.logits
         return self._of_filters(each) + self.beta.entropy() + LOG_TWO
 
     def sample(self) -> Tensor:
-        """Drawn actions, shape (batch, n_max + 1); no gradient flows through them."""
+        """Draw actions, shape (batch, n_max + 1); no gradient flows through them."""
         with torch.no_grad():
             bits = torch.rand_like(self.logits) < torch.sigmoid(self.logits)
             return self._actions(bits, self.beta.sample())
 
     def mode(self) -> Tensor:
-        """The likeliest bits and the mean duration, shape (batch, n_max + 1)."""
+        """Return the most likely bits and the mean duration, shape (batch, n_max + 1)."""
         return self._actions(self.logits > 0, self.beta.mean)
 
     def actions_from_params(
@@ -98,7 +98,7 @@ class HybridDistribution(Distribution):
     def log_prob_from_params(
         self, logits: Tensor, concentrations: Tensor, valid: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Set the parameters, draw actions, and return them with their log-probabilities."""
+        """Set the parameters, draw actions and return them with their log-probabilities."""
         actions = self.actions_from_params(logits, concentrations, valid)
         return actions, self.log_prob(actions)
 

@@ -15,109 +15,103 @@ from agents.sb3 import options
 from agents.sb3.policy import HybridPolicy
 from prune_gym.errors import PruneGymError, UnknownNameError
 
-# What of the options goes to the wrapper, and not to the algorithm.
+# Options of the action wrapper, which the algorithm does not take.
 FORM_OPTIONS = ("criterion", "least", "duration", "durations")
 _POLICY = ("hidden", "initial_keep", "initial_duration", "norm_prior")
 Arguments = dict[str, Any]
 
 
 def make_model(name: str, env: GymEnv, seed: int = 0, **arguments: Any) -> BaseAlgorithm:
-    """An algorithm on one environment, or on a vector environment of several.
+    """Make an algorithm on one environment, or on a vector environment.
 
     ``make_model("ppo", make_vec_env(lambda: adapt(gym.make(id), "flat_box"), 2))`` is a
     ``stable_baselines3.PPO``, and its callbacks, ``Monitor``, ``evaluate_policy`` and ``VecEnv``
-    classes work with it. Agents (:mod:`agents.sb3.agents`) make theirs here too.
+    classes work with it. The agents of :mod:`agents.sb3.agents` use this function too.
 
     Args:
         name: ``"ppo"``, ``"a2c"`` (both on ``"flat_box"``), ``"maskable_ppo"`` (on
             ``"masked_multi_discrete"``), ``"sac"``, ``"td3"`` or ``"ddpg"`` (on
             ``"keep_ratio"``; see :func:`prune_gym.wrappers.adapt`).
-        env: With the form of action that the algorithm takes, and an attribute ``visited``.
-        seed: Of everything that it draws.
-        arguments: Its options (:mod:`agents.sb3.options`); those of the wrapper do nothing here.
+        env: A pruning environment with the algorithm's action form.
+        seed: Seed of all that the algorithm draws.
+        arguments: Options of the algorithm (:mod:`agents.sb3.options`); those of the action wrapper
+            have no effect here.
 
     Returns:
         The algorithm, on the CPU.
 
     Raises:
-        UnknownNameError: No such algorithm.
+        UnknownNameError: There is no such algorithm.
         ValueError: An option is out of range.
-        PruneGymError: ``maskable_ppo`` without sb3-contrib.
+        PruneGymError: ``maskable_ppo`` needs sb3-contrib, which is not installed.
     """
     if name not in _MODELS:
         raise UnknownNameError("algorithm", name, _MODELS)
     kind, make = _MODELS[name]
-    return make(env, _episode_length(env), kind(**arguments), {"seed": seed, "device": "cpu"})
+    length = len(_attribute(env, "visited"))
+    return make(env, length, kind(**arguments), {"seed": seed, "device": "cpu"})
 
 
-def _episode_length(env: GymEnv) -> int:
+def _attribute(env: GymEnv, name: str) -> Any:
+    """Read an attribute of the pruning environment inside an environment."""
     if isinstance(env, VecEnv):
-        return len(env.get_attr("visited")[0])
+        return env.get_attr(name)[0]
     assert not isinstance(env, str)
-    return len(env.get_wrapper_attr("visited"))
+    return env.get_wrapper_attr(name)
 
 
-def _hybrid(env: GymEnv, chosen: Any) -> Arguments:
-    """Of the two numbers of the ALF mode a Gaussian is policy enough."""
-    if _is_alf(env):
-        layers = {"net_arch": [chosen.hidden] * 2}
-        return {**_common(chosen), "policy": "MultiInputPolicy", "policy_kwargs": layers}
-    return {
-        **_common(chosen),
-        "policy": HybridPolicy,
-        "policy_kwargs": {
-            name: getattr(chosen, name) for name in _POLICY if getattr(chosen, name) is not None
-        },
-    }
-
-
-def _is_alf(env: GymEnv) -> bool:
-    if isinstance(env, VecEnv):
-        return bool(env.get_attr("action_mode")[0] == "alf")
-    assert not isinstance(env, str)
-    return bool(env.get_wrapper_attr("action_mode") == "alf")
-
-
-def _common(chosen: Any) -> Arguments:
+def _on_policy(chosen: options.A2COptions | options.MaskablePPOOptions) -> Arguments:
     names = ("learning_rate", "gamma", "gae_lambda", "vf_coef", "max_grad_norm", "ent_coef")
     return {name: getattr(chosen, name) for name in names}
 
 
-def _passes(env: GymEnv, length: int, chosen: Any) -> Arguments:
+def _joint_policy(env: GymEnv, chosen: options.A2COptions) -> Arguments:
+    """Return the arguments of an algorithm that learns filters and duration jointly."""
+    if _attribute(env, "action_mode") == "alf":
+        # The ALF mode's two numbers need no more than Stable-Baselines3's Gaussian policy.
+        layers = {"net_arch": [chosen.hidden] * 2}
+        return {**_on_policy(chosen), "policy": "MultiInputPolicy", "policy_kwargs": layers}
+    given = {name: getattr(chosen, name) for name in _POLICY if getattr(chosen, name) is not None}
+    return {**_on_policy(chosen), "policy": HybridPolicy, "policy_kwargs": given}
+
+
+def _rollouts(
+    env: GymEnv, length: int, chosen: options.PPOOptions | options.MaskablePPOOptions
+) -> Arguments:
+    """Return the arguments of an algorithm that passes over each rollout several times."""
     steps = length * chosen.rollout_episodes
     envs = env.num_envs if isinstance(env, VecEnv) else 1
-    batch = steps * envs // chosen.minibatches
     return {
         "n_steps": steps,
-        "batch_size": batch,
+        "batch_size": steps * envs // chosen.minibatches,
         "n_epochs": chosen.n_epochs,
         "clip_range": chosen.clip_range,
     }
 
 
-def _ppo(env: GymEnv, length: int, chosen: options.PPOOptions, both: Arguments) -> BaseAlgorithm:
-    return PPO(env=env, **_hybrid(env, chosen), **_passes(env, length, chosen), **both)
+def _ppo(env: GymEnv, length: int, chosen: options.PPOOptions, common: Arguments) -> BaseAlgorithm:
+    return PPO(env=env, **_joint_policy(env, chosen), **_rollouts(env, length, chosen), **common)
 
 
-def _a2c(env: GymEnv, length: int, chosen: options.A2COptions, both: Arguments) -> BaseAlgorithm:
-    arguments = _hybrid(env, chosen)
+def _a2c(env: GymEnv, length: int, chosen: options.A2COptions, common: Arguments) -> BaseAlgorithm:
+    arguments = _joint_policy(env, chosen)
     arguments["policy_kwargs"]["optimizer_class"] = Adam
     steps = length * chosen.rollout_episodes
-    return A2C(env=env, n_steps=steps, use_rms_prop=False, **arguments, **both)
+    return A2C(env=env, n_steps=steps, use_rms_prop=False, **arguments, **common)
 
 
 def _maskable(
-    env: GymEnv, length: int, chosen: options.MaskablePPOOptions, both: Arguments
+    env: GymEnv, length: int, chosen: options.MaskablePPOOptions, common: Arguments
 ) -> BaseAlgorithm:
     try:
         from sb3_contrib import MaskablePPO
     except ImportError as error:
         raise PruneGymError("maskable_ppo needs sb3-contrib: pip install prune-gym[sb3]") from error
     layers: Arguments = {"policy_kwargs": {"net_arch": [chosen.hidden] * 2}}
-    passes = _passes(env, length, chosen)
-    model = MaskablePPO("MultiInputPolicy", env, **_common(chosen), **passes, **layers, **both)
+    given = _on_policy(chosen) | _rollouts(env, length, chosen) | layers
+    model = MaskablePPO("MultiInputPolicy", env, **given, **common)
     if chosen.initial_keep is not None:
-        # Of the two logits of each filter the second is to keep it; the durations come last.
+        # Each filter has two logits, of which the second keeps it; the durations come last.
         head: Any = model.policy.action_net
         bias = head.bias.data
         bias[1 : len(bias) - chosen.durations : 2] = float(
@@ -140,16 +134,16 @@ def _off_policy(length: int, chosen: options.OffPolicyOptions) -> Arguments:
     }
 
 
-def _sac(env: GymEnv, length: int, chosen: options.SACOptions, both: Arguments) -> BaseAlgorithm:
-    common = _off_policy(length, chosen)
-    return SAC("MultiInputPolicy", env, ent_coef=chosen.ent_coef, **common, **both)
+def _sac(env: GymEnv, length: int, chosen: options.SACOptions, common: Arguments) -> BaseAlgorithm:
+    given = _off_policy(length, chosen)
+    return SAC("MultiInputPolicy", env, ent_coef=chosen.ent_coef, **given, **common)
 
 
 class _SlowActor:
-    """Lets the actor learn more slowly than the critic, as AMC does (1e-4 beside 1e-3).
+    """Lets the actor learn more slowly than the critic, as AMC does (1e-4 and 1e-3).
 
-    With one rate, the actor follows an untrained critic to a corner of the action space within
-    few steps, and its tanh has no gradient there to come back by.
+    With equal rates, the actor follows an untrained critic to a corner of the action space within
+    a few steps, where its tanh has no gradient to return.
     """
 
     actor_share = 1.0
@@ -170,13 +164,13 @@ class _DDPG(_SlowActor, DDPG):
 
 def _noisy(kind: Any) -> Callable[..., BaseAlgorithm]:
     def make(
-        env: GymEnv, length: int, chosen: options.TD3Options, both: Arguments
+        env: GymEnv, length: int, chosen: options.TD3Options, common: Arguments
     ) -> BaseAlgorithm:
         assert not isinstance(env, str)
         size = np.ones(env.action_space.shape or ())
         noise = NormalActionNoise(0 * size, chosen.noise * size)
-        common = _off_policy(length, chosen)
-        model = kind("MultiInputPolicy", env, action_noise=noise, **common, **both)
+        given = _off_policy(length, chosen)
+        model = kind("MultiInputPolicy", env, action_noise=noise, **given, **common)
         model.actor_share = chosen.actor_share
         return model
 

@@ -1,8 +1,7 @@
 """Hyperparameters of the agents that learn by Stable-Baselines3.
 
-The names are Stable-Baselines3's wherever they mean the same. What it counts in steps is counted
-in episodes here, as an episode has one step a layer. The defaults are this project's choice; they
-stand in ``agents/hyperparameters`` too, beside those of single environments.
+Options that Stable-Baselines3 has too keep its names. Numbers of steps are numbers of episodes
+here, because an episode has one step a layer. The defaults are this project's choice.
 """
 
 from dataclasses import dataclass, fields
@@ -10,7 +9,7 @@ from typing import Any
 
 
 def _check(options: Any, whole: tuple[str, ...], positive: tuple[str, ...]) -> None:
-    """Refuse what is out of range, by name."""
+    """Raise a ValueError for an option that is out of range."""
     for name in whole:
         value = getattr(options, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -28,21 +27,22 @@ def _check(options: Any, whole: tuple[str, ...], positive: tuple[str, ...]) -> N
 
 @dataclass(frozen=True)
 class A2COptions:
-    """Of ``a2c``: one gradient step a rollout, on a policy for filters and duration.
+    """Options of ``a2c``: one gradient step for each rollout.
 
     Args:
-        learning_rate: Of Adam.
-        rollout_episodes: Episodes between two updates.
-        gamma: Discount of later layers' rewards; an episode is short, so there need be none.
-        gae_lambda: Of the advantages; 1 sums rewards, 0 trusts the value at once.
-        ent_coef: Weight of the entropy, of bits and duration together.
+        learning_rate: Learning rate of Adam.
+        rollout_episodes: Number of episodes between two updates.
+        gamma: Discount of later layers' rewards; episodes are short, so the default has none.
+        gae_lambda: Lambda of the advantages; 1 sums rewards, 0 relies on the value.
+        ent_coef: Weight of the joint entropy of bits and duration.
         vf_coef: Weight of the value's loss.
-        max_grad_norm: Gradients are clipped to it.
+        max_grad_norm: Largest norm of the gradients, to which they are clipped.
         hidden: Width of the networks.
-        initial_keep: Share of filters that the untrained policy keeps. None: the one with which
-            the environment's target is met, or 0.5 without one.
+        initial_keep: Keep ratio of the untrained policy. None: the ratio that meets the
+            environment's target, or 0.5 without a target.
         initial_duration: Mean duration of the untrained policy.
-        norm_prior: What one standard deviation of a filter's norm adds to its logit at first.
+        norm_prior: Number that one standard deviation of a filter's norm adds to the filter's
+            logit at first.
     """
 
     learning_rate: float = 3e-3
@@ -63,12 +63,12 @@ class A2COptions:
 
 @dataclass(frozen=True)
 class PPOOptions(A2COptions):
-    """Of ``ppo``: those of :class:`A2COptions`, and several clipped passes over a rollout.
+    """Options of ``ppo``: those of :class:`A2COptions`, and several clipped passes.
 
     Args:
-        n_epochs: Passes over each rollout.
-        minibatches: Gradient steps of a pass; divides ``rollout_episodes``.
-        clip_range: Of the likelihood ratio.
+        n_epochs: Number of passes over each rollout.
+        minibatches: Number of gradient steps of a pass; it divides ``rollout_episodes``.
+        clip_range: Clip range of the likelihood ratio.
     """
 
     rollout_episodes: int = 4
@@ -84,22 +84,22 @@ class PPOOptions(A2COptions):
 
 @dataclass(frozen=True)
 class MaskablePPOOptions:
-    """Of ``maskable_ppo``: a choice of two a filter, and one of a few durations.
+    """Options of ``maskable_ppo``: a choice of two for each filter, and one of a few durations.
 
     Args:
-        learning_rate: See :class:`PPOOptions`, and so are the following.
-        rollout_episodes: Episodes between two updates.
-        n_epochs: Passes over each rollout.
-        minibatches: Gradient steps of a pass.
-        gamma: Discount.
-        gae_lambda: Of the advantages.
-        clip_range: Of the likelihood ratio.
+        learning_rate: Learning rate of Adam.
+        rollout_episodes: Number of episodes between two updates.
+        n_epochs: Number of passes over each rollout.
+        minibatches: Number of gradient steps of a pass; it divides ``rollout_episodes``.
+        gamma: Discount of later layers' rewards.
+        gae_lambda: Lambda of the advantages.
+        clip_range: Clip range of the likelihood ratio.
         ent_coef: Weight of the entropy.
         vf_coef: Weight of the value's loss.
-        max_grad_norm: Gradients are clipped to it.
+        max_grad_norm: Largest norm of the gradients, to which they are clipped.
         hidden: Width of the two layers of each network.
-        initial_keep: As of :class:`A2COptions`.
-        durations: How many durations there are (:class:`prune_gym.wrappers.MultiDiscreteAction`).
+        initial_keep: Keep ratio of the untrained policy; see :class:`A2COptions`.
+        durations: Number of durations (:class:`prune_gym.wrappers.MultiDiscreteAction`).
     """
 
     learning_rate: float = 1e-3
@@ -124,20 +124,22 @@ class MaskablePPOOptions:
 
 @dataclass(frozen=True)
 class OffPolicyOptions:
-    """What ``sac``, ``td3`` and ``ddpg`` have in common: keep ratio and duration of a layer.
+    """Options that ``sac``, ``td3`` and ``ddpg`` share; they choose keep ratio and duration.
 
     Args:
-        learning_rate: Of all optimizers.
-        buffer_size: Transitions that the replay buffer holds.
-        warmup_episodes: Of random actions, before anything is learnt.
-        batch_size: Transitions of a gradient step.
-        updates: Gradient steps for each step of the environment, made after each episode.
-        tau: Share of the new in the target networks.
+        learning_rate: Learning rate of all optimizers.
+        buffer_size: Capacity of the replay buffer, in transitions.
+        warmup_episodes: Number of episodes of random actions before learning starts.
+        batch_size: Number of transitions of a gradient step.
+        updates: Number of gradient steps for each step of the environment, taken after each
+            episode.
+        tau: Step of the target networks towards the learned ones, 0 to 1.
         gamma: Discount of later layers' rewards.
         hidden: Width of the two layers of each network.
-        criterion: What ranks the filters (:class:`prune_gym.wrappers.KeepRatioAction`).
+        criterion: Criterion that ranks the filters
+            (:class:`prune_gym.wrappers.KeepRatioAction`).
         least: Smallest keep ratio.
-        duration: None, and it is learnt; or the duration of every step.
+        duration: Duration of every step. None: the agent learns it.
     """
 
     learning_rate: float = 3e-3
@@ -159,11 +161,11 @@ class OffPolicyOptions:
 
 @dataclass(frozen=True)
 class SACOptions(OffPolicyOptions):
-    """Of ``sac``: those of :class:`OffPolicyOptions`, and the entropy.
+    """Options of ``sac``: those of :class:`OffPolicyOptions`, and the entropy's weight.
 
     Args:
-        ent_coef: Weight of the entropy, or ``"auto"`` to learn it, or ``"auto_0.1"`` to learn it
-            from 0.1 on.
+        ent_coef: Weight of the entropy; ``"auto"`` learns it, ``"auto_0.1"`` learns it from a start
+            at 0.1.
     """
 
     learning_rate: float = 1e-3
@@ -172,10 +174,10 @@ class SACOptions(OffPolicyOptions):
 
 @dataclass(frozen=True)
 class TD3Options(OffPolicyOptions):
-    """Of ``td3`` and ``ddpg``: those of :class:`OffPolicyOptions`, and the exploration.
+    """Options of ``td3`` and ``ddpg``: those of :class:`OffPolicyOptions`, and the exploration.
 
     Args:
-        actor_share: The actor's learning rate, as a share of ``learning_rate``.
+        actor_share: Learning rate of the actor, as a share of ``learning_rate``.
         noise: Standard deviation of the noise on actions within [-1, 1].
     """
 

@@ -1,6 +1,6 @@
 """A policy for Stable-Baselines3's PPO and A2C: bits for the filters, and a duration.
 
-Reads from top to bottom: observation to features, features to codes, codes to the action's
+In this order: from observation to features, from features to codes, from codes to the action's
 distribution, and the policy that joins them.
 """
 
@@ -20,17 +20,17 @@ EPSILON = 1e-6
 
 
 class FilterFeatures(BaseFeaturesExtractor):
-    """The ``Dict`` observation as one vector, of which every part's place is known.
+    """Converts the ``Dict`` observation to one vector; it has no weights.
 
-    First the action mask (n_max), then each filter's norm in standard deviations (n_max), then a
-    row for each filter (n_max x row), last what describes the layer. It has no weights.
+    The vector holds the action mask (n_max), each filter's norm in standard deviations (n_max), a
+    row for each filter (n_max x row), and the layer's features.
 
     Args:
-        observation_space: The environment's; an entry with a multiple of n_max numbers describes
-            the filters.
+        observation_space: Observation space of the environment. Entries whose length is a multiple
+            of n_max describe the filters.
 
     Raises:
-        ValueError: It has no ``action_mask`` of one dimension.
+        ValueError: The space has no ``action_mask`` of one dimension.
     """
 
     def __init__(self, observation_space: spaces.Dict) -> None:
@@ -49,7 +49,7 @@ class FilterFeatures(BaseFeaturesExtractor):
         super().__init__(observation_space, 2 * width + width * self.row + self.layer)
 
     def forward(self, observations: dict[str, Tensor]) -> Tensor:
-        """The vectors, shape (batch, features)."""
+        """Return the vectors, shape (batch, features)."""
         mask = observations["action_mask"].float()
         shape = (len(mask), self.width, -1)
         rows = torch.cat([observations[key].float().reshape(shape) for key in self.rows], dim=2)
@@ -60,13 +60,13 @@ class FilterFeatures(BaseFeaturesExtractor):
 
 
 class FilterCodes(nn.Module):
-    """Codes of the filters and of the layer, for policy and value apart.
+    """Encodes filters and layer, separately for policy and value.
 
-    The same small network goes over every filter with its layer's description; the mean over the
-    filters is the layer's summary. So a layer's width and its padding make no difference.
+    The same small network is applied to every filter's row with its layer's features; the mean over
+    the filters is the layer's summary. So padding changes nothing.
 
     Args:
-        features: Where the parts of its input lie.
+        features: Extractor of the features, which knows their order.
         hidden: Width of the codes.
     """
 
@@ -80,17 +80,17 @@ class FilterCodes(nn.Module):
         self.latent_dim_vf = hidden
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents of policy and value."""
+        """Return the latents of policy and value."""
         return self.forward_actor(features), self.forward_critic(features)
 
     def forward_actor(self, features: Tensor) -> Tensor:
-        """Mask, norms, codes and summary, shape (batch, latent_dim_pi)."""
+        """Return mask, norms, codes and summary, shape (batch, latent_dim_pi)."""
         codes = self.policy(self._inputs(features))
         summary = self._mean(codes, features)
         return torch.cat([features[:, : 2 * self.width], codes.flatten(1), summary], dim=1)
 
     def forward_critic(self, features: Tensor) -> Tensor:
-        """The layer's summary, shape (batch, hidden)."""
+        """Return the layer's summary, shape (batch, hidden)."""
         return self._mean(self.value(self._inputs(features)), features)
 
     def _inputs(self, features: Tensor) -> Tensor:
@@ -105,14 +105,15 @@ class FilterCodes(nn.Module):
 
 
 class HybridHead(nn.Module):
-    """The parameters of the action's distribution.
+    """Computes the parameters of the action's distribution.
 
     Args:
         width: n_max.
         hidden: Width of the codes.
-        initial_keep: Share of filters that the untrained policy keeps.
+        initial_keep: Keep ratio of the untrained policy.
         initial_duration: Mean duration of the untrained policy.
-        norm_prior: What one standard deviation of a filter's norm adds to its logit at first.
+        norm_prior: Number that one standard deviation of a filter's norm adds to the filter's
+            logit at first.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class HybridHead(nn.Module):
         super().__init__()
         self.width, self.hidden = width, hidden
         keep, duration = nn.Linear(hidden, 1), nn.Linear(hidden, 2)
-        # At first the heads say the same of every layer: what the arguments ask for.
+        # With zero weights, the untrained policy acts as the arguments say in every layer.
         for last in (keep, duration):
             nn.init.zeros_(last.weight)
         shorter = min(initial_duration, 1 - initial_duration)
@@ -139,10 +140,10 @@ class HybridHead(nn.Module):
         self.prior = nn.Parameter(torch.tensor(float(norm_prior)))
 
     def forward(self, latent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The arguments of :meth:`HybridDistribution.proba_distribution`.
+        """Return the arguments of :meth:`HybridDistribution.proba_distribution`.
 
         Args:
-            latent: From :meth:`FilterCodes.forward_actor`.
+            latent: Value of :meth:`FilterCodes.forward_actor`.
         """
         sizes = [self.width, self.width, self.width * self.hidden, self.hidden]
         mask, norms, flat, summary = latent.split(sizes, dim=1)
@@ -156,17 +157,19 @@ class HybridPolicy(MultiInputActorCriticPolicy):
     """``PPO(HybridPolicy, FlatBoxAction(env))`` learns filters and duration jointly.
 
     Args:
-        observation_space: The pruning environment's ``Dict`` with ``action_mask``.
-        action_space: Of :class:`prune_gym.wrappers.FlatBoxAction`.
-        lr_schedule: From the algorithm.
+        observation_space: Observation space of the pruning environment, with ``action_mask``.
+        action_space: Action space of :class:`prune_gym.wrappers.FlatBoxAction`.
+        lr_schedule: Learning rate as a function of the remaining progress, from the algorithm.
         hidden: Width of the networks.
-        initial_keep: Share of filters that the untrained policy keeps, between 0 and 1.
+        initial_keep: Keep ratio of the untrained policy, between 0 and 1.
         initial_duration: Mean duration of the untrained policy, between 0 and 1.
-        norm_prior: What one standard deviation of a filter's norm adds to its logit at first.
-        arguments: The base class's own; ``net_arch`` and the like have no effect here.
+        norm_prior: Number that one standard deviation of a filter's norm adds to the filter's
+            logit at first.
+        arguments: Arguments of the base class; those of the network, such as ``net_arch``, have no
+            effect here.
 
     Raises:
-        ValueError: Another action space, or an argument out of range.
+        ValueError: The action space is another one, or an argument is out of range.
     """
 
     def __init__(
@@ -205,7 +208,7 @@ class HybridPolicy(MultiInputActorCriticPolicy):
         return super()._get_constructor_parameters() | self._own
 
     def _build(self, lr_schedule: Schedule) -> None:
-        """Networks, distribution and optimizer; the base class knows only its own actions."""
+        """Build networks, distribution and optimizer; the base class has none for this action."""
         features = self.features_extractor
         assert isinstance(features, FilterFeatures)
         hidden = int(self._own["hidden"])
@@ -223,7 +226,7 @@ class HybridPolicy(MultiInputActorCriticPolicy):
 
 
 def _standardised(norms: Tensor, mask: Tensor) -> Tensor:
-    """Of each layer's own filters, zero for padding; shape as it was."""
+    """Standardise the norms over each layer's own filters; 0 in the padding."""
     filters = mask.sum(1, keepdim=True).clamp_min(1)
     centred = (norms - (norms * mask).sum(1, keepdim=True) / filters) * mask
     spread = ((centred**2).sum(1, keepdim=True) / filters).sqrt()

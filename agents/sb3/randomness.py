@@ -1,4 +1,4 @@
-"""An agent's own random numbers, where a library draws from the process's global generators."""
+"""An agent's own random numbers, for a library that draws from the process's generators."""
 
 import random
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ import torch
 
 
 class Randomness:
-    """Lends an agent the global generators of torch, NumPy and Python, and keeps their states.
+    """Gives an agent its own states of the global generators of torch, NumPy and Python.
 
     So the same seed gives the same policy, whatever else draws numbers in the process, and the
-    process's own numbers stay what they would have been.
+    agent does not change the numbers that the rest of the process draws.
 
     Args:
-        seed: Where they begin.
+        seed: Seed of the generators.
     """
 
     def __init__(self, seed: int) -> None:
@@ -26,33 +26,33 @@ class Randomness:
         random.seed(seed)
         self._states = _get()
         _set(before)
-        self._lent = False
+        self._active = False
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Within it, the global generators are the agent's."""
-        if self._lent:
+        """Set the global generators to the agent's states inside a ``with`` block."""
+        if self._active:
             yield
             return
         before = _get()
         _set(self._states)
-        self._lent = True
+        self._active = True
         try:
             yield
         finally:
-            self._lent = False
+            self._active = False
             self._states = _get()
             _set(before)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The states of torch and NumPy, which algorithms draw from."""
-        now = _get() if self._lent else self._states
+        """Return the states of torch and NumPy, from which algorithms draw."""
+        now = _get() if self._active else self._states
         own, (_, keys, position, has_gauss, gauss), _ = now
         rest = torch.tensor([position, has_gauss, gauss], dtype=torch.float64)
         return {"torch": own, "numpy": torch.from_numpy(keys.astype(np.int64)), "rest": rest}
 
     def set_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Put back what :meth:`state` gave."""
+        """Restore what :meth:`state` returned."""
         position, has_gauss, gauss = state["rest"].tolist()
         keys = state["numpy"].numpy().astype(np.uint32)
         numpy_state = ("MT19937", keys, int(position), int(has_gauss), gauss)

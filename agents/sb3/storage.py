@@ -1,4 +1,4 @@
-"""What an algorithm knows, as plain arrays and numbers: Stable-Baselines3's own zip is pickled."""
+"""An algorithm's state as plain arrays and numbers; Stable-Baselines3's own zip is pickled."""
 
 import operator
 from typing import Any
@@ -29,12 +29,12 @@ _REPLAY, _ROLLOUT, _OPTIMIZER, _EXTRA = "replay/", "rollout/", "optimizer/", "ex
 
 
 def is_rollout(model: Any) -> bool:
-    """Whether an algorithm learns from rollouts (and not from a replay buffer)."""
+    """Return whether an algorithm learns from rollouts, not from a replay buffer."""
     return getattr(model, "rollout_buffer", None) is not None
 
 
 def optimizers(model: Any) -> dict[str, torch.optim.Optimizer]:
-    """An algorithm's optimizers, by the names under which it keeps them."""
+    """Return an algorithm's optimizers by the names of its parameters."""
     found = {}
     for name, state in model.get_parameters().items():
         if "param_groups" in state:
@@ -42,14 +42,15 @@ def optimizers(model: Any) -> dict[str, torch.optim.Optimizer]:
     return found
 
 
-def kept(buffer: Any) -> Arrays:
-    """Copies of what a rollout or replay buffer holds.
+def buffer_arrays(buffer: Any) -> Arrays:
+    """Copy the contents of a rollout or replay buffer.
 
     Args:
-        buffer: One of Stable-Baselines3's, of ``Dict`` observations.
+        buffer: Buffer of Stable-Baselines3 with ``Dict`` observations.
 
     Returns:
-        Arrays by name, shape (filled, environments, ...); ``position`` where the next goes.
+        Arrays by name, shape (filled, environments, ...), and ``position``, the index of the next
+        entry.
     """
     filled = buffer.buffer_size if buffer.full else buffer.pos
     result: Arrays = {"position": np.array([buffer.pos])}
@@ -62,11 +63,11 @@ def kept(buffer: Any) -> Arrays:
     return result
 
 
-def fill(buffer: Any, arrays: Arrays) -> None:
-    """Put back what :func:`kept` gave.
+def set_buffer_arrays(buffer: Any, arrays: Arrays) -> None:
+    """Restore what :func:`buffer_arrays` returned.
 
     Raises:
-        WeightsError: It is of a buffer of another shape.
+        WeightsError: The arrays are of a buffer of another shape.
     """
     for label, array in arrays.items():
         if label == "position":
@@ -82,11 +83,11 @@ def fill(buffer: Any, arrays: Arrays) -> None:
 
 
 def training_tensors(model: Any, partial: Arrays | None) -> dict[str, Tensor]:
-    """All that going on needs besides the policy's weights: optimizers and buffers.
+    """Return what learning needs to continue besides the policy's weights: optimizers and buffers.
 
     Args:
-        model: The algorithm.
-        partial: The beginning of a rollout, from :func:`kept`.
+        model: Algorithm of Stable-Baselines3.
+        partial: Beginning of a rollout (:func:`buffer_arrays`), or None.
 
     Returns:
         Tensors by name.
@@ -98,24 +99,24 @@ def training_tensors(model: Any, partial: Arrays | None) -> dict[str, Tensor]:
         tensors[f"{_EXTRA}log_ent_coef"] = model.log_ent_coef.detach()
     buffers = {_ROLLOUT: partial or {}}
     if not is_rollout(model):
-        buffers[_REPLAY] = kept(model.replay_buffer)
+        buffers[_REPLAY] = buffer_arrays(model.replay_buffer)
     for prefix, arrays in buffers.items():
         tensors |= {prefix + name: torch.from_numpy(array) for name, array in arrays.items()}
     return tensors
 
 
 def set_training_tensors(model: Any, tensors: dict[str, Tensor]) -> Arrays | None:
-    """Put back what :func:`training_tensors` gave.
+    """Restore what :func:`training_tensors` returned.
 
     Args:
-        model: An algorithm with the same options.
-        tensors: By name.
+        model: Algorithm with the same options.
+        tensors: Tensors by name.
 
     Returns:
-        The beginning of a rollout, or None.
+        Beginning of a rollout, or None.
 
     Raises:
-        WeightsError: They are of another algorithm.
+        WeightsError: The tensors are of another algorithm.
     """
     known = optimizers(model)
     for label in tensors:
@@ -131,18 +132,18 @@ def set_training_tensors(model: Any, tensors: dict[str, Tensor]) -> Arrays | Non
         for prefix in (_REPLAY, _ROLLOUT)
     )
     if replay:
-        fill(model.replay_buffer, replay)
+        set_buffer_arrays(model.replay_buffer, replay)
     return rollout or None
 
 
 def counters(model: Any) -> dict[str, Any]:
-    """Counters and the action space's random state, as JSON takes them."""
+    """Return the counters and the action space's random state as JSON values."""
     numbers = {name: int(getattr(model, name)) for name in _COUNTERS}
     return numbers | {"actions": model.action_space.np_random.bit_generator.state}
 
 
 def set_counters(model: Any, values: dict[str, Any]) -> None:
-    """Put back what :func:`counters` gave."""
+    """Restore what :func:`counters` returned."""
     for name in _COUNTERS:
         setattr(model, name, values[name])
     model.action_space.np_random.bit_generator.state = values["actions"]

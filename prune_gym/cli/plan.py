@@ -78,7 +78,7 @@ def from_arguments(arguments: argparse.Namespace) -> Plan:
         env_arguments=settings,
         agent=agent,
         # Recorded in full, so that a resumed run does not depend on what is the default by then.
-        agent_options=agents.hyperparameters(agent, arguments.id) | given,
+        agent_options=agents.hyperparameters(agent) | given,
         seed=arguments.seed or 0,
         budget=budget,
         final_epochs=epochs,

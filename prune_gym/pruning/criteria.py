@@ -1,39 +1,46 @@
-"""Criteria that rank a layer's filters: how much each of them seems to be worth.
+"""Criteria that rank a layer's filters by their estimated importance.
 
 ``l1`` and ``l2`` are norms of the weights (Li et al. 2017, "Pruning Filters for Efficient
 ConvNets", section 3.1); ``fpgm`` is the summed distance to the layer's other filters (He et al.
-2019, "Filter Pruning via Geometric Median", section 3.3); ``bn`` the size of batch norm's scale
-(Liu et al. 2017, "Network Slimming", section 3); ``taylor`` the squared first-order change of the
-loss (Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning", equations 7 and 8).
+2019, "Filter Pruning via Geometric Median", section 3.3); ``bn`` is the size of batch norm's scale
+(Liu et al. 2017, "Network Slimming", section 3); ``taylor`` is the squared first-order change of
+the loss (Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning", equations 7 and
+8).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
 from prune_gym.errors import UnknownNameError
+from prune_gym.interface import pruning_environment
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from prune_gym.envs import PruningEnv
 
 CRITERIA = ("l1", "l2", "fpgm", "bn", "taylor")
 # Gradients are averaged over the mini-batches before they are squared, as in the paper.
 BATCH = 64
 _ENTRIES = {"l1": "l1", "l2": "l2", "fpgm": "distance", "bn": "bn_scale"}
 _OF_WEIGHTS = ("l1", "l2", "fpgm")
-Observation = Mapping[str, npt.NDArray]
+Observation = Mapping[str, npt.NDArray[Any]]
 
 
-def check(criterion: str, env: gym.Env) -> None:
-    """Refuse a criterion that an environment cannot tell.
+def check(criterion: str, env: gym.Env[Any, Any]) -> None:
+    """Check that an environment can rank filters by a criterion.
 
     Args:
-        criterion: One of ``CRITERIA``.
+        criterion: Criterion, one of ``CRITERIA``.
         env: A pruning environment, wrapped or not.
 
     Raises:
-        UnknownNameError: No such criterion.
-        ValueError: The observation does not show it; or ``taylor`` without a real network.
+        UnknownNameError: There is no such criterion.
+        ValueError: The observation lacks the criterion's entry, or ``taylor`` has no network.
     """
     if criterion not in CRITERIA:
         raise UnknownNameError("criterion", criterion, CRITERIA)
@@ -49,21 +56,23 @@ def check(criterion: str, env: gym.Env) -> None:
     )
 
 
-def scores(criterion: str, observation: Observation, env: gym.Env) -> npt.NDArray[np.float64]:
-    """What each filter of the next layer is worth; the ones worth least go first.
+def scores(
+    criterion: str, observation: Observation, env: gym.Env[Any, Any]
+) -> npt.NDArray[np.float64]:
+    """Return the importance of each filter of the next layer.
 
     Args:
-        criterion: One of ``CRITERIA``.
-        observation: The environment's own, of the present state; of ``weights`` the norms and
-            distances are computed.
-        env: The environment; ``taylor`` reads its present network and adds what the gradients
-            take, three forward passes' MACs for each repair image, to ``search_macs_total``.
+        criterion: Criterion, one of ``CRITERIA``.
+        observation: The environment's own observation of its present state. If it shows
+            ``weights``, norms and distances are computed from them.
+        env: The environment. ``taylor`` reads its present network and adds the MACs of the
+            gradients, three forward passes for each repair image, to ``search_macs_total``.
 
     Returns:
-        Shape (filters,), the padding left out; empty after the last layer.
+        Importances without padding, shape (filters,); empty after the last layer.
 
     Raises:
-        ValueError: ``bn`` where no batch norm follows the layer.
+        ValueError: The criterion is ``bn``, and no batch norm follows the layer.
     """
     filters = int(np.sum(observation["action_mask"]))
     if filters == 0:
@@ -75,20 +84,20 @@ def scores(criterion: str, observation: Observation, env: gym.Env) -> npt.NDArra
         return _of_rows(criterion, observation["weights"], len(observation["action_mask"]), filters)
     found = np.abs(np.asarray(observation[entry], np.float64)[:filters])
     if criterion == "bn" and not found.any():
-        raise ValueError("criterion='bn' needs a batch norm behind every layer; here is none")
+        raise ValueError("criterion='bn' needs a batch norm after every layer; this layer has none")
     return found
 
 
 def keep_best(values: npt.NDArray[np.float64], count: int, width: int) -> npt.NDArray[np.int8]:
-    """The mask of the best filters; of equal ones the first stay.
+    """Return the mask that keeps the filters of the largest values, the first of equal ones.
 
     Args:
-        values: Shape (filters,).
-        count: How many stay.
+        values: Values of the filters, shape (filters,).
+        count: Number of filters that stay.
         width: n_max, to which the mask is padded with zeros.
 
     Returns:
-        Shape (width,).
+        Mask, shape (width,).
     """
     mask = np.zeros(width, np.int8)
     mask[np.argsort(-values, kind="stable")[:count]] = 1
@@ -96,9 +105,9 @@ def keep_best(values: npt.NDArray[np.float64], count: int, width: int) -> npt.ND
 
 
 def _of_rows(
-    criterion: str, weights: npt.NDArray, width: int, filters: int
+    criterion: str, weights: npt.NDArray[Any], width: int, filters: int
 ) -> npt.NDArray[np.float64]:
-    """Norms and distances of filters that the observation shows whole."""
+    """Compute norms or distances from the weights that the observation shows."""
     rows = np.asarray(weights, np.float64).reshape(width, -1)[:filters]
     if criterion == "l1":
         return np.abs(rows).sum(1)
@@ -107,18 +116,18 @@ def _of_rows(
     return np.array([np.linalg.norm(rows - row, axis=1).sum() for row in rows])
 
 
-def _real(env: gym.Env) -> Any:
-    from prune_gym.envs import PruningEnv
-
-    if not isinstance(env.unwrapped, PruningEnv):
+def _real(env: gym.Env[Any, Any]) -> "PruningEnv":
+    """Return the environment inside ``env`` if it has a network."""
+    inner = pruning_environment(env)
+    if inner.predicted:
         raise ValueError(
             f"criterion='taylor' needs the gradients of a network, which "
-            f"{type(env.unwrapped).__name__} does not have; take l1, l2, fpgm or bn"
+            f"{type(inner).__name__} does not have; use l1, l2, fpgm or bn"
         )
-    return env.unwrapped
+    return cast("PruningEnv", inner)
 
 
-def _taylor(env: gym.Env) -> npt.NDArray[np.float64]:
+def _taylor(env: gym.Env[Any, Any]) -> npt.NDArray[np.float64]:
     real = _real(env)
     state, baseline = real.snapshot(), real.baseline
     images = baseline.repair_images
@@ -129,24 +138,29 @@ def _taylor(env: gym.Env) -> npt.NDArray[np.float64]:
 
 
 def taylor(
-    network: Any, producers: Sequence[str], followers: Sequence[str], images: Any, labels: Any
+    network: "nn.Module",
+    producers: Sequence[str],
+    followers: Sequence[str],
+    images: "Tensor",
+    labels: "Tensor",
 ) -> npt.NDArray[np.float64]:
-    """First-order Taylor importance of each channel of a space.
+    """Return the first-order Taylor importance of each channel of a space.
 
-    A channel is multiplied by a gate that is 1; ``(dL/dgate)^2`` is what its removal would change
-    the loss by, squared. The gate stands behind the batch norms, or the producers where there are
-    none, so ``dL/dgate`` is the sum of gradient times value over their weights and biases. It is
-    averaged over mini-batches of ``BATCH`` images, squared, and averaged again.
+    Each channel is multiplied by a gate of value 1. ``(dL/dgate)^2`` approximates the squared
+    change of the loss when the channel is removed. The gate follows the batch norms, or the
+    producers if there are no batch norms, so ``dL/dgate`` is the sum of gradient times value over
+    their weights and biases. It is averaged over mini-batches of ``BATCH`` images, squared, and
+    averaged again.
 
     Args:
-        network: In ``eval`` mode; not changed.
+        network: Network in ``eval`` mode; it is not changed.
         producers: Names of the layers that make the channels.
-        followers: Names of the layers that act on each channel alone.
-        images: Normalised, shape (N, 3, H, W), on the network's device.
-        labels: Shape (N,), there too.
+        followers: Names of the layers that act on each channel separately.
+        images: Normalised images, shape (N, 3, H, W), on the network's device.
+        labels: Classes of the images, shape (N,), on the network's device.
 
     Returns:
-        Shape (channels,), float64.
+        Importances, shape (channels,), float64.
     """
     import torch
     from torch.nn import BatchNorm1d, BatchNorm2d, functional

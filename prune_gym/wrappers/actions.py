@@ -1,4 +1,6 @@
-"""Every filter by itself: a score for each, or a choice of two for each."""
+"""Action forms that decide on every filter: by a score, or by a choice of two."""
+
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -11,20 +13,21 @@ from prune_gym.wrappers.base import Action, ActionForm, Observation
 class FlatBoxAction(ActionForm, gym.utils.RecordConstructorArgs):
     """One flat Box within [-1, 1]: a score for each filter, and the duration last.
 
-    A filter stays where its score is above ``threshold``; -1 is no fine-tuning, 1 all of it. In the
-    ALF mode the Box holds sparsity and duration, -1 for 0 and 1 for 1.
+    A filter stays if its score is above ``threshold``. The last number is the duration, from -1
+    (no fine-tuning) to 1 (duration 1). In the ALF mode the Box holds sparsity and duration, each
+    from -1 (0) to 1 (1).
 
     Args:
-        env: A pruning environment with its own ``Dict`` action, of any mode.
-        threshold: Within [-1, 1); the ALF mode has no use for it.
+        env: A pruning environment with its own ``Dict`` action, in any action mode.
+        threshold: Threshold of the scores, within [-1, 1); not used in the ALF mode.
 
     Raises:
-        ValueError: Another action space, or a threshold out of range.
+        ValueError: The environment has another action space, or the threshold is out of range.
     """
 
     modes = ("filters", "alf")
 
-    def __init__(self, env: gym.Env, threshold: float = 0.0) -> None:
+    def __init__(self, env: gym.Env[Any, Any], threshold: float = 0.0) -> None:
         gym.utils.RecordConstructorArgs.__init__(self, threshold=threshold)
         ActionForm.__init__(self, env)
         if not -1 <= threshold < 1:
@@ -33,8 +36,8 @@ class FlatBoxAction(ActionForm, gym.utils.RecordConstructorArgs):
         numbers = self.width or 1
         self.action_space = spaces.Box(-1.0, 1.0, (numbers + 1,), np.float32)
 
-    def native(self, action: npt.NDArray, observation: Observation) -> Action:
-        """Scores (or sparsity) and duration, shape (n_max + 1,) or (2,), as the env's action."""
+    def native(self, action: npt.NDArray[Any], observation: Observation) -> Action:
+        """Convert scores (or sparsity) and duration, shape (n_max + 1,) or (2,)."""
         flat = np.asarray(action, np.float32)
         duration = (flat[-1:] + 1) / 2
         if self.action_mode == "alf":
@@ -46,14 +49,14 @@ class MultiDiscreteAction(ActionForm, gym.utils.RecordConstructorArgs):
     """A choice of two for each filter, and one of ``durations`` for the fine-tuning.
 
     Args:
-        env: A pruning environment with the hybrid ``Dict`` action.
-        durations: How many durations there are, evenly from 0 to 1; at least 2.
+        env: A pruning environment with its own ``Dict`` action.
+        durations: Number of durations, evenly spaced from 0 to 1; at least 2.
 
     Raises:
-        ValueError: Another action space, or too few durations.
+        ValueError: The environment has another action space, or there are too few durations.
     """
 
-    def __init__(self, env: gym.Env, durations: int = 5) -> None:
+    def __init__(self, env: gym.Env[Any, Any], durations: int = 5) -> None:
         gym.utils.RecordConstructorArgs.__init__(self, durations=durations)
         ActionForm.__init__(self, env)
         if durations < 2:
@@ -61,8 +64,8 @@ class MultiDiscreteAction(ActionForm, gym.utils.RecordConstructorArgs):
         self.durations = durations
         self.action_space = spaces.MultiDiscrete([2] * self.width + [durations])
 
-    def native(self, action: npt.NDArray, observation: Observation) -> Action:
-        """Bits and the duration's number, shape (n_max + 1,), as the environment's action."""
+    def native(self, action: npt.NDArray[Any], observation: Observation) -> Action:
+        """Convert bits and the duration's number, shape (n_max + 1,)."""
         flat = np.asarray(action)
         duration = np.array([flat[-1] / (self.durations - 1)], np.float32)
         return {"mask": flat[:-1].astype(np.int8), "duration": duration}

@@ -1,4 +1,4 @@
-"""One function that gives each agent the form of action that it needs."""
+"""Action forms by name."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +11,11 @@ from prune_gym.wrappers.keep_ratio import KeepRatioAction
 from prune_gym.wrappers.masks import ActionMaskObservation
 
 
-def _masked(env: gym.Env, **arguments: Any) -> gym.Env:
+def _masked(env: gym.Env[Any, Any], **arguments: Any) -> gym.Env[Any, Any]:
     return ActionMaskObservation(MultiDiscreteAction(env, **arguments))
 
 
-FORMS: dict[str, Callable[..., gym.Env]] = {
+FORMS: dict[str, Callable[..., gym.Env[Any, Any]]] = {
     "hybrid": lambda env: env,
     "flat_box": FlatBoxAction,
     "multi_discrete": MultiDiscreteAction,
@@ -24,22 +24,22 @@ FORMS: dict[str, Callable[..., gym.Env]] = {
 }
 
 
-def adapt(env: gym.Env, form: str, **arguments: Any) -> gym.Env:
-    """An environment with the form of action that an agent takes.
+def adapt(env: gym.Env[Any, Any], form: str, **arguments: Any) -> gym.Env[Any, Any]:
+    """Wrap an environment in an action form.
 
     Args:
-        env: A pruning environment with the hybrid ``Dict`` action.
-        form: ``"hybrid"`` (as it is), ``"flat_box"`` (:class:`FlatBoxAction`),
+        env: A pruning environment with its own ``Dict`` action.
+        form: ``"hybrid"`` (no wrapper), ``"flat_box"`` (:class:`FlatBoxAction`),
             ``"multi_discrete"`` (:class:`MultiDiscreteAction`), ``"masked_multi_discrete"``
-            (that under :class:`ActionMaskObservation`) or ``"keep_ratio"``
+            (:class:`ActionMaskObservation` on :class:`MultiDiscreteAction`) or ``"keep_ratio"``
             (:class:`KeepRatioAction`).
-        arguments: The wrapper's own.
+        arguments: Arguments of the wrapper.
 
     Returns:
         The wrapped environment.
 
     Raises:
-        UnknownNameError: No such form.
+        UnknownNameError: There is no such form.
         ValueError: The wrapper refuses the environment or an argument.
     """
     if form not in FORMS:

@@ -1,4 +1,6 @@
-"""A whole layer by two numbers: how much of it stays, and how long it is fine-tuned."""
+"""An action form of two numbers a layer: the keep ratio and the duration."""
+
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -10,30 +12,31 @@ from prune_gym.wrappers.base import Action, ActionForm, Observation
 
 
 class KeepRatioAction(ActionForm, gym.utils.RecordConstructorArgs):
-    """The share of a layer's filters that stay, and the duration: a Box within [-1, 1].
+    """The keep ratio of a layer and the duration: a Box within [-1, 1].
 
-    The form of AMC (He et al. 2018, section 3.2): the agent says how many, a criterion says
-    which. -1 keeps ``least`` of the filters, 1 all; of the rounded number at least one stays.
+    This is the action of AMC (He et al. 2018, section 3.2): the agent chooses how many filters
+    stay, a criterion chooses which. -1 keeps a share ``least`` of the filters, 1 keeps all; at
+    least one filter stays.
 
-    The filters are ranked by the last observation that ``reset`` or ``step`` returned, so after
-    ``env.unwrapped.restore()`` the first action belongs to the state before it. ``taylor`` reads
-    the present network, and adds the gradients' MACs to ``search_macs_total``.
+    The criterion ranks the filters by the last observation of ``reset`` or ``step``, so after
+    ``env.unwrapped.restore()`` the first action belongs to the state before. ``taylor`` reads the
+    present network and adds the gradients' MACs to ``search_macs_total``.
 
     Args:
-        env: A pruning environment with the hybrid ``Dict`` action.
-        criterion: One of :data:`prune_gym.pruning.criteria.CRITERIA`.
-        least: Share that -1 keeps, within [0, 1).
-        duration: None, and the second number of the action is the duration, from -1 (none) to 1
-            (all); or the duration of every step, 0 to 1, and the action has one number.
+        env: A pruning environment with its own ``Dict`` action.
+        criterion: Criterion, one of :data:`prune_gym.pruning.criteria.CRITERIA`.
+        least: Keep ratio of -1, within [0, 1).
+        duration: Duration of every step, 0 to 1; the action then has one number. None: the second
+            number of the action is the duration, from -1 (0) to 1 (1).
 
     Raises:
-        ValueError: Another action space, an argument out of range, an unknown criterion, or one
-            that the observation does not show.
+        ValueError: The environment has another action space, an argument is out of range, the
+            criterion is unknown, or the observation lacks the criterion's entry.
     """
 
     def __init__(
         self,
-        env: gym.Env,
+        env: gym.Env[Any, Any],
         criterion: str = "l1",
         least: float = 0.1,
         duration: float | None = None,
@@ -50,11 +53,11 @@ class KeepRatioAction(ActionForm, gym.utils.RecordConstructorArgs):
         self.criterion, self.least, self.duration = criterion, least, duration
         self.action_space = spaces.Box(-1.0, 1.0, (2 if duration is None else 1,), np.float32)
 
-    def native(self, action: npt.NDArray, observation: Observation) -> Action:
-        """Share and duration as the environment's action.
+    def native(self, action: npt.NDArray[Any], observation: Observation) -> Action:
+        """Convert keep ratio and duration.
 
         Raises:
-            ValueError: A number that is not within [-1, 1].
+            ValueError: A number is not within [-1, 1].
         """
         flat = np.asarray(action, np.float64)
         if not (np.abs(flat) <= 1).all():

@@ -1,4 +1,4 @@
-"""Which choices of an action count: sb3-contrib's and others' invalid-action masks."""
+"""Invalid-action masks, as sb3-contrib and other frameworks use them."""
 
 from typing import Any
 
@@ -7,28 +7,29 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-_ALF = "; action_mode='alf' has no filters to choose, so wrap it in FlatBoxAction"
+_ALF = "; in action_mode='alf', which has no filters to choose, use FlatBoxAction"
 
 
 class ActionMaskObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordConstructorArgs):
-    """The observation's ``action_mask`` with one entry for each *choice* of the action.
+    """Extends the observation's ``action_mask`` to one entry for each choice of the action.
 
-    The environment's own ``action_mask`` has one entry a filter. What masks invalid actions
-    wants one a logit: of ``MultiDiscrete([2] * n + [K])`` 2n + K entries, in the order of the
-    choices. Of a filter both choices (0 removes, 1 keeps) are open, of padding only 0, so that it
-    is no choice and drops out of likelihood and entropy; every duration is open.
+    The environment's own ``action_mask`` has one entry a filter. Algorithms that mask invalid
+    actions need one entry a logit: 2n + K entries for ``MultiDiscrete([2] * n + [K])``, in the
+    order of the choices. A filter has two valid choices (0 removes, 1 keeps) and padding only 0, so
+    that padding does not count in likelihood and entropy; every duration is valid.
 
-    The mask stands in the observation, where frameworks without a method for it look, and behind
-    the method :meth:`action_masks`, which ``sb3_contrib.MaskablePPO`` calls.
+    Frameworks read the mask from the observation, or call :meth:`action_masks`, as
+    ``sb3_contrib.MaskablePPO`` does.
 
     Args:
-        env: A pruning environment under :class:`MultiDiscreteAction`.
+        env: A pruning environment in :class:`MultiDiscreteAction`.
 
     Raises:
-        ValueError: Another action space, or no ``action_mask`` of one entry a filter.
+        ValueError: The environment has another action space, or no ``action_mask`` with one entry a
+            filter.
     """
 
-    def __init__(self, env: gym.Env) -> None:
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
         gym.utils.RecordConstructorArgs.__init__(self)
         gym.ObservationWrapper.__init__(self, env)
         action, shown = env.action_space, env.observation_space
@@ -46,15 +47,15 @@ class ActionMaskObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.Rec
         self.observation_space = spaces.Dict(entries)
         self._choices = np.zeros(0, np.int8)
 
-    def observation(self, observation: dict[str, npt.NDArray]) -> dict[str, npt.NDArray]:
-        """The observation with the longer mask, shape (2 n_max + durations,)."""
+    def observation(self, observation: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """Return the observation with the longer mask, shape (2 n_max + durations,)."""
         keep = np.asarray(observation["action_mask"], np.int8)
         bits = np.stack([np.ones_like(keep), keep], axis=1).ravel()
         self._choices = np.concatenate([bits, np.ones(self.durations, np.int8)])
         return {**observation, "action_mask": self._choices}
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
-        """The same mask of the last observation, boolean, shape (2 n_max + durations,).
+        """Return the mask of the last observation, boolean, shape (2 n_max + durations,).
 
         Raises:
             gymnasium.error.ResetNeeded: There is no observation yet.

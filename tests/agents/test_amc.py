@@ -1,4 +1,4 @@
-"""AMC: states, exploration, rewards, and the learner behind it."""
+"""AMC: states, exploration, rewards, and its learner."""
 
 import math
 
@@ -8,8 +8,7 @@ import torch
 
 import agents
 from agents.amc.agent import STATE
-from agents.amc.ddpg import DDPG
-from agents.amc.memory import Memory
+from agents.amc.ddpg import DDPG, Memory
 from agents.amc.options import AMCOptions
 from agents.base import Budget, Callback
 from agents.toy import ToyPruning

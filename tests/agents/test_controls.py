@@ -142,23 +142,40 @@ def test_evolution_acts_as_its_best_individual():
         observation, *_ = env.step(action)
 
 
-def test_evolution_begins_at_the_targets_ratio_and_forgets_a_warm_starts_values(make_tiny_env):
+def test_evolution_begins_at_the_ratio_of_the_target(make_tiny_env):
     env = make_tiny_env(target={"macs": 0.5})
     agent = agents.make("evolution", env, population=4)
     assert agent.best.tolist() == [env.ratio_for_target()] * 2
-    agent._told = [(agent.best, 100.0)]
-    agent.learn(Budget(episodes=1))
-    assert len(agent._told) == 2
-    assert agent.best is agent._told[1][0]
+
+
+def test_evolution_forgets_the_values_of_a_warm_start():
+    class Richer(FixedToy):
+        def step(self, action):
+            observation, reward, *rest = super().step(action)
+            return observation, reward + 100, *rest
+
+    env, collect = FixedToy(), Collect()
+    agent = agents.make("evolution", Richer(), population=4)
+    agent.learn(Budget(episodes=3))
+    before = agent.best
+    agent.env = env
+    agent.learn(Budget(episodes=1), collect)
+    assert (agent.best != before).any()
+    # It acts as the one individual of the second environment did.
+    observation, _ = env.reset()
+    for mask in collect.episodes[0]:
+        action = agent.act(observation)
+        assert (action["mask"] == mask).all()
+        observation, *_ = env.step(action)
 
 
 def test_evolution_refuses_the_files_of_another_search(tmp_path):
     agent = agents.make("evolution", ToyPruning(), population=4)
     agent.learn(Budget(episodes=3))
     agent.save(tmp_path)
-    with pytest.raises(WeightsError, match="drew other individuals"):
+    with pytest.raises(WeightsError, match="drew different individuals"):
         agents.make("evolution", ToyPruning(), seed=1, population=4).load(tmp_path)
-    with pytest.raises(WeightsError, match="of another search"):
+    with pytest.raises(WeightsError, match="search in another network"):
         agents.make("evolution", ToyPruning(layers=2), population=4).load(tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -9,7 +10,8 @@ import torch
 import agents
 from agents.base import Budget, Callback
 from agents.l2pf import L2PF
-from agents.l2pf.trials import Draw, Trial
+from agents.l2pf.agent import Trial
+from agents.l2pf.policy import Draw
 from agents.toy import BEST_DURATION, WIDTH, ToyPruning
 from prune_gym.errors import WeightsError
 from prune_gym.weights import tensors_of
@@ -86,12 +88,12 @@ def test_each_layer_starts_from_what_the_target_still_needs(make_tiny_env):
     for follow, first in itertools.product((True, False), (1, env.visited[0].channels)):
         agent = L2PF(env, seed=0, norm_prior=0.0, follow_target=follow)
         observation, _ = env.reset(seed=0)
-        before = agent._of(agent._read(observation))[0].probs
+        before = agent._distribution(agent._read(observation))[0].probs
         mask = np.zeros(env.width, np.int8)
         mask[:first] = 1
         observation, *_ = env.step({"mask": mask, "duration": np.zeros(1, np.float32)})
         inputs = agent._read(observation)
-        share = float(agent._of(inputs)[0].probs[inputs.valid].mean())
+        share = float(agent._distribution(inputs)[0].probs[inputs.valid].mean())
         assert float(before[0]) == pytest.approx(env.ratio_for_target())
         chances[follow, first] = share
         wanted = min(0.98, env.ratio_for_rest()) if follow else env.ratio_for_target()
@@ -121,7 +123,7 @@ def test_durations_learn_from_their_own_reward_or_the_total():
     def duration_head(total, own, **options):
         agent = L2PF(env, seed=0, **options)
         inputs = agent.read(observation)
-        draws = [agent._draw(inputs, *agent._of(inputs)) for _ in range(2)]
+        draws = [agent._draw(inputs, *agent._distribution(inputs)) for _ in range(2)]
         rewards = [{"prune": 0.0, "duration": each} for each in own]
         agent.update([Trial([d], r, t) for d, r, t in zip(draws, rewards, total, strict=True)])
         return [t for name, t in tensors_of(agent.policy).items() if name.startswith("duration")]
@@ -289,35 +291,28 @@ def test_early_stop_saves_most_steps_once_the_policy_is_sure():
     assert after > 0.88  # one seed: 0.955, standard deviation 0.036
 
 
-@pytest.mark.parametrize("granularity", [2, 3, "stage"])
-def test_a_stage_is_played_to_its_end_and_its_best_candidate_carried_out(granularity):
-    env, trials = ToyPruning(layers=4), Trials()
+def stage_env(granularity):
     if granularity == "stage":
-        # All layers as wide as the first: one stage.
-        env._next = lambda: Widths.next_layer(env)
+        # ResNet-20 has three stages of three visited layers each.
+        return gym.make("PruneResNet20-Surrogate-v0"), [3, 3, 3]
+    return ToyPruning(layers=4), [2, 2] if granularity == 2 else [3, 1]
+
+
+@pytest.mark.parametrize("granularity", [2, 3, "stage"])
+def test_a_stage_is_played_to_its_end_and_its_best_candidate_executed(granularity):
+    (env, lengths), trials = stage_env(granularity), Trials()
     agent = L2PF(env, candidates=3, updates=1, granularity=granularity)
     agent.learn(Budget(episodes=1), trials)
-    length = 4 if granularity == "stage" else granularity
-    start = 0
-    for first in range(0, 4, length):
-        layers = range(first + 1, min(first + length, 4) + 1)
-        count = len(layers)
-        positions = [place for place, _ in trials.seen[start : start + 4 * count]]
-        assert positions == list(layers) * 4  # three candidates, then the steps
-        rewards = np.array([r for _, r in trials.seen[start : start + 4 * count]])
-        totals = rewards.reshape(4, count).sum(1)
-        assert totals[3] == pytest.approx(totals[:3].max(), abs=1e-12)
-        start += 4 * count
-    assert start == len(trials.seen) == agent.steps
-
-
-class Widths:
-    @staticmethod
-    def next_layer(env):
-        env.valid = np.ones(WIDTH, np.int8)
-        env.scale = env.np_random.normal(size=WIDTH).astype(np.float32)
-        env.l2 = env.np_random.random(WIDTH).astype(np.float32)
-        return env._observe()
+    first, seen = 1, iter(trials.seen)
+    for length in lengths:
+        played = [[next(seen) for _ in range(length)] for _ in range(4)]
+        for candidate in played:  # three candidates, then the steps
+            assert [place for place, _ in candidate] == list(range(first, first + length))
+        *tried, executed = (sum(reward for _, reward in candidate) for candidate in played)
+        assert executed == pytest.approx(max(tried), abs=1e-12)
+        first += length
+    assert next(seen, None) is None
+    assert agent.steps == len(trials.seen)
 
 
 @pytest.mark.float

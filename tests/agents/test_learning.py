@@ -152,7 +152,7 @@ def test_files_of_another_agent_or_damaged_ones_are_refused(label, tmp_path):
     facts = json.loads((tmp_path / "policy.json").read_text())
     assert facts["counters"] == {"episodes": 3, "steps": agent.steps}
     (tmp_path / "policy.json").write_text(json.dumps(facts | {"agent": "other"}))
-    with pytest.raises(WeightsError, match="is of 'other'"):
+    with pytest.raises(WeightsError, match="is of the agent 'other'"):
         agent.load(tmp_path)
     (tmp_path / "policy.json").write_text("{")
     with pytest.raises(WeightsError, match=r"policy\.json"):

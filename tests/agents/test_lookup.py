@@ -1,23 +1,23 @@
-"""Agents are found by name, by path and in other packages; what they take stands in the docs."""
+"""Agents are found by name, by path and in other packages; the docs list their capabilities."""
 
+import json
 import re
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 
 import agents
 import agents.table
 from agents.base import Agent, Budget
+from agents.controls import L1
 from agents.toy import ToyPruning
 from prune_gym.errors import PruneGymError, UnknownNameError
 from prune_gym.wrappers import FORMS
 
 DOCS = Path(__file__).parents[2] / "docs" / "agents.md"
-FILES = sorted(path.stem for path in (Path(agents.__file__).parent / "hyperparameters").iterdir())
 
 
 @pytest.fixture
@@ -116,25 +116,36 @@ def test_the_documented_table_is_the_codes():
     assert agents.table.inserted(text) == text, message
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_the_default_entry_is_what_the_class_has(name):
-    assert name in agents.names(own=True)
-    options = asdict(agents.lookup(name).Options())
-    assert agents.hyperparameters(name) == options
-    path = Path(agents.__file__).parent / "hyperparameters" / f"{name}.yaml"
-    for entry in yaml.safe_load(path.read_text()).values():
-        assert set(entry) <= set(options)
+@pytest.mark.parametrize("name", agents.names(own=True))
+def test_recorded_hyperparameters_make_the_default_agent_again(name, make_tiny_env):
+    if agents.lookup(name).extra == "sb3":
+        pytest.importorskip("stable_baselines3")
+        pytest.importorskip("sb3_contrib")
+    mode = agents.lookup(name).action_modes[0]
+    env = make_tiny_env(action_mode=mode, scope="all", target={"macs": 0.6})
+    recorded = json.loads(json.dumps(agents.hyperparameters(name)))
+    one, two = agents.make(name, env), agents.make(name, env, **recorded)
+    # The controls' hyperparameters are arguments of their constructors and are not listed.
+    assert bool(recorded) is hasattr(one, "options")
+    assert getattr(one, "options", None) == getattr(two, "options", None)
 
 
-def test_entries_of_an_environment_change_the_default(tmp_path, monkeypatch):
-    (tmp_path / "hyperparameters").mkdir()
-    (tmp_path / "hyperparameters" / "l1.yaml").write_text(
-        "default: {keep: 0.5, duration: 0.25}\nToyPruning-v0: {keep: 0.75}\n"
-    )
-    monkeypatch.setattr("importlib.resources.files", lambda package: tmp_path)
-    assert agents.hyperparameters("l1") == {"keep": 0.5, "duration": 0.25}
-    assert agents.hyperparameters("l1", "ToyPruning-v0") == {"keep": 0.75, "duration": 0.25}
-    assert agents.hyperparameters("random") == {}
-    env = ToyPruning()
-    assert agents.make("l1", env).duration == 0.25
-    assert agents.make("l1", env, duration=0.0).duration == 0.0
+class WithOptions(L1):
+    """An agent of another package with a dataclass of hyperparameters."""
+
+    @dataclass(frozen=True)
+    class Options:
+        keep: float = 0.75
+        duration: float = 0.25
+
+    def __init__(self, env, seed=0, **options):
+        super().__init__(env, seed, **vars(self.Options(**options)))
+
+
+def test_other_agents_list_their_hyperparameters_too():
+    name = f"{__name__}:WithOptions"
+    assert agents.hyperparameters(name) == {"keep": 0.75, "duration": 0.25}
+    assert agents.make(name, ToyPruning()).keep == 0.75
+    assert agents.make(name, ToyPruning(), keep=0.5).keep == 0.5
+    with pytest.raises(ValueError, match=r"keep='x' must be a number, for example 0\.75"):
+        agents.make(name, ToyPruning(), keep="x")

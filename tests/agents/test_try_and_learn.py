@@ -7,7 +7,7 @@ from gymnasium import spaces
 
 import agents
 from agents.base import Budget
-from agents.l2pf.policy import Reader
+from agents.common.filters import Reader
 from agents.toy import ToyPruning
 from agents.try_and_learn import LayerAgent, TryAndLearnOptions
 from prune_gym.errors import WeightsError

@@ -1,4 +1,4 @@
-"""Lets this project's budgets and callbacks follow a Stable-Baselines3 algorithm."""
+"""Connects a Stable-Baselines3 algorithm to this project's budgets and callbacks."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -9,33 +9,33 @@ import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.base import Agent, Budget, Callback
-from agents.sb3.storage import Arrays, fill, is_rollout, kept
+from agents.base import Agent, Budget, Callback, Info
+from agents.sb3.storage import Arrays, buffer_arrays, is_rollout, set_buffer_arrays
 
 
-class Spent(Exception):
-    """Ends learning between two rollouts, where Stable-Baselines3 asks nobody."""
+class BudgetSpent(Exception):
+    """Ends learning between two rollouts, where Stable-Baselines3 calls no callback that can."""
 
 
-class EpisodeFollower(gym.Wrapper[Any, Any, Any, Any]):
-    """Stands next to the environment and tells a callback of trials and episodes.
+class EpisodeWatcher(gym.Wrapper[Any, Any, Any, Any]):
+    """Counts an agent's episodes and steps, and reports them to a callback.
 
-    Vector environments reset at once when an episode ends; from here the callback sees the
-    environment in the episode's last state.
+    Vector environments reset as soon as an episode ends. This wrapper lies inside of them, so the
+    callback sees the environment in the episode's last state.
 
     Args:
-        agent: Counts the episodes and steps of its ``env``.
-        callback: Follows it.
+        agent: Agent whose ``env`` is wrapped and whose ``episodes`` and ``steps`` are counted.
+        callback: Callback that follows the agent.
     """
 
     def __init__(self, agent: Agent, callback: Callback) -> None:
         super().__init__(agent.env)
         self.agent, self.callback = agent, callback
-        self.infos: list[dict[str, Any]] = []
-        self._random: Any = None
+        self.infos: list[Info] = []
+        self._random: Mapping[str, Any] | None = None
 
-    def step(self, action: Mapping[str, Any]) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """As the environment's."""
+    def step(self, action: Mapping[str, Any]) -> tuple[Any, Any, bool, bool, Info]:
+        """Execute an action and report it."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self.agent.steps += 1
         duration = float(np.asarray(action["duration"]).item())
@@ -46,86 +46,87 @@ class EpisodeFollower(gym.Wrapper[Any, Any, Any, Any]):
             self.agent.episodes += 1
         return observation, reward, terminated, truncated, info
 
-    def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
-        """As the environment's."""
+    def reset(self, **arguments: Any) -> tuple[Any, Info]:
+        """Reset the environment."""
         if self.infos:
             self._random = deepcopy(self._generator.state)
         self.infos = []
         return self.env.reset(**arguments)
 
     @property
-    def _generator(self) -> Any:
-        return self.unwrapped.np_random.bit_generator
+    def _generator(self) -> np.random.BitGenerator:
+        return self.agent.pruning.np_random.bit_generator
 
     @contextmanager
     def before_reset(self) -> Iterator[None]:
-        """Within it, the environment's random generator is as it was after the last episode.
+        """Give the environment's random generator the state before the last reset, for a while.
 
-        A search that goes on later resets the environment by itself.
+        A search that continues from a checkpoint resets the environment itself.
         """
         now = deepcopy(self._generator.state)
-        self.forget_reset()
+        self.undo_reset()
         try:
             yield
         finally:
             self._generator.state = now
 
-    def forget_reset(self) -> None:
-        """Put the environment's random generator back to where it was after the last episode."""
+    def undo_reset(self) -> None:
+        """Give the environment's random generator the state before the last reset."""
         if self._random is not None:
             self._generator.state = deepcopy(self._random)
 
 
-class Bridge(BaseCallback):
-    """Ends learning with the budget, and tells of updates and checkpoints.
+class BudgetCallback(BaseCallback):
+    """Ends learning when the budget is spent, and reports updates and checkpoints.
 
-    A rollout that the budget or a checkpoint cuts stands in ``partial``, and goes on from there.
+    If the budget or a checkpoint interrupts a rollout, ``partial`` holds its beginning, from which
+    learning continues.
 
     Args:
-        follower: Counts episodes and steps.
-        budget: What may be spent.
-        callback: Follows the agent.
-        checkpoint: Called between two episodes, when all is as it should be saved.
-        partial: The beginning of a rollout (:func:`agents.sb3.storage.kept`) to go on with.
+        watcher: Wrapper that counts episodes and steps.
+        budget: Budget of the search.
+        callback: Callback that follows the agent.
+        checkpoint: Function called between two episodes, when the agent can be saved.
+        partial: Beginning of a rollout to continue
+            (:func:`agents.sb3.storage.buffer_arrays`), or None.
     """
 
     def __init__(
         self,
-        follower: EpisodeFollower,
+        watcher: EpisodeWatcher,
         budget: Budget,
         callback: Callback,
         checkpoint: Callable[[], None],
         partial: Arrays | None,
     ) -> None:
         super().__init__()
-        self.follower, self.budget, self.callback = follower, budget, callback
+        self.watcher, self.budget, self.callback = watcher, budget, callback
         self.checkpoint, self.partial = checkpoint, partial
-        self._seen, self._updates = follower.agent.episodes, -1
+        self._seen, self._updates = watcher.agent.episodes, -1
 
     def spent(self) -> bool:
-        """Whether the budget is, asked between two episodes."""
-        env: Any = self.follower.unwrapped
-        agent = self.follower.agent
-        return self.budget.spent(agent.episodes, agent.steps, env.search_macs_total)
+        """Return whether the budget is spent; asked between two episodes."""
+        agent = self.watcher.agent
+        return self.budget.spent(agent.episodes, agent.steps, agent.pruning.search_macs_total)
 
     def _on_rollout_start(self) -> None:
-        self._tell_update()
-        if not self.follower.infos:
+        self._report_update()
+        if not self.watcher.infos:
             self._between_episodes()
             if self.spent():
-                raise Spent
+                raise BudgetSpent
         model: Any = self.model
         if is_rollout(model):
             if self.partial:
-                fill(model.rollout_buffer, self.partial)
+                set_buffer_arrays(model.rollout_buffer, self.partial)
                 self.partial = None
-            # Of a rollout that was begun before, only the rest was asked for.
+            # learn() had asked for the rest of a partial rollout; the next one is whole.
             model.n_steps = model.rollout_buffer.buffer_size
 
     def _on_step(self) -> bool:
         model: Any = self.model
         if not self.locals["dones"][0] or self._rollout_ends():
-            return True  # where a rollout ends, the update comes first
+            return True  # at the end of a rollout the update comes first
         if not is_rollout(model):
             return not self.spent()
         # Stable-Baselines3 stores the step only after this callback.
@@ -134,7 +135,7 @@ class Bridge(BaseCallback):
         now = [self.locals[name] for name in names]
         starts = model._last_episode_starts
         buffer.add(model._last_obs, *now[:2], starts, *now[2:], **masks)
-        self.partial = kept(buffer)
+        self.partial = buffer_arrays(buffer)
         self._between_episodes()
         if self.spent():
             return False
@@ -150,13 +151,13 @@ class Bridge(BaseCallback):
         return bool(self.locals["num_collected_steps"] >= self.locals["train_freq"].frequency)
 
     def _between_episodes(self) -> None:
-        episodes = self.follower.agent.episodes
+        episodes = self.watcher.agent.episodes
         if episodes > self._seen:
             self._seen = episodes
-            with self.follower.before_reset():
+            with self.watcher.before_reset():
                 self.checkpoint()
 
-    def _tell_update(self) -> None:
+    def _report_update(self) -> None:
         model: Any = self.model
         updates = model._n_updates
         if updates != self._updates and self._updates >= 0:
@@ -166,16 +167,16 @@ class Bridge(BaseCallback):
         self._updates = updates
 
 
-def learn(model: Any, bridge: Bridge) -> None:
-    """Let an algorithm learn until the bridge's budget is spent.
+def learn(model: Any, within: BudgetCallback) -> None:
+    """Let an algorithm learn until the budget is spent.
 
     Args:
-        model: The algorithm, with its environment.
-        bridge: Ends it.
+        model: Algorithm of Stable-Baselines3, with its environment.
+        within: Callback that ends learning.
     """
-    if bridge.partial and is_rollout(model):
-        begun = len(bridge.partial["rewards."])
+    if within.partial and is_rollout(model):
+        begun = len(within.partial["rewards."])
         model.n_steps = model.rollout_buffer.buffer_size - begun
-    # The bridge ends it: the number only has to be beyond every budget.
-    with suppress(Spent):
-        model.learn(10**12, callback=bridge, log_interval=None, reset_num_timesteps=False)
+    # The callback ends learning; this number of steps only has to exceed every budget.
+    with suppress(BudgetSpent):
+        model.learn(10**12, callback=within, log_interval=None, reset_num_timesteps=False)
