@@ -1,9 +1,9 @@
-"""What the tests of several agents share."""
+"""Helpers that the tests of several agents share."""
 
 import numpy as np
 
 import agents
-from agents.base import Budget
+from agents.base import Budget, Callback
 from agents.toy import ToyPruning
 
 
@@ -21,6 +21,17 @@ class ContrastToy(FixedToy):
         super()._next()
         self.scale = np.abs(self.scale) * (1 if self.position % 2 == 0 else -1)
         return self._observe()
+
+
+class Collect(Callback):
+    """Masks and infos of each episode."""
+
+    def __init__(self):
+        self.episodes, self.infos = [], []
+
+    def on_episode(self, number, env, infos):
+        self.episodes.append([info["mask"] for info in infos])
+        self.infos.append(infos)
 
 
 def mean_reward(agent, env, episodes=20, deterministic=True):

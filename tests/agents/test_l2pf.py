@@ -1,4 +1,4 @@
-"""L2PF learns both tasks, leaves padding out, and is the same agent for the same seed."""
+"""L2PF learns filters and durations, ignores padding, and is reproducible."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""What holds for every agent of the project's own: it learns, repeats itself, and goes on."""
+"""Every agent of this project learns, is reproducible, and continues after a load."""
 
 import json
 

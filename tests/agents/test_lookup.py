@@ -112,7 +112,7 @@ def test_every_agent_says_what_it_takes(name):
 
 def test_the_documented_table_is_the_codes():
     text = DOCS.read_text(encoding="utf-8")
-    message = "docs/agents.md is behind: run python -m agents.table docs/agents.md"
+    message = "docs/agents.md is out of date: run python -m agents.table docs/agents.md"
     assert agents.table.inserted(text) == text, message
 
 

@@ -103,17 +103,17 @@ def test_the_criterion_says_which_filters_stay(make_tiny_env, criterion, observa
     env.reset(seed=0)
     space = env.unwrapped.visited[0]
     rows = env.unwrapped.baseline.module.first.weight.detach().flatten(1)
-    task = env.unwrapped.baseline
+    baseline = env.unwrapped.baseline
     values = {
         "l1": rows.abs().sum(1),
         "l2": rows.norm(dim=1),
         "fpgm": torch.cdist(rows, rows).sum(1),
         "taylor": criteria.taylor(
-            task.module,
+            baseline.module,
             space.producers,
             space.followers,
-            task.repair_images,
-            task.train_split.labels[:64],
+            baseline.repair_images,
+            baseline.train_split.labels[:64],
         ),
     }[criterion]
     *_, info = env.step(np.array([0.0, -1.0], np.float32))
@@ -156,9 +156,9 @@ def test_taylor_is_the_squared_change_of_the_loss(make_tiny_env, position, gates
     """Taylor scores equal central differences of the loss, after a norm and without one."""
     env = make_tiny_env()
     env.reset(seed=0)
-    task, space = env.baseline, env.visited[position]
-    images, labels = task.repair_images.double(), task.train_split.labels[:64]
-    module = task.network.module.double()
+    baseline, space = env.baseline, env.visited[position]
+    images, labels = baseline.repair_images.double(), baseline.train_split.labels[:64]
+    module = baseline.network.module.double()
     found = criteria.taylor(module, space.producers, space.followers, images, labels)
     modules, small = dict(module.named_modules()), 1e-4
 

@@ -32,7 +32,7 @@ SMALL = {
 
 
 class Watch(Callback):
-    """Notes what an agent tells, and what state the environment is in."""
+    """Records an agent's reports and checks the environment's state."""
 
     def __init__(self):
         self.trials, self.episodes, self.updates, self.checkpoints = [], [], [], 0
@@ -245,7 +245,7 @@ def test_learns_in_the_real_environment(make_tiny_env, name, observation):
     assert env.action_space.contains(agent.act(observed, info))
 
 
-def test_a_warm_start_elsewhere_leaves_no_rollout_behind():
+def test_a_warm_start_elsewhere_leaves_no_partial_rollout():
     agent = small("ppo")
     agent.learn(Budget(episodes=3))
     agent.env = ToyPruning()

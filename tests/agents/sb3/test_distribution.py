@@ -120,7 +120,7 @@ def make_policy(**arguments):
     return env, HybridPolicy(env.observation_space, env.action_space, lambda _: 1e-3, **arguments)
 
 
-def test_the_policy_begins_as_it_is_told():
+def test_the_untrained_policy_follows_its_arguments():
     env, policy = make_policy(initial_keep=0.7, initial_duration=0.25, norm_prior=0.0)
     observation, _ = env.reset(seed=0)
     made = policy.get_distribution(policy.obs_to_tensor(observation)[0])
