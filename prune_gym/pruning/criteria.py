@@ -121,8 +121,8 @@ def _real(env: gym.Env[Any, Any]) -> "PruningEnv":
     inner = pruning_environment(env)
     if inner.predicted:
         raise ValueError(
-            f"criterion='taylor' needs the gradients of a network, which "
-            f"{type(inner).__name__} does not have; use l1, l2, fpgm or bn"
+            f"criterion='taylor' needs the gradients of a network, which {type(inner).__name__} "
+            "does not have where accuracies are predicted; use l1, l2, fpgm or bn"
         )
     return cast("PruningEnv", inner)
 

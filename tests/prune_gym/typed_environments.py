@@ -3,16 +3,10 @@
 from agents.toy import ToyPruning
 from prune_gym.envs import PruningEnv
 from prune_gym.interface import PruningEnvironment
-from prune_gym.surrogate.env import SurrogateEnv
 
 
 def real(env: PruningEnv) -> PruningEnvironment:
-    """The real environment."""
-    return env
-
-
-def surrogate(env: SurrogateEnv) -> PruningEnvironment:
-    """The surrogate."""
+    """The environment, with a network or with predicted accuracies."""
     return env
 
 
