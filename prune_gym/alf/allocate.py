@@ -18,19 +18,19 @@ Energies = npt.NDArray[np.float64]
 
 
 def output_energies(outputs: Tensor) -> Energies:
-    """The share of a layer's outputs that a number of codes can represent at best.
+    """Compute the largest share of a layer's outputs that each number of codes can represent.
 
     Args:
         outputs: Outputs of the layer for some images, shape (samples, Co).
 
     Returns:
-        For k = 0 ... Co the share of the outputs' variance in their first k principal
-        components; shape (Co + 1,), from 0 to 1.
+        Share of the outputs' variance in the first k principal components for k = 0 ... Co,
+        between 0 and 1, shape (Co + 1,).
     """
     centred = outputs.double() - outputs.double().mean(0)
     variances = torch.linalg.eigvalsh(centred.T @ centred).flip(0).clamp_min(0)
     total = variances.sum()
-    if not total > 0:  # a layer with constant outputs needs one code, whichever
+    if not total > 0:  # constant outputs: any single code represents them
         variances, total = torch.ones_like(variances), torch.tensor(float(len(variances)))
     shares = torch.cat([torch.zeros(1, dtype=torch.float64), (variances / total).cpu().cumsum(0)])
     return shares.numpy()
@@ -41,18 +41,18 @@ def select_codes(
     counts: Mapping[str, Sequence[int]],
     excess: Callable[[Mapping[str, int]], Mapping[str, float]],
 ) -> dict[str, int] | None:
-    """Numbers of codes that meet a target.
+    """Select numbers of codes that meet a target.
 
     The search is greedy, as in Zhang et al. 2016, "Accelerating Very Deep Convolutional Networks
     for Classification and Detection", section 3.4: the product of all layers' energies should
-    stay large. In each turn the layer whose relative loss of energy is smallest for the gain in
-    costs gives up codes.
+    stay large. Each iteration removes codes from the layer with the smallest relative loss of
+    energy per cost reduction.
 
     Args:
         energies: Result of :func:`output_energies` for each layer.
         counts: Allowed counts of each layer, above 0; the search starts at the largest.
-        excess: Function from counts to costs relative to their limits. The target is met if none
-            is above 1; only costs above 1 count as gains.
+        excess: Function from counts to costs relative to their limits. The target is met if no
+            value is above 1; only reductions of values above 1 count.
 
     Returns:
         The count of each layer; None if the search does not meet the target.

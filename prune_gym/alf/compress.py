@@ -1,4 +1,4 @@
-"""ALF as the paper trains it: all convolutions at once, during the training of the network."""
+"""ALF as in the paper: the training of the network compresses all convolutions together."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +23,7 @@ from prune_gym.training import TrainingOptions
 CLIPPED = 0.3
 """Share of the first piece of training at which the first codes are clipped."""
 Progress = Callable[[float, str], None]
-"""Receives the share that is done, 0 to 1, and a text."""
+"""Function of the completed share, 0 to 1, and a text."""
 
 
 class Compression:
@@ -38,8 +38,8 @@ class Compression:
         split: Training images.
         repair: Repair of blocks that lost codes.
         options: Hyperparameters.
-        codes: Number of codes that each block keeps at least, by layer; None: ``options.pr_max``
-            of all codes may be clipped.
+        codes: Minimum number of codes by layer; None: ``options.pr_max`` of the codes may be
+            clipped in each layer.
         pr_max: Share of codes that may be clipped if ``options`` leaves it open.
         batch_size: Number of images in a mini-batch.
         seed: Seed of the images' order and, from scratch, of the weights.
@@ -78,12 +78,12 @@ class Compression:
         self.module = self._start()
         for name, count in (codes or {}).items():
             block = blocks(self.module)[name]
-            # A little more, so that floor() of the product is not one code less.
+            # Add a small number, so that rounding does not reduce floor() of the product by 1.
             share = min(1.0, 1 - count / block.out_channels + 1e-9)
             block.options = replace(self.constants, pr_max=share)
 
     def _start(self) -> nn.Module:
-        """The network with fresh blocks; from scratch all its weights are drawn."""
+        """Make the network with new blocks; from scratch, all weights are random."""
         if not self.options.from_scratch:
             return to_alf(self.network, self.layers, self.constants)
         generator = torch.Generator().manual_seed(self.seed)
@@ -101,10 +101,10 @@ class Compression:
         """Clip codes before the training, and repair each block.
 
         Args:
-            progress: Called after each block.
+            progress: Function that is called after each block.
 
         Returns:
-            Updates of each autoencoder, and nominal MACs; both 0 from scratch.
+            Number of updates per autoencoder, and nominal MACs; both are 0 from scratch.
         """
         if not self.options.clips_first:
             return 0, 0
@@ -125,12 +125,12 @@ class Compression:
         """Train for ``options.epochs``.
 
         Args:
-            piece: Number of the piece; with the seed it decides the order of the images, so that
-                a resumed training draws the same images.
-            progress: Called about fifty times.
+            piece: Number of the piece. It determines, with the seed, the order of the images, so
+                that a resumed training draws the same images.
+            progress: Function that is called about fifty times.
 
         Returns:
-            Mini-batches, and nominal MACs.
+            Number of mini-batches, and nominal MACs.
         """
         options, batches = self.options, self.batches
         distilled = not options.from_scratch and options.distillation > 0
@@ -161,10 +161,10 @@ class Compression:
         return batches, macs
 
     def candidate(self, updates: int, hold: Hold | None = None) -> Candidate:
-        """The network with plain layers.
+        """Deploy the blocks as plain layers.
 
         Args:
-            updates: Updates of each autoencoder so far, for the records.
+            updates: Number of updates per autoencoder so far, for the records.
             hold: Rules for the codes; they may drop or restore codes of :attr:`module`. None: at
                 least one code remains.
 
@@ -216,7 +216,7 @@ def compress(
             kernel above 1 except those that read the images.
         options: Hyperparameters; None: the defaults.
         seed: Seed of the images' order and, from scratch, of the weights.
-        progress: Called with the share that is done and a text.
+        progress: Function that is called with the completed share, 0 to 1, and a text.
 
     Returns:
         The compressed network.
@@ -241,14 +241,14 @@ def codes_for_target(
     excess: Callable[[tuple[int, ...]], Mapping[str, float]],
     repair: BlockRepair,
 ) -> dict[str, int] | None:
-    """Numbers of codes that meet a target, given to the layers whose outputs need them.
+    """Select numbers of codes that meet a target and preserve the layers' outputs.
 
     Args:
         module: The unpruned network.
         layers: Names of the convolutions.
-        legal: Counts that the rules allow each of them.
+        legal: Counts that the rules allow, by convolution.
         excess: Function from the counts of all layers to costs relative to their limits.
-        repair: Repair that holds the layers' outputs.
+        repair: Repair object with the reference outputs of the layers.
 
     Returns:
         The count of each layer; None if none were found.

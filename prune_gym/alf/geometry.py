@@ -14,7 +14,7 @@ from prune_gym.pruning.geometry import Counts, LayerGeometry
 def code_spaces(
     module: nn.Module, geometry: Geometry, images: Tensor, scope: str
 ) -> tuple[ChannelSpace, ...]:
-    """The future code spaces of the convolutions that ALF may compress, from input to output.
+    """Return the future code spaces of the convolutions to compress, from input to output.
 
     Args:
         module: The network.
@@ -23,7 +23,7 @@ def code_spaces(
         scope: ``"inner"`` leaves out convolutions that read the images; ``"all"`` does not.
 
     Returns:
-        One space for each dense convolution with a kernel above 1 that is not compressed yet.
+        One space per ungrouped convolution with a kernel larger than 1 that is not yet compressed.
     """
     norms, dense = _norms(module, images[:1]), set(convertible(module))
     return tuple(
@@ -38,12 +38,12 @@ def code_spaces(
 
 
 def code_space(layer: LayerGeometry, geometry: Geometry, norm: str | None) -> ChannelSpace:
-    """The future code space of a convolution; before the compression it holds its filters.
+    """Return the future code space of a convolution; it has one channel per filter.
 
     Args:
         layer: The convolution.
         geometry: Shapes of the network.
-        norm: Batch norm that reads the convolution, or None.
+        norm: Name of the batch norm after the convolution, or None.
 
     Returns:
         A space with this convolution as its only producer. Its consumers are the later layers
@@ -109,7 +109,7 @@ def _pair(layer: LayerGeometry, space: str) -> tuple[LayerGeometry, LayerGeometr
 
 
 def _norms(module: nn.Module, images: Tensor) -> dict[str, str]:
-    """For each convolution the batch norm that reads its output, if there is one."""
+    """Find the batch norm after each convolution, by the name of the convolution."""
     written: dict[int, str] = {}
     kept: list[Tensor] = []
     found: dict[str, str] = {}

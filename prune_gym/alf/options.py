@@ -80,25 +80,26 @@ class ALFOptions:
 class CompressOptions(ALFOptions):
     """Hyperparameters of the compression of a whole network; this project's choice.
 
-    The options of :class:`ALFOptions` are those of the blocks; some may be left open here.
+    The options of :class:`ALFOptions` apply to the blocks; here, some may be None.
 
     Args:
         pr_max: Share of codes that the autoencoders may clip, 0 to 1. None: the share that the
             environment's target needs, or 0.85 without a target.
         first_updates: Updates of each autoencoder before the first image. Afterwards all codes
-            that may be clipped are clipped and each block is repaired as in a step of the
-            environment. With trained weights this is a better start than to lose all codes in the
-            middle of the training. With 0, and always from scratch, codes are clipped during the
-            training, as in the paper.
-        mask_learning_rate: Learning rate of the masks. None: the blocks' default with first
-            updates; otherwise the first masks vanish after 30 % of the first episode.
-        updates: Updates of each autoencoder for a mini-batch; fewer than in a step of the
-            environment, as there are many more mini-batches.
+            that may be clipped are clipped, and each block is repaired as in a step of the
+            environment. For trained weights, this is better than clipping the codes in the middle
+            of the training. With 0, and always from scratch, codes are clipped during the training,
+            as in the paper.
+        mask_learning_rate: Learning rate of the masks. None: the default of :class:`ALFOptions` if
+            there are first updates; otherwise a rate at which the first mask entries reach zero
+            after 30 % of the first episode.
+        updates: Updates of each autoencoder per mini-batch; fewer than in a step of the
+            environment, because there are many more mini-batches.
         epochs: Epochs of two-player training in an episode; the next episode continues with the
             same network.
-        learning_rate: Peak learning rate of the task player, one cycle an episode.
+        learning_rate: Peak learning rate of the task player, with one cycle per episode.
         distillation: Weight of the unpruned network's soft labels; 0 when training from scratch.
-        from_scratch: Whether the training starts from fresh weights instead of the trained ones.
+        from_scratch: Whether to start from random weights instead of the trained ones.
     """
 
     pr_max: float | None = None  # type: ignore[assignment]
@@ -114,28 +115,28 @@ class CompressOptions(ALFOptions):
         self.block()
         first = self.first_updates
         if isinstance(first, bool) or not isinstance(first, int) or first < 0:
-            raise ValueError(f"first_updates={first!r} must be a whole number, 0 or more")
+            raise ValueError(f"first_updates={first!r} must be an integer >= 0")
         if not 0 < self.epochs < float("inf"):
             raise ValueError(f"epochs={self.epochs} must be above 0")
         if not 0 < self.learning_rate < float("inf"):
             raise ValueError(f"learning_rate={self.learning_rate} must be above 0")
         if not 0 <= self.distillation <= 1:
-            raise ValueError(f"distillation={self.distillation} is not within [0, 1]")
+            raise ValueError(f"distillation={self.distillation} must be in [0, 1]")
         if not isinstance(self.from_scratch, bool):
             raise ValueError(f"from_scratch={self.from_scratch!r} must be true or false")
 
-    def block(self, **open_ones: float) -> ALFOptions:
-        """The options of the blocks.
+    def block(self, **defaults: float) -> ALFOptions:
+        """Return the options of the blocks.
 
         Args:
-            open_ones: Values of the options that were left open.
+            defaults: Values of the options that are None.
 
         Raises:
             ValueError: If a value is out of range.
         """
         own = {field.name: getattr(self, field.name) for field in fields(ALFOptions)}
         given = {name: value for name, value in own.items() if value is not None}
-        return ALFOptions(**(open_ones | given))
+        return ALFOptions(**(defaults | given))
 
     @property
     def clips_first(self) -> bool:

@@ -1,4 +1,4 @@
-"""Repair of a block after a loss of codes: its expansion is refitted."""
+"""Repair of a block after codes were clipped: refit the expansion."""
 
 import copy
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from prune_gym.pruning.repair import LeastSquares, layer_inputs, reestimate_batc
 
 
 class BlockRepair:
-    """Repairs networks with blocks after a block lost codes.
+    """Repairs networks with blocks after codes of a block were clipped.
 
     Args:
         module: The unpruned network, in ``eval`` mode.
@@ -42,14 +42,13 @@ class BlockRepair:
         macs: int,
         inputs: Iterable[Tensor] | None = None,
     ) -> int:
-        """Repair a network after a block's loss of codes, in place.
+        """Repair a network after codes of a block were clipped, in place.
 
         Args:
             module: Network with the block, in ``eval`` mode.
             layer: Name of the block.
             macs: MACs of the network for one image.
-            inputs: Inputs of the block for the repair images, batch by batch; None: the network
-                is run.
+            inputs: Inputs of the block for the repair images, in batches; None runs the network.
 
         Returns:
             Nominal MACs of the repair.
@@ -69,7 +68,7 @@ class BlockRepair:
     @torch.no_grad()
     def _refit(self, block: ALFConv2d, layer: str, inputs: Iterable[Tensor]) -> int:
         codes = torch.from_numpy(np.flatnonzero(block.alive().numpy()))
-        # The expansion of the remaining codes, as a layer of its own.
+        # A separate layer with the expansion of the remaining codes.
         expansion = copy.deepcopy(block.expansion)
         expansion.weight = nn.Parameter(block.expansion_filters().detach())
         refit = copy.copy(self.least_squares)

@@ -1,4 +1,4 @@
-"""A finished network that was made of an unpruned one."""
+"""A finished network that was made from an unpruned one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,11 +15,11 @@ class BlockRecord:
     """The result of ALF for one convolution.
 
     Args:
-        sparsity: Share of codes that the autoencoder was asked to remove.
+        sparsity: Requested share of codes to remove.
         codes: Number of codes that remain.
         merged: Whether codes and expansion were multiplied back into one convolution.
         reconstruction_error: Squared error of the autoencoder's filters, relative to their
-            squared size.
+            squared norm.
         updates: Number of updates of the autoencoder.
     """
 
@@ -32,15 +32,15 @@ class BlockRecord:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A finished network that was made of an unpruned one.
+    """A finished network that was made from an unpruned one.
 
     Args:
         module: Network in ``eval`` mode.
-        spaces: Its channel spaces.
-        masks: For each changed space the channels (or codes) that remain of the unpruned
-            network's, boolean, shape (channels,).
-        blocks: For each code space the result of ALF.
-        changed: Names of the spaces in which rules changed the mask.
+        spaces: Channel spaces of the network.
+        masks: Remaining channels (or codes) of the unpruned network, by changed space; boolean,
+            shape (channels,).
+        blocks: Result of ALF, by code space.
+        changed: Names of the spaces in which the rules changed the mask.
     """
 
     module: nn.Module
