@@ -245,27 +245,7 @@ class ALFMode(Mode[CodeChoice]):
         missing = [space.name for space in self.visited if space.name not in candidate.blocks]
         if missing:
             raise ValueError(f"the candidate has no block for {', '.join(missing)}")
-        kept, counts, builds = dict(state.kept), dict[str, int](), list[Build]()
-        for space in self.visited:
-            mask, block = candidate.masks[space.name], candidate.blocks[space.name]
-            counts[space.name] = int(mask.sum())
-            if not block.merged:
-                kept[space.name] = np.flatnonzero(mask)
-            build = Build(
-                space=space,
-                module=candidate.module,
-                spaces=candidate.spaces,
-                kept=dict(kept),
-                counts=dict(counts),
-                mask=mask,
-                batches=0,
-                macs=0,
-                keeps_prefix=False,
-                changed=space.name in candidate.changed,
-                block=block,
-            )
-            builds.append(build)
-        return builds
+        return super().accept(state, candidate)
 
     def fits(self, state: State) -> bool:
         """See :meth:`Mode.fits`."""

@@ -238,25 +238,38 @@ class PruningEnv(gym.Env[Observation, Action]):
 
     def _take(self, state: State, choice: Choice, seed: int) -> State:
         """The state after a step; nothing else changes."""
-        space = self.visited[state.position]
         build, found = self._built(state, choice, seed)  # cut or compress, repair, train, evaluate
+        return self._paid(state, build, found, choice.changed, self.evaluator.images)
+
+    def _paid(
+        self, state: State, build: Build, found: Evaluation, changed: bool, images: int
+    ) -> State:
+        """The state after a build, with its costs and its reward.
+
+        Args:
+            state: State before the step.
+            build: Network after the step.
+            found: Its accuracy.
+            changed: Whether the rules changed the action.
+            images: Images of the evaluation that are charged.
+        """
         costs = self.mode.costs.of(build.counts)
         reward = self.reward_function(
             (state.accuracy, state.costs),
             (found.accuracy, costs),
-            choice.batches,
+            min(build.batches, self.max_batches),
             self.max_batches,
         )
         record = StepRecord(
-            space=space.name,
+            space=self.visited[state.position].name,
             mask=build.mask,
-            changed=choice.changed or build.changed,
-            batches=choice.batches,
+            changed=changed or build.changed,
+            batches=build.batches,
             accuracy=found.accuracy,
             images=found.images,
             costs=costs,
             reward=reward,
-            macs=build.macs + costs.macs * self.evaluator.images,
+            macs=build.macs + costs.macs * images,
             block=build.block,
         )
         return state.after(build, record, found.activation)
@@ -360,33 +373,17 @@ class PruningEnv(gym.Env[Observation, Action]):
         torch.set_num_threads(self.threads)
         builds = self.mode.accept(state, candidate)
         accuracy, _ = self.baseline.evaluate(candidate.module.eval())
+        found = Evaluation(accuracy, np.zeros(0, np.float32), self.evaluator.images)
+        # The first step is charged with the training, the last one with the evaluation.
+        builds[0] = replace(builds[0], batches=spent.batches, macs=spent.macs)
         infos: list[Info] = []
-        for space, build in zip(self.visited, builds, strict=True):
-            first, last = not infos, len(infos) + 1 == len(builds)
-            costs, batches = self.mode.costs.of(build.counts), spent.batches if first else 0
-            images = self.evaluator.images
-            reward = self.reward_function(
-                (state.accuracy, state.costs),
-                (accuracy, costs),
-                min(batches, self.max_batches),
-                self.max_batches,
-            )
-            record = StepRecord(
-                space=space.name,
-                mask=build.mask,
-                changed=build.changed,
-                batches=batches,
-                accuracy=accuracy,
-                images=images,
-                costs=costs,
-                reward=reward,
-                macs=(spent.macs if first else 0) + (costs.macs * images if last else 0),
-                block=build.block,
-            )
-            state = self._state = state.after(build, record, np.zeros(0, np.float32))
+        for place, build in enumerate(builds):
+            charged = found.images if place + 1 == len(builds) else 0
+            state = self._state = self._paid(state, build, found, False, charged)
+            record = state.history[-1]
             self.search_macs_total += record.macs
-            duration = min(1.0, batches / self.max_batches)
-            result = {"reward": reward.total, "duration": duration}
+            duration = min(1.0, record.batches / self.max_batches)
+            result = {"reward": record.reward.total, "duration": duration}
             infos.append(self._step_info(state, None) | result)
         return infos
 

@@ -179,27 +179,10 @@ class FilterMode(FilterRules):
 
     def accept(self, state: State, candidate: Candidate) -> list[Build]:
         """See :meth:`Mode.accept`."""
-        kept, counts, builds = dict(state.kept), state.counts(), list[Build]()
-        for space in self.visited:
-            mask = candidate.masks.get(space.name, np.ones(space.channels, bool))
-            kept[space.name] = state.kept[space.name][mask]
-            counts[space.name] = int(mask.sum())
-            build = Build(
-                space=space,
-                module=candidate.module,
-                spaces=candidate.spaces,
-                kept=dict(kept),
-                counts=dict(counts),
-                mask=mask,
-                batches=0,
-                macs=0,
-                keeps_prefix=False,
-                changed=space.name in candidate.changed,
-            )
-            builds.append(build)
+        counts = state.counts() | {name: int(mask.sum()) for name, mask in candidate.masks.items()}
         if {space.name: space.channels for space in candidate.spaces} != counts:
             raise ValueError("the candidate's spaces and masks have different channel counts")
-        return builds
+        return super().accept(state, candidate)
 
 
 def visited_spaces(config: EnvConfig, baseline: Baseline) -> tuple[ChannelSpace, ...]:

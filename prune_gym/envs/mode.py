@@ -114,17 +114,38 @@ class Mode(ABC, Generic[ChoiceT]):
             "rewards": record.reward.as_dict(),
         }
 
-    @abstractmethod
     def accept(self, state: State, candidate: Candidate) -> list[Build]:
         """The builds of an episode that ends in a finished network, one for each visited space.
 
         Args:
             state: State of the unpruned network.
-            candidate: Finished network.
+            candidate: Finished network; a visited space without a mask is whole.
 
         Raises:
-            ValueError: If the candidate does not fit.
+            ValueError: If the candidate does not fit the mode.
         """
+        kept, counts, builds = dict(state.kept), dict[str, int](), list[Build]()
+        for space in self.visited:
+            mask = candidate.masks.get(space.name, np.ones(space.channels, bool))
+            block = candidate.blocks.get(space.name)
+            counts[space.name] = int(mask.sum())
+            if block is None or not block.merged:
+                kept[space.name] = np.flatnonzero(mask)
+            build = Build(
+                space=space,
+                module=candidate.module,
+                spaces=candidate.spaces,
+                kept=dict(kept),
+                counts=dict(counts),
+                mask=mask,
+                batches=0,
+                macs=0,
+                keeps_prefix=False,
+                changed=space.name in candidate.changed,
+                block=block,
+            )
+            builds.append(build)
+        return builds
 
     @abstractmethod
     def fits(self, state: State) -> bool:
