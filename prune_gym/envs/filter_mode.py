@@ -179,10 +179,11 @@ class FilterMode(FilterRules):
 
     def accept(self, state: State, candidate: Candidate) -> list[Build]:
         """See :meth:`Mode.accept`."""
-        counts = state.counts() | {name: int(mask.sum()) for name, mask in candidate.masks.items()}
+        builds = super().accept(state, candidate)
+        counts = state.counts() | dict(builds[-1].counts)
         if {space.name: space.channels for space in candidate.spaces} != counts:
             raise ValueError("the candidate's spaces and masks have different channel counts")
-        return super().accept(state, candidate)
+        return builds
 
 
 def visited_spaces(config: EnvConfig, baseline: Baseline) -> tuple[ChannelSpace, ...]:

@@ -124,6 +124,12 @@ class Mode(ABC, Generic[ChoiceT]):
         Raises:
             ValueError: If the candidate does not fit the mode.
         """
+        others = set(candidate.masks) - {space.name for space in self.visited}
+        if others:
+            raise ValueError(
+                f"the candidate has a mask for {min(others)!r}, which an episode does not visit; "
+                "make the environment with scope='all', or leave the space whole"
+            )
         kept, counts, builds = dict(state.kept), dict[str, int](), list[Build]()
         for space in self.visited:
             mask = candidate.masks.get(space.name, np.ones(space.channels, bool))

@@ -215,7 +215,7 @@ def test_taking_over_needs_the_mode_and_a_fresh_episode(make_env, make_tiny_env)
         accepted(env, agent)
     other = make_tiny_env()
     other.reset(seed=0)
-    with pytest.raises(ValueError, match="different channel counts"):
+    with pytest.raises(ValueError, match="does not visit"):
         accepted(other, agent)
     env.reset(seed=0)
     candidate = Candidate(env.baseline.module, env.baseline.network.spaces, {})
