@@ -1,4 +1,4 @@
-"""The ALF mode: its interface, its determinism, and what a step really makes of a convolution."""
+"""The ALF mode: its interface, its determinism, and the effects of a step on a convolution."""
 
 import copy
 import pickle
@@ -32,7 +32,7 @@ SETTINGS = {
 
 @pytest.fixture
 def make_env(residual_trained):
-    """Makes environments in the ALF mode; arguments go to PruningEnv."""
+    """A function that makes environments in the ALF mode with the arguments of PruningEnv."""
     network, dataset = residual_trained
 
     def make(given=network, **arguments):
@@ -260,7 +260,7 @@ def test_work_is_counted_whatever_is_remembered(make_env):
     env.step(action(0.5))
     assert env.search_macs_total == 2 * first
     assert env.snapshot().search_macs == first
-    # The autoencoder's own work is in it.
+    # The MACs include the autoencoder updates.
     macs = env.snapshot().costs.macs
     assert first > macs * len(env.baseline.eval_labels)
 

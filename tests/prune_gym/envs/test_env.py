@@ -1,4 +1,4 @@
-"""The environment: its interface, its determinism, and what a step really does."""
+"""The environment: its interface, its determinism, and the effects of a step."""
 
 import pickle
 import warnings
@@ -107,7 +107,7 @@ def test_info_tells_the_cut_networks_size(make_tiny_env):
 
 
 def test_duration_is_rounded_to_batches(make_tiny_env):
-    env = make_tiny_env(max_epochs=0.5)  # 256 images, 32 a batch: 4 batches
+    env = make_tiny_env(max_epochs=0.5)  # 256 images, batches of 32: 4 batches
     assert env.max_batches == 4
     mask = np.ones(env.width, np.int8)
     for duration, batches in [(0, 0), (0.1, 0), (0.13, 1), (0.5, 2), (1, 4)]:
@@ -127,7 +127,7 @@ def test_an_empty_mask_keeps_the_filter_of_largest_norm(make_tiny_env):
 
 
 def test_the_padded_tail_is_ignored(make_tiny_env):
-    env = make_tiny_env(order="backward")  # 5 filters first, 6 wide
+    env = make_tiny_env(order="backward")  # 5 filters in the first space, width 6
     env.reset(seed=0)
     mask = np.array([1, 0, 1, 0, 0, 1], np.int8)
     *_, info = env.step({"mask": mask, "duration": np.zeros(1, np.float32)})
@@ -251,7 +251,7 @@ def test_search_macs_follow_the_formula(make_tiny_env):
     env.reset(seed=0)
     mask = np.array([1, 1, 0, 0, 0, 0], np.int8)
     *_, info = env.step({"mask": mask, "duration": np.array([0.5], np.float32)})
-    images = 3 * 2 * 32 + 64 + 64  # fine-tuning thrice, repair, evaluation
+    images = 3 * 2 * 32 + 64 + 64  # three passes of fine-tuning, repair, evaluation
     assert info["search_macs"] == info["macs"] * images
     assert env.search_macs_total == info["search_macs"]
 
@@ -287,7 +287,7 @@ def test_observation_shows_the_network_as_it_is(make_tiny_env):
     observation, *_ = env.step({"mask": mask, "duration": np.zeros(1, np.float32)})
     rows = observation["weights"].reshape(6, -1)
     assert rows.shape[1] == 27  # the widest filter: 3 x 3 x 3
-    # The second layer's filters keep their places: removed inputs are zero columns.
+    # The second layer's filters keep their columns: those of removed inputs are zero.
     assert (rows[:5, [1, 4, 5]] == 0).all()
     assert (rows[:5, [0, 2, 3]] != 0).all()
     assert (rows[5:] == 0).all()

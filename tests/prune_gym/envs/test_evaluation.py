@@ -1,4 +1,4 @@
-"""Every fast path is held to the slow one."""
+"""All fast paths return the same results as the slow path."""
 
 import copy
 import gc
@@ -22,7 +22,7 @@ RESNET = {"network": "resnet20", "eval_images": 50, "repair_images": 20, "thread
 
 @pytest.fixture(scope="module")
 def resnet():
-    """Makes environments on the real network with few images."""
+    """A function that makes environments of a real network with few images."""
 
     def make(**arguments):
         return gym.make("PruneResNet20-v0", **(RESNET | arguments)).unwrapped
@@ -31,7 +31,7 @@ def resnet():
 
 
 def play(env, seed, steps, durations=(0.0,)):
-    """Accuracies, observations and weights along a walk of random actions."""
+    """Accuracies, observations and weights during random actions."""
     env.reset(seed=seed)
     trail = []
     for index, action in enumerate(actions(env, seed, steps)):
@@ -53,7 +53,7 @@ def same_bits(one, other):
 
 
 def near(one, other, images):
-    """Equal but for rounding: at most one image in fifty differs."""
+    """Equal except for rounding: at most one image in fifty differs."""
     for (_, info, seen, module), (_, info2, seen2, module2) in zip(one, other, strict=True):
         assert abs(info["accuracy"] - info2["accuracy"]) <= max(1.01 / images, 0.02)
         assert info["search_macs"] == info2["search_macs"]
@@ -121,7 +121,7 @@ def test_try_actions_is_trying_one_by_one(make_tiny_env):
             assert reward == expected
             for name in ("accuracy", "search_macs", "cycles", "batches", "rewards"):
                 assert info[name] == expected_info[name]
-        # The environment stands where it stood, and a step gives what its trial gave.
+        # The trial did not change the environment, and a step returns the result of its trial.
         assert env.snapshot().random == before.random
         _, reward, *_ = env.step(candidates[2])
         assert reward == together[2][0]
@@ -144,7 +144,7 @@ def test_memo_tells_durations_seeds_and_masks_apart(make_tiny_env):
 
 
 def tensors_alive():
-    """How many tensors this process holds."""
+    """Number of tensors in this process."""
     gc.collect()
     return sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
 
@@ -158,7 +158,7 @@ def test_caches_stay_small_and_shared_weights_stay_whole(make_tiny_env, recovery
         for seed in episodes:
             play(env, seed, 2, (0.0, 0.4))
         alive.append(tensors_alive())
-    # The first 20 episodes fill the caches. Were nothing dropped, 40 more would add twice as much.
+    # The first 20 episodes fill the caches. Unbounded caches would triple with 40 more episodes.
     assert alive[2] - alive[1] < (alive[1] - alive[0]) / 2
     assert all(torch.equal(before[k], v) for k, v in env.baseline.module.state_dict().items())
 
@@ -188,7 +188,7 @@ def test_suffix_leaves_the_layers_before_the_cut(make_tiny_env):
     before = {k: v.clone() for k, v in env.network.module.state_dict().items()}
     env.step(chosen[1])
     after = env.network.module.state_dict()
-    # The second space's producer is `second`: what lies before it is as it was.
+    # The producer of the second space is `second`; all activations before it are unchanged.
     for name in before:
         if name.split(".")[0] in ("first", "slope", "depthwise", "norm"):
             assert torch.equal(before[name], after[name]), name
@@ -196,7 +196,7 @@ def test_suffix_leaves_the_layers_before_the_cut(make_tiny_env):
 
 
 class TwoFaced(torch.nn.Module):
-    """Its forward pass holds a channel count as a constant, so it cannot be traced for all."""
+    """A network whose forward pass contains a channel count, so one trace cannot represent it."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Networks within reach, against an enumeration of all networks."""
+"""Reachable networks agree with an enumeration of all networks."""
 
 import functools
 import itertools
@@ -16,17 +16,17 @@ from prune_gym.errors import TargetError
 from prune_gym.pruning import ChannelSpace, Geometry
 from tests.tiny import tiny_network
 
-# The last one's latency falls with the number of channels here and there.
+# On the last platform, more channels sometimes reduce the latency.
 PLATFORMS = (("eyeriss", "latency", 1), ("eyeriss_256", "latency", 1), ("simba_pe", "energy", 4))
 
 
 def target_of(wanted, model, visited, accuracy, **rules):
-    """A target of a configuration's own."""
+    """A target with the given rules."""
     return Target(EnvConfig(target=wanted, **rules), model, visited, accuracy)
 
 
 class Blocks(nn.Module):
-    """Two residual blocks on a trunk: their inner spaces share no layer."""
+    """Two residual blocks on one trunk; their inner spaces share no layer."""
 
     def __init__(self):
         super().__init__()
@@ -62,7 +62,7 @@ def cost_model(kind, platform):
 
 @functools.cache
 def figures(kind, platform, names):
-    """Of every network that there is: shares of the unpruned network's costs."""
+    """Costs of all networks relative to the unpruned network."""
     model, visited = cost_model(kind, platform)
     full = model.of()
     table = {}
@@ -74,7 +74,7 @@ def figures(kind, platform, names):
 
 
 def brute(kind, platform, wanted, legal):
-    """The counts of all legal networks that meet a target."""
+    """Counts of all legal networks that meet a target."""
     names = tuple(wanted)
     return [
         counts
@@ -149,7 +149,7 @@ def test_the_best_figure_is_named_and_can_be_asked_for(kind, platform, name):
 
 
 def test_costs_that_exclude_each_other_are_refused_with_the_nearest_network():
-    """Least latency needs 3 + 3 channels there, least energy 1 + 1."""
+    """The minimum latency needs 3 + 3 channels, the minimum energy 1 + 1."""
     model, visited = cost_model("inner", PLATFORMS[2])
     assert target_of({"latency": 0.97}, model, visited, 0.9)
     assert target_of({"energy": 0.76}, model, visited, 0.9)
@@ -200,7 +200,7 @@ def test_the_uniform_ratio_is_the_largest_and_is_never_clipped(kind, platform, w
 
 
 def test_a_uniform_cut_is_left_alone_where_the_leanest_rest_would_be_too_slow():
-    """Behind 22 trunk channels, 3 inner ones take less time there than 1."""
+    """With 22 trunk channels, 3 inner channels take less time than 1 on this platform."""
     model, visited = cost_model("all", PLATFORMS[2])
     target = target_of({"latency": 0.75}, model, visited, 0.9)
     counts = tuple(round(target.uniform_ratio() * space.channels) for space in visited)
@@ -213,7 +213,7 @@ def test_a_uniform_cut_is_left_alone_where_the_leanest_rest_would_be_too_slow():
 
 
 def test_what_was_found_depends_on_the_counts_alone():
-    """A snapshot that another environment takes up goes on in the same way."""
+    """After a restored snapshot, another environment finds the same completion."""
     model, visited = cost_model("all", PLATFORMS[1])
     one, two = (Completions({"latency": 0.3, "energy": 0.3}, model, visited, 1, 1) for _ in "ab")
     before = tuple(counts[0] for counts in one.legal[:2])

@@ -1,4 +1,4 @@
-"""The reward's formula, number by number."""
+"""The formula of the reward, checked with numbers."""
 
 import itertools
 import math
@@ -17,12 +17,12 @@ FULL = Costs(1000, 1000, 100, 1.0, 1.0, 2000, 10)
 
 
 def standing(accuracy, latency=1.0, **costs):
-    """A network's accuracy and costs; those not named are the unpruned network's."""
+    """Accuracy and costs of a network; by default those of the unpruned network."""
     return accuracy, Costs(**{**vars(FULL), "latency_ms": latency, **costs})
 
 
 def paid(accuracy, before, after, batches, max_batches):
-    """The reward of a step from one latency to another."""
+    """Reward of a step from one latency to another."""
     return function(standing(0.9, before), standing(accuracy, after), batches, max_batches)
 
 
@@ -78,7 +78,7 @@ def test_the_way_to_the_target_is_paid_by_what_the_network_gained():
     reward = target_reward(macs=0.5)
     first = reward(standing(0.9), standing(0.88, macs=700), 0, 10)
     assert first.prune == pytest.approx(0.8 * math.log(1 / 0.7))
-    # Beyond the target nothing is earned, and the accuracy that was lost is paid back.
+    # Costs below the target earn nothing, and the loss of accuracy reduces earlier rewards.
     second = reward(standing(0.88, macs=700), standing(0.86, macs=300), 0, 10)
     assert second.phi_prune == pytest.approx(math.log(0.7 / 0.5))
     assert second.prune == pytest.approx(0.6 * math.log(2) - first.prune)

@@ -1,4 +1,4 @@
-"""Episodes with a target: clipped as AMC does, recorded as executed, met at their end."""
+"""Episodes with a target: actions are clipped as in AMC, and the final network meets it."""
 
 import json
 
@@ -33,7 +33,7 @@ def keep(env, filters, duration=0.0):
 
 @pytest.fixture(scope="module")
 def environments(tiny_trained):
-    """Environments of many settings, each made once."""
+    """Environments with many settings, each made once."""
     from prune_gym.envs import PruningEnv
 
     made = {}
@@ -75,7 +75,7 @@ def test_whatever_an_agent_does_the_target_is_met(
         kept = executed.sum()
         assert kept >= rules[0]
         assert kept == channels or kept % rules[1] == 0
-        # Filters are dropped or added, never exchanged.
+        # Filters are removed or added, never replaced.
         assert not (asked & ~executed).any() or not (executed & ~asked).any()
         name = env.visited[info["position"] - 1].name
         assert env.kept[name].tolist() == np.flatnonzero(executed).tolist()
@@ -191,7 +191,7 @@ def test_the_ratio_for_the_rest_makes_up_for_the_layers_before(make_tiny_env):
 
 
 def test_accuracy_is_judged_but_not_enforced(make_tiny_env):
-    """One filter in each layer is too few for this network."""
+    """One filter per layer is too few for this network."""
     for target, first, last in (
         ({"accuracy": 0.0}, True, False),
         ({"accuracy": 0.0, "macs": 0.9}, False, False),
@@ -266,7 +266,7 @@ def test_rewards_for_the_way_add_up_to_the_final_accuracy_term(make_tiny_env, mo
         _, reward, _, _, info = env.step(action)
         total += reward
     psi = env.reward_function.psi(info["accuracy"])
-    # However far below the target the costs are.
+    # The sum does not depend on how far the costs are below the target.
     assert info["target_met"]
     assert total == pytest.approx(psi * np.log(1 / 0.6))
 

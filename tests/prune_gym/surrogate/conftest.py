@@ -20,7 +20,7 @@ EPISODES = 15
 
 @pytest.fixture(scope="session")
 def tiny_records(tiny_trained):
-    """Records of real episodes of all policies, with their environment."""
+    """Records of real episodes of all policies, and their environment."""
     from prune_gym.envs import PruningEnv
 
     env = PruningEnv(*tiny_trained, **TINY)
@@ -30,19 +30,19 @@ def tiny_records(tiny_trained):
 
 @pytest.fixture(scope="session")
 def tiny_report(tiny_records):
-    """A surrogate fitted to them, with its metrics."""
+    """A surrogate fitted to the records, and its metrics."""
     return fit_surrogate(*tiny_records, n_estimators=100)
 
 
 @pytest.fixture(scope="session")
 def tiny_file(tiny_report, tmp_path_factory):
-    """The surrogate's file."""
+    """Path of the surrogate's file."""
     return tiny_report.surrogate.save(tmp_path_factory.mktemp("surrogate") / "tiny.safetensors")
 
 
 @pytest.fixture
 def make_surrogate(tiny_trained, tiny_file):
-    """Makes surrogate environments; arguments go to PruningEnv."""
+    """A function that makes surrogate environments with the arguments of PruningEnv."""
 
     def make(**arguments):
         from prune_gym.envs import PruningEnv

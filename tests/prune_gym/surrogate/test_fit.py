@@ -1,4 +1,4 @@
-"""The fitted regressor, its compiled form, and the honesty of its trial."""
+"""The fitted regressor, its compiled form, and its held-out metrics."""
 
 import json
 from dataclasses import replace
@@ -61,7 +61,7 @@ def test_rebuilt_is_what_least_squares_leaves(tiny_records):
     with torch.no_grad():
         task.module(task.repair_images)
     handle.remove()
-    # One row an image and pixel, one column a channel; the weights act on it pixel by pixel.
+    # One row per image and pixel, one column per channel.
     inputs = reads[0].double().reshape(64, space.channels, -1).permute(0, 2, 1).flatten(0, 1)
     inputs = inputs.numpy()
     found, *_ = np.linalg.lstsq(inputs[:, mask], inputs[:, ~mask], rcond=None)
@@ -110,7 +110,7 @@ def test_measures():
         np.zeros(5, bool),
     )
     found = measure(rows, np.array([0.0, 0.2, 0.1, 0.4, 0.5]), np.ones(5, bool))
-    # One of six pairs is turned round; the start does not count.
+    # One of six pairs is reversed; the start does not count.
     assert found["steps"] == 4
     assert found["tau"] == pytest.approx((5 - 1) / 6)
     assert found["tau_same_space"] == pytest.approx((-1 + 1) / 2)

@@ -1,4 +1,4 @@
-"""The surrogate environment beside the real one: the same interface, rules and exact costs."""
+"""The surrogate environment has the interface, rules and exact costs of the real one."""
 
 import pickle
 import warnings
@@ -91,7 +91,7 @@ def _worth(reward, accuracy, way):
 
 
 def _surrogate_of(real, report, folder):
-    """A surrogate of a real environment's own spaces and rules; its trees do not matter here."""
+    """A surrogate for the spaces and rules of a real environment; its trees do not matter."""
     facts = report.surrogate.facts | {
         "conditions": conditions(real.config, real.baseline, real.visited),
         "features": list(Features(real.baseline, real.visited).names),
@@ -220,13 +220,13 @@ def test_l2pf_learns_on_it(make_surrogate):
 
     before, after = [], []
     for seed in range(4):
-        # Likely to keep each filter, whatever its norm: two episodes can change its mind.
+        # Keeps filters with high probability, for all norms; two episodes can change this.
         untrained, agent = (L2PF(env, seed, initial_keep=0.9, norm_prior=1.0) for _ in range(2))
         agent.learn(Budget(episodes=2), Count())
         before.append(worth(env, untrained))
         after.append(worth(env, agent))
     assert (len(episodes), len(trials)) == (4 * 2, 4 * 2 * 2 * (3 * 4 + 1))
-    # Its likeliest actions are worth more. Of 8 seeds: 0 before, 0.17 after (deviation 0.1).
+    # The most likely actions score higher: 0 before, 0.17 after (8 seeds, deviation 0.1).
     assert np.mean(after) > np.mean(before) + 0.02
 
 

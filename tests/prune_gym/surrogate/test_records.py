@@ -1,4 +1,4 @@
-"""Records survive a kill, and refuse what they cannot hold."""
+"""Records survive a killed process, and reject invalid rows."""
 
 import json
 
