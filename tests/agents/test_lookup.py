@@ -35,11 +35,11 @@ def example(tmp_path, monkeypatch):
     facts.mkdir()
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
     (facts / "entry_points.txt").write_text(
-        f"[{agents.GROUP}]\nbandit = my_package.bandit:ShareBandit\n"
-        "broken = my_package.missing:Nothing\nl1 = my_package.bandit:ShareBandit\n"
+        f"[{agents.GROUP}]\nbandit = my_package.bandit:RatioBandit\n"
+        "broken = my_package.missing:Nothing\nl1 = my_package.bandit:RatioBandit\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    yield "my_package.bandit:ShareBandit"
+    yield "my_package.bandit:RatioBandit"
     for name in ("my_package", "my_package.bandit"):
         sys.modules.pop(name, None)
 
