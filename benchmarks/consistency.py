@@ -6,7 +6,14 @@ from typing import Any
 
 from benchmarks.records import Tolerance, portable
 from benchmarks.results import Result
-from prune_gym.runs.recorder import rank
+
+
+def rank(episode: Mapping[str, Any], target: Any) -> tuple[bool, float]:
+    """What the best network of a run is chosen by (:meth:`prune_gym.runs.Setup.rank`)."""
+    met = bool(episode["target_met"])
+    by_accuracy = target.bounds_costs or not met
+    return met, episode["accuracy"] if by_accuracy else episode["score"]
+
 
 SUMS = 1e-9
 """Floats of one formula."""

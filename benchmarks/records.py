@@ -10,9 +10,10 @@ import gymnasium as gym
 
 from benchmarks import tasks
 from benchmarks.results import SCHEMA, Result
+from prune_gym import provenance
 from prune_gym.errors import PruneGymError
 from prune_gym.files import write_atomically
-from prune_gym.runs import folder as run_folder
+from prune_gym.runs.run import hashes
 
 FOLDER = "imagefolder:"
 SOMEWHERE = f"{FOLDER}PATH"
@@ -162,7 +163,7 @@ def make_environment(result: Result, dataset: str | None = None) -> gym.Env:
             f"{result.source}: threads is {result.config['threads']}, its environment has "
             f"{inner.threads}: it was edited. Run it again, or leave it out."
         )
-    for name, value in run_folder.hashes(inner).items():
+    for name, value in hashes(inner).items():
         if result.config["hashes"][name] != value:
             raise PruneGymError(
                 f"{result.source}: its {name} has the hash {result.config['hashes'][name][:12]}, "
@@ -175,7 +176,7 @@ def tolerance(result: Result) -> Tolerance:
     """How far accuracies may differ from a record's on this machine, and why."""
     config = result.config
     packages = ("torch", "numpy", "python")
-    versions, machine = run_folder.versions(), run_folder.machine("cpu")
+    versions, machine = provenance.versions(), provenance.machine("cpu")
     other = [name for name in packages if config["versions"].get(name) != versions.get(name)]
     # A record that does not name its vector instructions may have been made with any.
     kinds = {"processor": "processor", "vector": "vector instructions", "device": "device"}

@@ -9,7 +9,7 @@ from benchmarks import consistency, records
 from benchmarks.results import Result
 from prune_gym.envs.target import ACCURACY
 from prune_gym.errors import PruneGymError
-from prune_gym.runs.finish import fine_tuned
+from prune_gym.runs.finish import fine_tune
 
 EXACT = ("params", "macs", "cycles")
 FLOATS = ("latency_ms", "energy_uj")
@@ -134,9 +134,9 @@ def _rewards(
     if allowed > records.SAME[0]:
         return []
     return [
-        f"{where}: reward {name} is {wanted.get(name)}, here {value}"
-        for name, value in found.items()
-        if not abs(wanted.get(name, np.inf) - value) <= FEW * allowed
+        f"{where}: reward {name} is {value}, here {found.get(name)}"
+        for name, value in wanted.items()
+        if not abs(found.get(name, np.inf) - value) <= FEW * allowed
     ]
 
 
@@ -231,10 +231,12 @@ def _hold_report(report: Mapping[str, Any], episode: Mapping[str, Any], env: Any
 def _hold_accuracies(result: Result, env: Any, allowed: float) -> list[str]:
     """A report's accuracies, held against the final fine-tune done again."""
     report, config = result.report or {}, result.config
-    _, found = fine_tuned(env.baseline, env.snapshot(), config["final_epochs"], config["seed"])
+    _, *found = fine_tune(env.baseline, env.snapshot(), config["final_epochs"], config["seed"])
     wrong: list[str] = []
-    for split, accuracies in found.items():
-        for which, accuracy in accuracies.items():
+    for split, accuracies in zip(("validation", "test"), found, strict=True):
+        for which, accuracy in vars(accuracies).items():
+            if accuracy is None:
+                continue
             told = f"report: {split} accuracy, {which},"
             wrong += _accuracy(told, report["accuracy"][split][which], accuracy, allowed)
     return wrong

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import schema
+from benchmarks import first_schema, schema
 from prune_gym.errors import PruneGymError
 from prune_gym.pruning.saved import DESCRIPTION
 from prune_gym.runs import folder as run_folder
@@ -90,11 +90,13 @@ def _run_folders(path: Path) -> Iterator[Path]:
 def _read_folder(folder: Path) -> Result:
     where = str(folder / run_folder.CONFIG)
     try:
-        config = run_folder.read_config(folder)
-        episodes = run_folder.read_episodes(folder)
+        setup = run_folder.read_setup(folder)
+        config = first_schema.config_of(setup)
+        episodes = first_schema.episodes_of(setup, run_folder.read_episodes(folder))
+        found = run_folder.read_report(folder)
+        report = None if found is None else first_schema.report_of(found)
     except PruneGymError as error:
-        raise PruneGymError(f"{error} Run it again, or name the other runs alone.") from error
-    report = _read_json(folder / REPORT)
+        raise PruneGymError(f"{error} Run it again, or leave the run out.") from error
     if report is not None and not (folder / run_folder.BEST / DESCRIPTION).is_file():
         raise PruneGymError(
             f"{str(folder)!r} has a report but no {run_folder.BEST}/{DESCRIPTION}: files are "

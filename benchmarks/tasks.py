@@ -149,9 +149,8 @@ def agent_names(text: str) -> list[str]:
         PruneGymError: None, an unknown one, one with an unknown option, or one twice: two cells
             would share a folder.
     """
-    import agents
-    from prune_gym.cli.plan import hyperparameters
-    from prune_gym.cli.settings import parse_settings
+    from prune_gym.runs import agents
+    from prune_gym.settings import parse_settings
 
     names = [name.strip() for name in text.split(",") if name.strip()]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -160,9 +159,8 @@ def agent_names(text: str) -> list[str]:
         raise PruneGymError(f"--agents {text!r} names {wrong}: name each agent once")
     for name in names:
         agent, options = variant(name)
-        agents.lookup(agent)
         given = [f"{option}={value}" for option, value in options.items()]
-        parse_settings(given, f"{agent}'s hyperparameter", hyperparameters(agent))
+        parse_settings(given, f"{agent}'s hyperparameter", agents.options_of(agent))
     return names
 
 

@@ -24,6 +24,10 @@ class ExportError(PruneGymError):
     """The outputs of an exported model differ from those of the network."""
 
 
+class Stopped(KeyboardInterrupt):
+    """A run was stopped, after it saved what it had; the message says how to continue."""
+
+
 class UnknownNameError(PruneGymError, ValueError):
     """A name is not registered.
 

@@ -5,9 +5,8 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from prune_gym.data import MEAN, STD, Split
 from prune_gym.errors import ExportError
-from prune_gym.files import write_atomically, write_json
+from prune_gym.files import write_atomically
 from prune_gym.networks import Network
 from prune_gym.pruning.saved import Kept, save_network
 
@@ -45,23 +44,20 @@ class Normalized(nn.Module):
         return self.network((images - self.mean) / self.std)
 
 
-def export_network(
-    folder: Path, network: Network, kept: Kept, report: Mapping[str, Any], samples: Split
-) -> dict[str, Any]:
-    """Write ``model.onnx``, ``model.pt2``, weights, description, sample images and a report.
+def export_network(folder: Path, network: Network, kept: Kept, samples: Split) -> dict[str, float]:
+    """Write ``model.onnx``, ``model.pt2``, weights, description and sample images.
 
     Args:
-        folder: Made if need be; files of the same names are replaced.
-        network: The network; it is not changed.
-        kept: Its channels' numbers in the unpruned network.
-        report: What to say of it in ``report.json``.
-        samples: Images to check the files on; the first 64 go into ``sample.npz``.
+        folder: Folder for the files, made if needed; files of the same names are replaced.
+        network: Network, which is not changed.
+        kept: Numbers of its channels in the unpruned network.
+        samples: Images on which the files are checked; the first 64 go into ``sample.npz``.
 
     Returns:
-        The report as written, with the check's outcome under ``"export"``.
+        For ``model.onnx`` and ``model.pt2`` the largest difference of a logit from the network's.
 
     Raises:
-        ExportError: A file disagrees with the network by more than 1e-4 or on a class.
+        ExportError: If a file disagrees with the network by more than 1e-4 or on a class.
     """
     folder.mkdir(parents=True, exist_ok=True)
     images = samples.images[:SAMPLES].float() / 255
@@ -72,7 +68,7 @@ def export_network(
         wanted, again = module(images), program.module()(images)
     write_atomically(folder / "model.pt2", lambda path: _save_program(program, path))
     write_atomically(folder / "model.onnx", lambda path: _save_onnx(module, network, path))
-    checks = {
+    differences = {
         "model.onnx": check_onnx(folder / "model.onnx", images, wanted),
         "model.pt2": _check("model.pt2", again, wanted),
     }
@@ -83,13 +79,11 @@ def export_network(
         "predicted": wanted.argmax(1).numpy(),
     }
     write_atomically(folder / "sample.npz", lambda path: np.savez_compressed(path, **arrays))
-    checked = {**report, "export": {"largest_difference": checks, "images": len(labels)}}
-    write_json(folder / "report.json", checked)
-    return checked
+    return differences
 
 
 def _portable(module: nn.Module) -> nn.Module:
-    """A copy on the CPU in ``eval`` mode, normalisation inside."""
+    """A copy on the CPU in ``eval`` mode, with the normalisation inside."""
     return Normalized(copy.deepcopy(module).cpu()).eval()
 
 
@@ -104,7 +98,7 @@ def _save_program(program: torch.export.ExportedProgram, path: Path) -> None:
 
 
 def _save_onnx(module: nn.Module, network: Network, path: Path) -> None:
-    """One ONNX file, weights inside, any number of images at a time."""
+    """Write one ONNX file with its weights, for any number of images at a time."""
     example = torch.zeros(2, *network.input_shape)
     with _quiet():
         torch.onnx.export(
@@ -136,19 +130,19 @@ def _quiet() -> Iterator[None]:
 
 
 def check_onnx(path: Path, images: Tensor, wanted: Tensor) -> float:
-    """Run an ONNX file in ONNX Runtime and hold it against the network's outputs.
+    """Run an ONNX file in ONNX Runtime and compare it with the network's outputs.
 
     Args:
-        path: The file.
-        images: RGB in [0, 1], shape (N, 3, H, W).
-        wanted: The network's logits, shape (N, classes).
+        path: ONNX file.
+        images: RGB images in [0, 1], shape (N, 3, H, W).
+        wanted: Logits of the network, shape (N, classes).
 
     Returns:
         The largest difference of a logit.
 
     Raises:
-        ExportError: It is above 1e-4 (of the largest logit, where that is above 1), or a class
-            differs.
+        ExportError: If the difference is above 1e-4 (of the largest logit, if that is above 1), or
+            a class differs.
     """
     import onnxruntime
 
@@ -158,7 +152,9 @@ def check_onnx(path: Path, images: Tensor, wanted: Tensor) -> float:
     (logits,) = session.run(None, {"images": images.numpy()})
     one = session.run(None, {"images": images[:1].numpy()})[0]
     if one.shape != (1, wanted.shape[1]):
-        raise ExportError(f"{path.name} gives shape {one.shape} for one image: batch is not free")
+        raise ExportError(
+            f"{path.name} returns shape {one.shape} for one image: its batch size is fixed"
+        )
     return _check(path.name, torch.from_numpy(logits), wanted)
 
 
@@ -172,5 +168,5 @@ def _check(name: str, logits: Tensor, wanted: Tensor) -> float:
         )
     wrong = int((logits.argmax(1) != wanted.argmax(1)).sum())
     if wrong:
-        raise ExportError(f"{name} names another class than the network for {wrong} images.")
+        raise ExportError(f"{name} predicts another class than the network for {wrong} images.")
     return difference

@@ -1,6 +1,14 @@
 """Registration of the environment ids, which ``import prune_gym`` calls."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import gymnasium as gym
+
+from prune_gym.errors import PruneGymError, UnknownNameError
+
+if TYPE_CHECKING:
+    from prune_gym.envs import PruningEnv
 
 NETWORKS = {"ResNet20": "resnet20", "ResNet56": "resnet56", "Plain20": "plain20"}
 DATASETS = {"": "shapes", "-CIFAR10": "cifar10"}
@@ -42,3 +50,39 @@ def register_environments() -> None:
             vector_entry_point=VECTOR_ENTRY_POINT,
             kwargs={"network": "resnet20", "dataset": "shapes", "surrogate": True},
         )
+
+
+def make_environment(env_id: str, arguments: Mapping[str, Any]) -> gym.Env:
+    """Make an environment by id.
+
+    Args:
+        env_id: One of :func:`environment_ids`, or another registered id.
+        arguments: Arguments of the environment, by name.
+
+    Raises:
+        UnknownNameError: If there is no such id.
+        PruneGymError: If data or weights are missing.
+    """
+    if env_id not in gym.registry:
+        raise UnknownNameError("environment", env_id, environment_ids())
+    return gym.make(env_id, **arguments)
+
+
+def real_environment(env: gym.Env) -> "PruningEnv":
+    """The pruning environment inside its wrappers, which has a network to export.
+
+    Raises:
+        PruneGymError: If it is a surrogate, or no pruning environment.
+    """
+    from prune_gym.envs import PruningEnv
+    from prune_gym.envs.env import NO_NETWORK
+
+    inner = env.unwrapped
+    if not isinstance(inner, PruningEnv):
+        raise PruneGymError(
+            f"{type(inner).__name__} is not a pruning environment with a network. Use one of "
+            "`prune-gym list environments`."
+        )
+    if inner.predicted:
+        raise PruneGymError(NO_NETWORK)
+    return inner

@@ -129,15 +129,22 @@ def trained(*words: str, kill: bool = False) -> dict[str, Any]:
 
 
 def episodes_of(out: Path) -> list[Any]:
-    """The observed values of each episode."""
-    lines = [json.loads(line) for line in (out / "episodes.jsonl").read_text().splitlines()]
-    return [
-        plain(
+    """The observed values of each episode, and what follows from them."""
+    from prune_gym.runs.folder import read_episodes, read_setup
+    from prune_gym.runs.records import best_so_far
+
+    setup, episodes = read_setup(out), read_episodes(out)
+    result = []
+    for episode, best in zip(episodes, best_so_far(setup, episodes), strict=True):
+        line = episode.to_json() | {"seed": setup.config.seed, "best": best}
+        for step in line["steps"]:
+            block = step.pop("block", {})
+            step |= block | ({"autoencoder_updates": block["updates"]} if block else {})
+        result.append(
             {name: line[name] for name in EPISODE if name in line}
             | {"steps": [{n: step[n] for n in STEP if n in step} for step in line["steps"]]}
         )
-        for line in lines
-    ]
+    return [plain(line) for line in result]
 
 
 def exported(best: Path) -> dict[str, Any]:
@@ -145,13 +152,22 @@ def exported(best: Path) -> dict[str, Any]:
     import onnxruntime
     from safetensors.numpy import load_file
 
-    report = json.loads((best / "report.json").read_text())
+    from prune_gym.runs import Report
+
+    report = Report.from_json(json.loads((best / "report.json").read_text()), "report.json")
+    setup, accuracy = report.setup, report.to_json()["accuracy"]
     sample = np.load(best / "sample.npz")
     session = onnxruntime.InferenceSession(str(best / "model.onnx"))
     classes = session.run(None, {"images": sample["images"]})[0].argmax(1)
     tensors = load_file(best / "weights.safetensors")
     return {
-        "report": plain({name: report[name] for name in ("accuracy", "costs", "channels")}),
+        "report": plain(
+            {
+                "accuracy": accuracy,
+                "costs": {"unpruned": setup.costs.as_dict(), "final": report.costs.as_dict()},
+                "channels": {n: [k, setup.channels[n]] for n, k in report.channels.items()},
+            }
+        ),
         "classes": classes.tolist(),
         "weights": {name: digest(value) for name, value in sorted(tensors.items())},
     }
@@ -242,8 +258,9 @@ def surrogate(**arguments: Any) -> list[Any]:
 def difference(before: Any, now: Any, where: str = "") -> str | None:
     """The first place where two values differ."""
     if isinstance(before, dict) and isinstance(now, dict):
-        # What is derived need not be stored any more.
-        for name in before.keys() & now.keys() if where.endswith("/steps") else before:
+        for name in before:
+            if name == "rewards" and "/steps/" in where and name not in now:
+                continue  # follows from accuracy and costs, so that it is not recorded
             if name not in now:
                 return f"{where}/{name} is gone"
             found = difference(before[name], now[name], f"{where}/{name}")

@@ -227,10 +227,8 @@ def _caveats(group: Group) -> list[str]:
 
 
 def _tolerance(group: Group) -> str:
-    from inspect import signature
+    from prune_gym.envs.config import EnvConfig
 
-    from prune_gym.envs import PruningEnv
-
-    default = signature(PruningEnv.__init__).parameters["tolerance"].default
+    default = EnvConfig.tolerance
     values = {run.config["env_arguments"].get("tolerance", default) for run in group.runs}
     return " or ".join(f"{100 * value:g}" for value in sorted(values))

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from prune_gym import __version__
-from prune_gym.cli.signals import stopped_by_signals
-from prune_gym.errors import PruneGymError
+from prune_gym.errors import PruneGymError, Stopped
+from prune_gym.signals import stopped_by_signals
 
 COMMANDS = (
     "train",
@@ -54,27 +54,6 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def check_agents_package() -> None:
-    """Make sure that the import name ``agents`` is this project's.
-
-    Raises:
-        PruneGymError: Another installed package took the name.
-    """
-    try:
-        import agents
-    except ImportError as error:
-        raise PruneGymError(
-            "The package 'agents' of this project is not importable. Install again: "
-            "pip install --force-reinstall prune-gym"
-        ) from error
-    if getattr(agents, "PROJECT", None) != "prune_gym":
-        raise PruneGymError(
-            f"The import name 'agents' belongs to another package here ({agents.__file__}), "
-            "likely openai-agents. Install prune-gym in a virtual environment of its own, or "
-            "uninstall the other package and run: pip install --force-reinstall prune-gym"
-        )
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -85,13 +64,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, or 2 for bad input, 1 for any other error, 130 after Ctrl-C, SIGTERM or SIGHUP.
     """
     try:
-        check_agents_package()
-        # For agents and networks of the user's own; last, so that nothing there hides a package.
+        from prune_gym.runs.agents import check_package
+
+        check_package()
+        # For the user's own agents and networks; last, so that nothing there hides a package.
         if not {"", os.getcwd()} & set(sys.path):
             sys.path.append(os.getcwd())
         arguments = make_parser().parse_args(argv)
         with stopped_by_signals():
             code: int = arguments.run(arguments)
+    except Stopped as stopped:
+        print(f"\n{stopped}", file=sys.stderr)
+        return 130
     except (PruneGymError, ValueError) as error:
         print(f"prune-gym: {error}", file=sys.stderr)
         return 2

@@ -3,9 +3,9 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from prune_gym.cli.settings import add_command
+from prune_gym.cli.settings import Commands, add_command
 
 if TYPE_CHECKING:
     from benchmarks.results import Result
@@ -26,7 +26,7 @@ fine-tuning had. This control shows what the search and the trained weights were
 """
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
+def add_parser(commands: Commands) -> argparse.ArgumentParser:
     """Add the command to the parser."""
     parser = add_command(commands, "bench", "compare agents on a benchmark task", DESCRIPTION)
     parser.add_argument("task", nargs="?", help="a task; without one they are listed")

@@ -1,18 +1,18 @@
-"""``prune-gym fit-surrogate``: a fast stand-in for the real environment, fitted to records."""
+"""``prune-gym fit-surrogate``: fit a fast substitute of the real environment to records."""
 
 import argparse
-from importlib import metadata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prune_gym.cli.settings import add_command
+from prune_gym.cli.settings import Commands, add_command
 
 DESCRIPTION = """\
-Fit a regressor to what `prune-gym record` wrote: the accuracy after a step, from what is kept of
-the unpruned network and the fine-tuning so far. Prints Kendall's tau and the mean absolute error
+Fit a regressor to what `prune-gym record` wrote: it predicts the accuracy after a step from the
+kept filters and the fine-tuning of the episode. Prints Kendall's tau and the mean absolute error
 on episodes and on policies that it had not seen, and draws predicted over real accuracy.
 
-It goes into the cache folder (PRUNE_GYM_HOME), where PruneResNet20-Surrogate-v0 and
+The surrogate is written to the cache folder (PRUNE_GYM_HOME), where PruneResNet20-Surrogate-v0 and
 `prune-gym train ... --warm-start surrogate` find it. Needs: pip install 'prune-gym[surrogate]'.
 """
 TITLES = {
@@ -22,53 +22,32 @@ TITLES = {
 }
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
+def add_parser(commands: Commands) -> argparse.ArgumentParser:
     """Add the command to the parser."""
     parser = add_command(
         commands, "fit-surrogate", "fit a surrogate environment to records", DESCRIPTION
     )
     parser.add_argument("records", type=Path, nargs="+", help="files of `prune-gym record`")
-    parser.add_argument("--out", type=Path, help="a safetensors file in place of the cache's")
-    parser.add_argument("--plot", type=Path, help="the picture (beside the surrogate by default)")
-    parser.add_argument("--seed", type=int, default=0, help="of the folds and the regressor")
-    parser.add_argument("--threads", type=int, help="of torch, in place of the records'")
+    parser.add_argument("--out", type=Path, help="safetensors file; by default in the cache folder")
+    parser.add_argument("--plot", type=Path, help="the picture; by default beside the surrogate")
+    parser.add_argument("--seed", type=int, default=0, help="seed of folds and regressor")
+    parser.add_argument("--threads", type=int, help="torch threads; by default the records'")
     return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fit, measure, write, print."""
-    from prune_gym.cli.settings import make_environment
-    from prune_gym.errors import PruneGymError
-    from prune_gym.files import sha256
-    from prune_gym.runs.folder import versions
-    from prune_gym.surrogate import predictor as model
-    from prune_gym.surrogate import records
-    from prune_gym.surrogate.fit import fit_surrogate
+    """Fit, and print the metrics."""
+    from prune_gym.surrogate.fit_files import fit_files
 
-    out = arguments.out
-    if out is not None and (out.suffix != ".safetensors" or out.is_dir()):
-        raise PruneGymError(f"--out {str(out)!r} must be a file's name that ends in .safetensors")
-    model.import_library()
-    parts = [records.read(path) for path in arguments.records]
-    joined = records.joined(parts, [str(path) for path in arguments.records])
-    settings = dict(joined.header["env_arguments"])
-    if arguments.threads is not None:
-        settings["threads"] = arguments.threads
-    env = make_environment(joined.header["id"], settings).unwrapped
-    report = fit_surrogate(joined, env, arguments.seed)
-    facts = report.surrogate.facts
-    facts["records"]["sha256"] = [sha256(path) for path in arguments.records]
-    facts["versions"] = versions() | {"scikit-learn": metadata.version("scikit-learn")}
-    path = out or model.cache_folder() / model.file_name(facts["conditions"])
-    picture = arguments.plot or path.with_suffix(".png")
-    report.surrogate.save(path)
-    plot(report, picture)
-    print(table(facts["metrics"]))
+    report, path, picture = fit_files(
+        arguments.records, arguments.out, arguments.plot, arguments.seed, arguments.threads
+    )
+    print(table(report.surrogate.facts["metrics"]))
     print(f"wrote {path}, {path.with_suffix('.json').name} and {picture}")
     return 0
 
 
-def table(metrics: dict[str, Any]) -> str:
+def table(metrics: Mapping[str, Any]) -> str:
     """The metrics of :func:`prune_gym.surrogate.fit.measure` as lines of text."""
     lines = [f"{'':24}{'steps':>7}{'tau':>8}{'same space':>12}{'error':>9}{'(of the mean)':>15}"]
     for name, values in metrics.items():
@@ -78,34 +57,3 @@ def table(metrics: dict[str, Any]) -> str:
             f"{100 * values['error']:>7.2f} p{100 * values['baseline_error']:>13.2f} p"
         )
     return "\n".join(lines)
-
-
-def plot(report: Any, path: Path) -> None:
-    """Predicted over real accuracy of held-out episodes, a colour a policy.
-
-    Args:
-        report: A :class:`prune_gym.surrogate.fit.Report`.
-        path: The PNG file.
-    """
-    import numpy as np
-    from matplotlib.figure import Figure
-
-    from prune_gym.files import write_atomically
-
-    rows, metrics = report.rows, report.surrogate.facts["metrics"]["held_out_episodes"]
-    figure = Figure(figsize=(5, 5), layout="constrained")
-    axes = figure.subplots()
-    behind = rows.position > 0
-    for policy in np.unique(rows.policy):
-        chosen = behind & (rows.policy == policy)
-        axes.scatter(rows.accuracy[chosen], report.predicted[chosen], s=6, alpha=0.5, label=policy)
-    axes.plot([0, 1], [0, 1], color="black", linewidth=0.8)
-    axes.set(
-        xlabel="real accuracy after a step",
-        ylabel="predicted, its episode held out",
-        xlim=(0, 1),
-        ylim=(0, 1),
-        title=f"tau {metrics['tau']:.3f}, mean error {100 * metrics['error']:.2f} points",
-    )
-    axes.legend(title="played by", markerscale=2)
-    write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=120))

@@ -1,14 +1,13 @@
 """``prune-gym list``: the names that the other commands take."""
 
 import argparse
-from typing import Any
 
-from prune_gym.cli.settings import add_command
+from prune_gym.cli.settings import Commands, add_command
 
 LISTS = ("environments", "networks", "datasets", "agents", "accelerators", "objectives")
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
+def add_parser(commands: Commands) -> argparse.ArgumentParser:
     """Add the command to the parser."""
     parser = add_command(
         commands, "list", "show environments, networks, data sets, agents, accelerators, objectives"
@@ -19,9 +18,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def names_of(what: str) -> list[str]:
     """The names in one of ``LISTS``."""
-    import agents
     import hw_sim
     from prune_gym import costs, data, environment_ids, networks
+    from prune_gym.runs import agents
 
     return {
         "environments": environment_ids,

@@ -2,9 +2,8 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from prune_gym.cli.settings import add_command
+from prune_gym.cli.settings import Commands, add_command
 
 DESCRIPTION = """\
 Write one page (index.html, no other file needed to read it) and PNG figures of runs: leaderboard
@@ -18,7 +17,7 @@ and target are the same. A from-scratch control of a run is read from RUN/scratc
 """
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
+def add_parser(commands: Commands) -> argparse.ArgumentParser:
     """Add the command to the parser."""
     parser = add_command(commands, "report", "a page with tables and figures of runs", DESCRIPTION)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="folders or records")

@@ -1,34 +1,39 @@
 """``prune-gym train``: search with an agent, keep the best network, export it."""
 
 import argparse
-import json
-import sys
-import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from prune_gym.cli import plan as plans
-from prune_gym.cli.settings import add_command, add_environment_options, make_environment
-from prune_gym.runs import folder as run_folder
-from prune_gym.runs import warm_start
+from prune_gym.cli.settings import (
+    Commands,
+    add_command,
+    add_environment_options,
+    environment_settings,
+)
+from prune_gym.settings import parse_settings
+
+if TYPE_CHECKING:
+    from prune_gym.runs import Report, RunConfig
 
 DESCRIPTION = """\
 Train an agent in an environment, keep the best network of all episodes, fine-tune it
 (--final-epochs), read the test split once and export ONNX, torch.export and safetensors.
 
-The run's folder holds config.json, episodes.jsonl (one line an episode), tensorboard/,
+The folder of the run holds config.json, episodes.jsonl (one line an episode), tensorboard/,
 policy/ and best/ (model.onnx, model.pt2, weights.safetensors, network.json, report.json,
 sample.npz, network.png). Ctrl-C stops the search and keeps what was found: finish with
-`prune-gym export RUN`, or go on with `prune-gym train --resume RUN`, also after a kill: at most
-the episode under way is lost, and the result is that of a run that was never broken.
+`prune-gym export RUN`, or continue with `prune-gym train --resume RUN`. A killed run is resumed
+in the same way: at most the current episode is lost, and the result is that of a run that was not
+interrupted.
 
-With --target every episode ends within the wanted costs, and the best network is the one of
-the highest accuracy; without, it is the one of the highest score.
+With --target every episode ends within the given costs, and the best network is the one with the
+highest accuracy; without, it is the one with the highest score.
+
+In Python: prune_gym.runs.Run(RunConfig(...)).start().
 """
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
+def add_parser(commands: Commands) -> argparse.ArgumentParser:
     """Add the command to the parser."""
     parser = add_command(
         commands, "train", "search for a smaller network and export it", DESCRIPTION
@@ -38,9 +43,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="folder of the run, new or empty")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier run there")
     parser.add_argument(
-        "--resume", type=Path, metavar="RUN", help="go on with a run that was stopped or killed"
+        "--resume", type=Path, metavar="RUN", help="continue a run that was stopped or killed"
     )
-    parser.add_argument("--seed", type=int, help="of agent and environment (default 0)")
+    parser.add_argument("--seed", type=int, help="seed of agent and environment (default 0)")
     parser.add_argument(
         "--set",
         action="append",
@@ -48,119 +53,109 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="a hyperparameter of the agent, for example --set candidates=8",
     )
-    budget = parser.add_argument_group("budget (the search ends with the first that is spent)")
-    budget.add_argument("--episodes", type=int, help="finished episodes (10 if nothing is given)")
+    budget = parser.add_argument_group("budget (the first limit that is reached ends the search)")
+    budget.add_argument("--episodes", type=int, help="finished episodes (10 without any limit)")
     budget.add_argument(
         "--steps",
         type=int,
-        help="steps, tried candidates included; the episode under way is finished",
+        help="steps, tried candidates included; the current episode is finished",
     )
-    budget.add_argument("--search-macs", type=float, help="MACs spent, the machine-independent one")
+    budget.add_argument("--search-macs", type=float, help="MACs, independent of the machine")
     budget.add_argument("--minutes", type=float, help="wall time")
     parser.add_argument(
         "--final-epochs",
         type=float,
         help="fine-tuning of the best network with distillation (default 5)",
     )
-    warm_start.add_options(parser)
+    group = parser.add_argument_group("warm start (before the search, and outside its budget)")
+    group.add_argument(
+        "--warm-start", choices=("surrogate",), help="learn in the surrogate environment first"
+    )
+    group.add_argument(
+        "--warm-start-episodes", type=int, default=50, help="episodes there (default %(default)s)"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_environment_options(parser)
     return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, finish, and print what came out."""
-    import agents
-    from agents.base import Budget
-    from prune_gym.cli.search import search
+    """Run, and print the result."""
+    from prune_gym.runs import Run
 
-    config: dict[str, Any] | None = None
     if arguments.resume is not None:
-        plan, config = plans.from_run(arguments)
-        arguments.out = arguments.resume
-        warm_start.take_over(arguments, config)
-    else:
-        plan = plans.from_arguments(arguments)
-    arguments.id, arguments.seed, arguments.final_epochs = plan.id, plan.seed, plan.final_epochs
-    env = make_environment(plan.id, plan.env_arguments)
-    surrogate = warm_start.environment(env, arguments, plan.env_arguments)
-    agent = agents.make(plan.agent, env, seed=plan.seed, **plan.agent_options)
-    budget = Budget(**plan.budget)
-    facts = plan.facts()
-    if surrogate is not None:
-        facts["warm_start"] = warm_start.facts(surrogate, arguments.warm_start_episodes)
-    # All that can be wrong is found out before a folder is made or an earlier run goes.
-    json.dumps(facts, allow_nan=False)
-    env.reset(seed=plan.seed)
-    with run_folder.claimed(arguments.out):
-        if config is None:
-            run_folder.prepare(arguments.out, arguments.overwrite)
-            run_folder.write_config(arguments.out, env.unwrapped, **facts)
-        else:
-            run_folder.check_same(config, env.unwrapped)
-        recorder = search(agent, env, budget, surrogate, facts, arguments)
-        return 130 if recorder is None else _finish(env, recorder, facts, arguments)
-
-
-def _finish(env: Any, recorder: Any, facts: dict[str, Any], arguments: argparse.Namespace) -> int:
-    """What comes after the search."""
-    from prune_gym.errors import PruneGymError
-
-    if recorder.best is None:
-        raise PruneGymError(
-            "No episode was finished within the budget, so there is nothing to export. "
-            "Give more of --episodes, --steps, --search-macs or --minutes."
-        )
-    facts["search"] = run_folder.search_facts(arguments.out)
-    try:
-        finish_run(arguments.out, env.unwrapped, recorder.best, facts, arguments)
-    except KeyboardInterrupt:
-        print(
-            "\nStopped in the final fine-tune, the search is kept. Go on with: prune-gym train "
-            f"--resume {arguments.out}",
-            file=sys.stderr,
-        )
-        return 130
-    env.close()
+        _check_resumable(arguments)
+        more = {"final_epochs": arguments.final_epochs, "quiet": arguments.quiet}
+        report = Run.resume(arguments.resume, **limits(arguments), **more)
+        print_report(report, arguments.resume)
+        return 0
+    config = _config(arguments)
+    new = Run(config, arguments.quiet)
+    if new.config.env_arguments != config.env_arguments:
+        print(f"{config.agent} works only in the ALF mode, so action_mode=alf is set.")
+    print_report(new.start(arguments.overwrite), new.folder)
     return 0
 
 
-def finish_run(
-    folder: Path, env: Any, best: Any, facts: dict[str, Any], arguments: argparse.Namespace
-) -> None:
-    """Final fine-tune with a bar, export into ``best/``, print the summary."""
-    from tqdm import tqdm
+def limits(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The limits of the search that the command line gives."""
+    macs, minutes = arguments.search_macs, arguments.minutes
+    return {
+        "episodes": arguments.episodes,
+        "steps": arguments.steps,
+        "search_macs": None if macs is None else int(macs),
+        "seconds": None if minutes is None else minutes * 60,
+    }
 
-    from prune_gym.envs import render
-    from prune_gym.runs.finish import final_batches, finish, summary
 
-    started, total = time.monotonic(), final_batches(env.baseline, arguments.final_epochs)
-    with tqdm(total=total, desc="final fine-tune", disable=arguments.quiet or not total) as bar:
+def _config(arguments: argparse.Namespace) -> "RunConfig":
+    """The configuration that the command line gives."""
+    from prune_gym.errors import PruneGymError
+    from prune_gym.runs import RunConfig
 
-        def progress(batch: int, loss: float) -> None:
-            bar.update(1)
-            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
-
-        target = folder / run_folder.BEST
-
-        def draw(report: Mapping[str, Any]) -> None:
-            test = report["accuracy"]["test"]
-            title = f"test accuracy {test['final']:.3f} (unpruned {test['unpruned']:.3f})"
-            render.picture(best, env.baseline, env.visited, target / "network.png", title)
-
-        report = finish(
-            env.baseline,
-            best,
-            target,
-            arguments.final_epochs,
-            arguments.seed,
-            facts,
-            env.target,
-            progress,
-            draw,
+    for name, value in (("the id of an environment", arguments.id), ("--out", arguments.out)):
+        if value is None:
+            raise PruneGymError(
+                f"{name} is missing: prune-gym train ID --out FOLDER, or train --resume RUN"
+            )
+    if arguments.warm_start and arguments.warm_start_episodes < 1:
+        raise PruneGymError(
+            f"--warm-start-episodes {arguments.warm_start_episodes} must be at least 1"
         )
-    print(summary(report))
-    search = facts.get("search", {}).get("wall_seconds")
-    took = f"search {search:.0f} s, " if search else ""
-    print(f"{took}final fine-tune and export {time.monotonic() - started:.0f} s")
-    print(f"wrote {target}: " + ", ".join(sorted(path.name for path in target.iterdir())))
+    given = {name: getattr(arguments, name) for name in ("agent", "seed", "final_epochs")}
+    return RunConfig(
+        arguments.id,
+        out=arguments.out,
+        **limits(arguments),
+        env_arguments=environment_settings(arguments),
+        agent_options=parse_settings(arguments.set, "hyperparameter"),
+        warm_start=arguments.warm_start_episodes if arguments.warm_start else 0,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+
+
+def _check_resumable(arguments: argparse.Namespace) -> None:
+    """Refuse options that the run has decided."""
+    from prune_gym.errors import PruneGymError
+
+    decided = (
+        *("id", "out", "agent", "seed", "dataset", "weights", "objective", "accelerator"),
+        *("device", "threads", "warm_start", "set", "env", "target", "overwrite"),
+    )
+    given = [name for name in decided if getattr(arguments, name) not in (None, [], False)]
+    if given:
+        raise PruneGymError(
+            f"--resume continues with what the run was started with, so {given[0]!r} cannot be "
+            "given with it. Only a new budget, --final-epochs and --quiet can."
+        )
+
+
+def print_report(report: "Report", folder: Path) -> None:
+    """Print the result of a run, and its files."""
+    best = folder / "best"
+    print(report.summary())
+    print(
+        f"search {report.search.wall_seconds:.0f} s, final fine-tune and export "
+        f"{report.final_seconds:.0f} s"
+    )
+    print(f"wrote {best}: " + ", ".join(sorted(path.name for path in best.iterdir())))

@@ -2,9 +2,8 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from prune_gym.cli.settings import add_command
+from prune_gym.cli.settings import Commands, add_command
 
 DESCRIPTION = """\
 Replay records in the environment: actions in, metrics out. Parameters, MACs, cycles and search MACs
@@ -19,7 +18,7 @@ figure differs, with one line for each.
 """
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
+def add_parser(commands: Commands) -> argparse.ArgumentParser:
     """Add the command to the parser."""
     parser = add_command(commands, "validate", "replay benchmark records", DESCRIPTION)
     parser.add_argument("records", nargs="+", type=Path, metavar="FILE", help="*.jsonl")

@@ -466,11 +466,15 @@ class PruningEnv(gym.Env[Observation, Action]):
             PruneGymError: If a surrogate predicts the accuracy.
         """
         from prune_gym.export import export_network
+        from prune_gym.files import write_json
 
         network, info = self.network, self._info(self._present())
-        report = {name: value for name, value in info.items() if np.isscalar(value)}
         samples = self.baseline.dataset.validation
-        return export_network(Path(folder), network, self.kept, report, samples=samples)
+        differences = export_network(Path(folder), network, self.kept, samples)
+        report: dict[str, Any] = {n: value for n, value in info.items() if np.isscalar(value)}
+        report |= {"differences": differences}
+        write_json(Path(folder) / "report.json", report)
+        return report
 
     # How it works
 

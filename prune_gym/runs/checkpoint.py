@@ -1,109 +1,178 @@
-"""A search that survives a kill: what a run needs to go on from its last finished episode.
+"""Checkpoints: what a search needs to continue after its last finished episode.
 
 ``RUN/checkpoint`` holds the agent (``agent.save``), the best network, and ``state.json`` with the
-environment's random generator and the counters. A new checkpoint is written beside the old one
-and takes its place by renaming, so that at every moment one of them is whole.
+environment's random generator and the counters. A new checkpoint is written beside the old one and
+replaces it by renaming, so that at every moment one of them is complete.
 """
 
-import json
 import os
 import shutil
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agents.base import Agent
+import numpy as np
+
+from prune_gym.envs import PruningEnv
+from prune_gym.envs.state import State
 from prune_gym.errors import PruneGymError
 from prune_gym.files import write_json
-from prune_gym.pruning.saved import save_network
-from prune_gym.runs import folder as run_folder
-from prune_gym.runs.loading import state_of
-from prune_gym.runs.recorder import Recorder
+from prune_gym.interface import Agent
+from prune_gym.pruning.saved import DESCRIPTION, load_network_into, read_description, save_network
+from prune_gym.runs.fields import Fields, parse_json
+from prune_gym.runs.folder import BEST, CHECKPOINTS
+from prune_gym.runs.records import SCHEMA, check_schema
 
-FOLDER, _NEW, _OLD = run_folder.CHECKPOINTS
-STATE, AGENT, BEST = "state.json", "agent", "best"
-SCHEMA = 1
-
-
-class CheckpointingRecorder(Recorder):
-    """A recorder that also writes a checkpoint between episodes."""
-
-    def on_checkpoint(self, agent: Agent) -> None:
-        """Write a whole checkpoint, then let it take the old one's place."""
-        new = self.folder / _NEW
-        shutil.rmtree(new, ignore_errors=True)
-        (new / AGENT).mkdir(parents=True)
-        agent.save(new / AGENT)
-        if self.best is not None:
-            network = self.best.network(self.env.baseline.network)
-            save_network(new / BEST, network, self.best.kept)
-        # Written last: a folder that has it is whole.
-        write_json(new / STATE, self._state())
-        old = self.folder / _OLD
-        shutil.rmtree(old, ignore_errors=True)
-        if (self.folder / FOLDER).exists():
-            os.replace(self.folder / FOLDER, old)
-        os.replace(new, self.folder / FOLDER)
-        shutil.rmtree(old, ignore_errors=True)
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "schema": SCHEMA,
-            "random": self.env.np_random.bit_generator.state,
-            "search_macs_total": self.env.search_macs_total,
-            "best_accuracy": None if self.best is None else self.best.accuracy,
-            **self.counters(),
-        }
-
-    def restore(self, agent: Agent) -> bool:
-        """Take up the search where the folder's checkpoint left it.
-
-        Args:
-            agent: Made as the run's was; it gets what was saved.
-
-        Returns:
-            Whether there was a checkpoint; without one the search begins anew.
-
-        Raises:
-            PruneGymError: The checkpoint is damaged or of another schema.
-        """
-        folder = _whole(self.folder)
-        run_folder.keep_episodes(self.folder, 0 if folder is None else read(folder)["episodes"])
-        if folder is None:
-            return False
-        state = read(folder)
-        agent.load(folder / AGENT)
-        self.env.np_random.bit_generator.state = state["random"]
-        self.env.search_macs_total = state["search_macs_total"]
-        self.set_counters(state)
-        if state["best_accuracy"] is not None:
-            # The accuracy is the one that the search saw, to the last bit.
-            found = state_of(folder / BEST, self.env)
-            self.best = replace(found, accuracy=state["best_accuracy"])
-            network = self.best.network(self.env.baseline.network)
-            save_network(self.folder / run_folder.BEST, network, self.best.kept)
-        return True
+STATE, AGENT = "state.json", "agent"
 
 
-def _whole(folder: Path) -> Path | None:
-    """The newest whole checkpoint; a kill between two renames leaves it by another name."""
-    for name in (FOLDER, _NEW, _OLD):
+@dataclass(frozen=True)
+class Progress:
+    """How far a search has come: the content of ``state.json``.
+
+    Args:
+        episodes: Finished episodes.
+        trials: Steps, tried candidates included.
+        updates: Updates of the agent.
+        search_macs_total: MACs.
+        wall_seconds: Seconds.
+        device_seconds: Seconds of the CPU (of all threads) or of another device.
+        random: State of the environment's random generator.
+    """
+
+    episodes: int
+    trials: int
+    updates: int
+    search_macs_total: int
+    wall_seconds: float
+    device_seconds: float
+    random: Mapping[str, Any]
+
+
+def write(
+    folder: Path, agent: Agent, env: PruningEnv, best: State | None, progress: Progress
+) -> None:
+    """Write a complete checkpoint, then replace the old one with it.
+
+    Args:
+        folder: Folder of the run.
+        agent: Agent of the run.
+        env: Environment of the run.
+        best: State of the best network, or None.
+        progress: How far the search has come.
+    """
+    current, new, old = (folder / name for name in CHECKPOINTS)
+    shutil.rmtree(new, ignore_errors=True)
+    (new / AGENT).mkdir(parents=True)
+    agent.save(new / AGENT)
+    if best is not None:
+        save_network(new / BEST, best.network(env.baseline.network), best.kept)
+    # Written last: a folder that has it is complete.
+    write_json(new / STATE, {"schema": SCHEMA, **asdict(progress)})
+    shutil.rmtree(old, ignore_errors=True)
+    if current.exists():
+        os.replace(current, old)
+    os.replace(new, current)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def find(folder: Path) -> Path | None:
+    """The newest complete checkpoint of a run, whatever a kill between two renames left."""
+    for name in CHECKPOINTS:
         if (folder / name / STATE).is_file():
             return folder / name
     return None
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """The counters of a checkpoint.
+def read(folder: Path) -> Progress:
+    """Read ``state.json`` of a checkpoint.
 
     Raises:
-        PruneGymError: Damaged, or of another schema.
+        PruneGymError: If the file is damaged or of another schema.
     """
     path = folder / STATE
-    try:
-        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PruneGymError(f"{str(path)!r} is damaged ({error}).") from error
-    if not isinstance(state, dict) or state.get("schema") != SCHEMA:
-        raise PruneGymError(f"{str(path)!r} is no checkpoint of schema {SCHEMA}.")
-    return state
+    where = repr(str(path))
+    own = Fields(parse_json(path.read_bytes(), where), where)
+    check_schema(own)
+    return Progress(
+        episodes=own.count("episodes"),
+        trials=own.count("trials"),
+        updates=own.count("updates"),
+        search_macs_total=own.count("search_macs_total"),
+        wall_seconds=own.number("wall_seconds"),
+        device_seconds=own.number("device_seconds"),
+        random=own.table("random").values,
+    )
+
+
+def load(
+    folder: Path, agent: Agent, env: PruningEnv, progress: Progress, accuracy: float | None
+) -> State | None:
+    """Give agent and environment the state of a checkpoint.
+
+    Args:
+        folder: Folder of the checkpoint.
+        agent: Agent like the run's.
+        env: Environment like the run's, reset.
+        progress: Progress from :func:`read`.
+        accuracy: Accuracy of the best network as the search saw it, to the last bit; None if there
+            is no best network.
+
+    Returns:
+        The state of the best network, or None.
+    """
+    agent.load(folder / AGENT)
+    env.np_random.bit_generator.state = dict(progress.random)
+    env.search_macs_total = progress.search_macs_total
+    if accuracy is None:
+        return None
+    return replace(load_state(folder / BEST, env), accuracy=accuracy)
+
+
+def load_best(folder: Path, env: PruningEnv) -> State:
+    """The best network of a run, as a state of its environment.
+
+    Raises:
+        PruneGymError: If no episode of the run was finished.
+    """
+    best = folder / BEST
+    if not (best / DESCRIPTION).is_file():
+        raise PruneGymError(
+            f"{str(folder)!r} has no best network, because no episode was finished. Resume the run "
+            "with a larger budget."
+        )
+    return load_state(best, env)
+
+
+def load_state(folder: Path, env: PruningEnv) -> State:
+    """A saved network, as a state of its environment after the last space.
+
+    Args:
+        folder: Folder of the network (:func:`prune_gym.pruning.saved.save_network`).
+        env: Environment like the one that made the network, reset.
+
+    Raises:
+        WeightsError: If the network is missing, damaged or of another architecture.
+    """
+    baseline = env.baseline
+    network = load_network_into(folder, baseline.network)
+    module = network.module.to(baseline.device).eval()
+    accuracy, _ = baseline.evaluate(module)
+    described = read_description(folder)["spaces"]
+    start = env.snapshot()
+    return State(
+        module=module,
+        spaces=network.spaces,
+        kept={
+            name: start.kept[name][space["kept"]] if name in start.kept else np.array(space["kept"])
+            for name, space in described.items()
+        },
+        position=len(env.visited),
+        accuracy=accuracy,
+        costs=baseline.cost_model(module, network.spaces).of(
+            {space.name: space.channels for space in network.spaces}
+        ),
+        activation=start.activation[:0],
+        random=start.random,
+    )

@@ -1,6 +1,5 @@
 """The configuration of a run: everything on which its result depends."""
 
-import inspect
 import json
 import math
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 
 from prune_gym import registration
+from prune_gym.envs.config import EnvConfig
 from prune_gym.errors import PruneGymError, UnknownNameError
 from prune_gym.interface import Budget
 
@@ -42,6 +42,7 @@ class RunConfig:
 
     Raises:
         PruneGymError: If a value is of the wrong kind or out of range; the message names it.
+        ValueError: If an argument of the environment is unknown or out of range.
     """
 
     env_id: str
@@ -74,8 +75,8 @@ class RunConfig:
             self._check_number(name, most)
         for name in ("env_arguments", "agent_options"):
             object.__setattr__(self, name, _plain(name, getattr(self, name)))
-        limits = [name for name in LIMITS if getattr(self, name) is not None]
-        if self.env_id == registration.SURROGATE and limits == ["search_macs"]:
+        self.environment()  # checks the arguments
+        if self.env_id == registration.SURROGATE and list(self.limits) == ["search_macs"]:
             raise PruneGymError(
                 "A limit of search_macs would never end a search in a surrogate, which spends no "
                 "MACs. Give episodes, steps or seconds."
@@ -121,11 +122,20 @@ class RunConfig:
             raise PruneGymError("out is missing: name a folder for the run's files")
         return Path(self.out)
 
-    def environment(self) -> dict[str, Any]:
-        """All arguments of the environment: those given, else the id's, else the defaults."""
+    def environment(self) -> EnvConfig:
+        """All arguments of the environment: those given, else the id's, else the defaults.
+
+        Raises:
+            UnknownNameError: If a name is unknown.
+            ValueError: If a value is out of range.
+        """
+        known = [own.name for own in fields(EnvConfig)]
+        for name in self.env_arguments:
+            if name not in known:
+                raise UnknownNameError("environment argument", name, known)
         spec = gym.registry.get(self.env_id)
-        own = dict(spec.kwargs) if spec else {}
-        return environment_defaults() | own | dict(self.env_arguments)
+        arguments = {**(spec.kwargs if spec else {}), **self.env_arguments}
+        return EnvConfig(**{name: value for name, value in arguments.items() if name in known})
 
     def command(self) -> list[str]:
         """The words of the command line that does the same: ``["prune-gym", "train", ...]``."""
@@ -168,18 +178,6 @@ class RunConfig:
         if "env_id" not in value:
             raise PruneGymError("env_id is missing: name an environment of `prune-gym list`")
         return cls(**value)
-
-
-def environment_defaults() -> dict[str, Any]:
-    """The default of every argument of :class:`prune_gym.envs.PruningEnv` that a run can set."""
-    from prune_gym.envs import PruningEnv
-
-    parameters = inspect.signature(PruningEnv.__init__).parameters
-    return {
-        name: parameter.default
-        for name, parameter in parameters.items()
-        if name not in ("self", "render_mode")
-    }
 
 
 def _word(value: Any) -> str:

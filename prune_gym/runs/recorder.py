@@ -1,62 +1,51 @@
-"""Follows a training run: progress bar, TensorBoard, episode records, the best network."""
+"""Follows a search: progress bar, TensorBoard, episode records, checkpoints, the best network."""
 
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from agents.base import Budget, Callback
+from prune_gym.costs import StepCosts
+from prune_gym.envs import PruningEnv
 from prune_gym.envs.state import State
-from prune_gym.envs.target import Target
+from prune_gym.interface import Agent, Budget, Callback
+from prune_gym.pruning.candidate import BlockRecord
 from prune_gym.pruning.saved import save_network
-from prune_gym.runs.folder import BEST, EPISODES, SCHEMA, append_line
-
-ALF = ("sparsity", "codes", "merged", "reconstruction_error", "autoencoder_updates")
-COSTS = ("params", "macs", "cycles", "latency_ms", "energy_uj")
-
-
-def rank(final: Mapping[str, Any], target: Target) -> tuple[bool, float]:
-    """What the best network of a run is chosen by; the larger, the better.
-
-    Without a target it is the score. Of networks that meet wanted costs it is the accuracy; where
-    accuracy alone is wanted it is the score again, and of networks that miss it, the accuracy.
-
-    Args:
-        final: The info after an episode's last step.
-        target: The environment's.
-    """
-    met = bool(final["target_met"])
-    by_accuracy = target.bounds_costs or not met
-    return met, final["accuracy"] if by_accuracy else final["score"]
+from prune_gym.runs import checkpoint
+from prune_gym.runs.folder import BEST, TENSORBOARD, append_episode, keep_episodes
+from prune_gym.runs.records import Episode, Setup, Step, best_so_far
 
 
 class Recorder(Callback):
-    """Writes what happens in a run to its folder; the best network is chosen by :func:`rank`.
+    """Writes what happens in a search to the run's folder.
 
     Args:
-        folder: The run's folder.
-        env: The unwrapped environment.
-        seed: The run's seed, for the records.
-        budget: Gives the progress bar its length.
-        quiet: No progress bar.
+        folder: Folder of the run.
+        env: Environment of the run.
+        setup: Setup of the run; its :meth:`Setup.rank` chooses the best network.
+        budget: Budget, which gives the progress bar its length.
+        quiet: Whether to hide the progress bar.
+
+    Attributes:
+        best: State of the best network so far, or None.
     """
 
     def __init__(
-        self, folder: Path, env: Any, seed: int, budget: Budget, quiet: bool = False
+        self, folder: Path, env: PruningEnv, setup: Setup, budget: Budget, quiet: bool = False
     ) -> None:
-        self.folder, self.env, self.seed = folder, env, seed
-        self.writer = SummaryWriter(str(folder / "tensorboard"))
-        self.budget = budget
+        self.folder, self.env, self.setup = folder, env, setup
         self.best: State | None = None
-        self.best_score = 0.0
-        self.best_rank: tuple[bool, float] | None = None
-        self.episodes = self.trials = self.updates = 0
+        self._best_rank: tuple[bool, float] | None = None
+        self._best_score = 0.0
+        self._episodes = self._trials = self._updates = 0
         self._wall, self._cpu = time.monotonic(), time.process_time()
-        self.bar = tqdm(
+        self._writer = SummaryWriter(str(folder / TENSORBOARD))
+        self._bar = tqdm(
             total=budget.episodes,
             unit="episode",
             disable=quiet,
@@ -66,131 +55,161 @@ class Recorder(Callback):
             else None,
         )
 
+    def wall_seconds(self) -> float:
+        """Seconds since the search began, those of earlier processes included."""
+        return time.monotonic() - self._wall
+
     def device_seconds(self) -> float:
         """CPU seconds of the process (all threads), or seconds of wall time on another device."""
         if self.env.baseline.device.type == "cpu":
             return time.process_time() - self._cpu
-        return time.monotonic() - self._wall
+        return self.wall_seconds()
 
-    def wall_seconds(self) -> float:
-        """Seconds since the search began."""
-        return time.monotonic() - self._wall
+    def restart_clock(self, wall: float = 0.0, device: float = 0.0) -> None:
+        """Start the run's time now, with some seconds spent before."""
+        self._wall, self._cpu = time.monotonic() - wall, time.process_time() - device
 
-    def restart_clock(self) -> None:
-        """Leave what came before out of the run's time."""
-        self._wall, self._cpu = time.monotonic(), time.process_time()
-
-    def counters(self) -> dict[str, Any]:
-        """What has to be kept for another process to go on."""
-        return {
-            "episodes": self.episodes,
-            "trials": self.trials,
-            "updates": self.updates,
-            "best_score": self.best_score,
-            "best_rank": self.best_rank,
-            "wall_seconds": self.wall_seconds(),
-            "device_seconds": self.device_seconds(),
-        }
-
-    def set_counters(self, counters: Mapping[str, Any]) -> None:
-        """Go on from another process's :meth:`counters`."""
-        self.episodes, self.trials = counters["episodes"], counters["trials"]
-        self.updates, self.best_score = counters["updates"], counters["best_score"]
-        best = counters["best_rank"]
-        self.best_rank = None if best is None else (bool(best[0]), float(best[1]))
-        self._wall = time.monotonic() - counters["wall_seconds"]
-        self._cpu = time.process_time() - counters["device_seconds"]
-        self.bar.update(self.episodes - self.bar.n)
+    # What an agent reports
 
     def on_trial(self, reward: float, info: Mapping[str, Any]) -> None:
-        """Count a tried candidate and move the bar."""
-        self.trials += 1
-        done = self.episodes + info["position"] / len(self.env.visited)
-        self.bar.set_postfix_str(
-            f"trial {self.trials}, layer {info['position']}/{len(self.env.visited)}, "
+        """Count a step or tried candidate, and move the bar."""
+        self._trials += 1
+        layers = len(self.env.visited)
+        self._show(
+            info["position"] / layers,
+            f"trial {self._trials}, layer {info['position']}/{layers}, "
             f"accuracy {info['accuracy']:.3f}, {info['cost_ratio']:.2f}x, reward {reward:+.3f}, "
-            f"best {max(self.best_score, 0):.3f}",
-            refresh=False,
+            f"best {max(self._best_score, 0):.3f}",
         )
-        # Candidates of one layer stand at the same place; the bar never goes back.
-        self.bar.update(max(0.0, min(done, self.episodes + 0.99) - self.bar.n))
-        self.bar.refresh()
 
     def on_status(self, done: float, text: str) -> None:
-        """Move the bar within an episode that takes long."""
-        self.bar.set_postfix_str(text, refresh=False)
-        self.bar.update(max(0.0, self.episodes + min(done, 0.99) - self.bar.n))
-        self.bar.refresh()
+        """Move the bar within a long episode."""
+        self._show(done, text)
+
+    def _show(self, done: float, text: str) -> None:
+        self._bar.set_postfix_str(text, refresh=False)
+        # All candidates of a layer are at the same place; the bar never goes back.
+        self._bar.update(max(0.0, self._episodes + min(done, 0.99) - self._bar.n))
+        self._bar.refresh()
 
     def on_update(self, metrics: Mapping[str, float]) -> None:
-        """Log an agent's own figures to TensorBoard."""
+        """Log an agent's own values to TensorBoard."""
         for name, value in metrics.items():
-            self.writer.add_scalar(f"agent/{name}", value, self.updates)
-        self.updates += 1
+            self._writer.add_scalar(f"agent/{name}", value, self._updates)
+        self._updates += 1
 
-    def on_episode(self, number: int, env: Any, infos: list[dict[str, Any]]) -> None:
-        """Record an episode; where it is the best so far, write its network."""
-        final, unwrapped = infos[-1], self.env
-        complete = final["position"] == len(unwrapped.visited)
-        worth = rank(final, unwrapped.target)
-        improved = complete and (self.best_rank is None or worth > self.best_rank)
-        if improved:
-            self.best_rank, self.best_score = worth, final["score"]
-            self.best = unwrapped.snapshot()
-            save_network(self.folder / BEST, unwrapped.network, unwrapped.kept, {"episode": number})
-        append_line(self.folder / EPISODES, self._record(number, infos, complete, improved))
+    def on_episode(self, number: int, env: gym.Env, infos: list[dict[str, Any]]) -> None:
+        """Record an episode; if its network is the best so far, save it."""
+        episode = self._episode(number, infos)
+        rank = self.setup.rank(episode.accuracy, episode.costs)
+        if episode.complete and (self._best_rank is None or rank > self._best_rank):
+            self._best_rank, self.best = rank, self.env.snapshot()
+            self._best_score = self.setup.score(episode.accuracy, episode.costs)
+            facts = {"episode": number}
+            save_network(self.folder / BEST, self.env.network, self.env.kept, facts)
+        append_episode(self.folder, episode)
         for name in ("accuracy", "score", "cost_ratio", "params_ratio", "macs_ratio"):
-            self.writer.add_scalar(f"episode/{name}", final[name], number)
+            self._writer.add_scalar(f"episode/{name}", infos[-1][name], number)
         reward = sum(info["reward"] for info in infos)
-        self.writer.add_scalar("episode/reward", reward, number)
-        self.writer.flush()
-        self.episodes = number + 1
-        self.bar.update(max(0.0, self.episodes - self.bar.n))
+        self._writer.add_scalar("episode/reward", reward, number)
+        self._writer.flush()
+        self._episodes = number + 1
+        self._bar.update(max(0.0, self._episodes - self._bar.n))
 
-    def _record(
-        self, number: int, infos: list[dict[str, Any]], complete: bool, best: bool
-    ) -> dict[str, Any]:
-        """One line of ``episodes.jsonl``; masks are the executed ones."""
-        steps = [
-            {
-                "space": space.name,
-                "kept": np.flatnonzero(info["mask"]).tolist(),
-                "duration": info["duration"],
-                "batches": info["batches"],
-                **({"seed": info["seed"]} if "seed" in info else {}),
-                "mask_changed": info["mask_changed"],
-                "accuracy": info["accuracy"],
-                "rewards": info["rewards"],
-                **{name: info[name] for name in ALF if name in info},
-                **{name: info[name] for name in COSTS},
-            }
-            for space, info in zip(self.env.visited, infos, strict=False)
-        ]
+    def _episode(self, number: int, infos: list[dict[str, Any]]) -> Episode:
         final = infos[-1]
-        return {
-            "schema": SCHEMA,
-            "episode": number,
-            "seed": self.seed,
-            "threads": self.env.threads,
-            "complete": complete,
-            "best": best,
-            "target_met": final["target_met"],
-            "score": final["score"],
-            "accuracy": final["accuracy"],
-            **{name: final[name] for name in COSTS},
-            "params_ratio": final["params_ratio"],
-            "macs_ratio": final["macs_ratio"],
-            "cost_ratio": final["cost_ratio"],
-            "reward": sum(info["reward"] for info in infos),
-            "search_macs": final["search_macs"],
-            "search_macs_total": self.env.search_macs_total,
-            "trials": self.trials,
-            "wall_seconds": round(self.wall_seconds(), 3),
-            "device_seconds": round(self.device_seconds(), 3),
-            "steps": steps,
-        }
+        visited = zip(self.env.visited, infos, strict=False)
+        return Episode(
+            number=number,
+            complete=final["position"] == len(self.env.visited),
+            accuracy=final["accuracy"],
+            costs=_costs(final),
+            search_macs=final["search_macs"],
+            search_macs_total=self.env.search_macs_total,
+            trials=self._trials,
+            wall_seconds=round(self.wall_seconds(), 3),
+            device_seconds=round(self.device_seconds(), 3),
+            steps=tuple(_step(space.name, info) for space, info in visited),
+        )
+
+    # Checkpoints
+
+    def on_checkpoint(self, agent: Agent) -> None:
+        """Write a checkpoint (:mod:`prune_gym.runs.checkpoint`)."""
+        progress = checkpoint.Progress(
+            episodes=self._episodes,
+            trials=self._trials,
+            updates=self._updates,
+            search_macs_total=self.env.search_macs_total,
+            wall_seconds=self.wall_seconds(),
+            device_seconds=self.device_seconds(),
+            random=self.env.np_random.bit_generator.state,
+        )
+        checkpoint.write(self.folder, agent, self.env, self.best, progress)
+
+    def restore(self, agent: Agent) -> bool:
+        """Continue from the folder's checkpoint.
+
+        Args:
+            agent: Agent like the run's; it loads its saved state.
+
+        Returns:
+            Whether there was a checkpoint. Without one the search starts again.
+
+        Raises:
+            PruneGymError: If the checkpoint is damaged or of another schema.
+        """
+        found = checkpoint.find(self.folder)
+        if found is None:
+            keep_episodes(self.folder, 0)
+            return False
+        progress = checkpoint.read(found)
+        episodes = keep_episodes(self.folder, progress.episodes)
+        flags = best_so_far(self.setup, episodes)
+        best = [episode for episode, flag in zip(episodes, flags, strict=True) if flag]
+        accuracy = best[-1].accuracy if best else None
+        self.best = checkpoint.load(found, agent, self.env, progress, accuracy)
+        if self.best is not None:
+            network = self.best.network(self.env.baseline.network)
+            save_network(self.folder / BEST, network, self.best.kept)
+            self._best_rank = self.setup.rank(best[-1].accuracy, best[-1].costs)
+            self._best_score = self.setup.score(best[-1].accuracy, best[-1].costs)
+        self._episodes, self._trials = progress.episodes, progress.trials
+        self._updates = progress.updates
+        self.restart_clock(progress.wall_seconds, progress.device_seconds)
+        self._bar.update(self._episodes - self._bar.n)
+        return True
 
     def close(self) -> None:
-        """Close bar and event file."""
-        self.bar.close()
-        self.writer.close()
+        """Close progress bar and event file."""
+        self._bar.close()
+        self._writer.close()
+
+
+def _costs(info: Mapping[str, Any]) -> StepCosts:
+    return StepCosts(
+        info["params"], info["macs"], info["cycles"], info["latency_ms"], info["energy_uj"]
+    )
+
+
+def _step(space: str, info: Mapping[str, Any]) -> Step:
+    block = None
+    if "codes" in info:
+        block = BlockRecord(
+            info["sparsity"],
+            info["codes"],
+            info["merged"],
+            info["reconstruction_error"],
+            info["autoencoder_updates"],
+        )
+    return Step(
+        space=space,
+        kept=tuple(np.flatnonzero(info["mask"]).tolist()),
+        mask_changed=info["mask_changed"],
+        duration=info["duration"],
+        batches=info["batches"],
+        accuracy=info["accuracy"],
+        costs=_costs(info),
+        seed=info.get("seed"),
+        block=block,
+    )

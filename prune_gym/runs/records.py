@@ -10,15 +10,15 @@ from functools import cached_property
 from typing import Any
 
 from prune_gym.costs import Costs, StepCosts
-from prune_gym.envs.reward import RewardFunction
-from prune_gym.envs.state import BlockRecord
+from prune_gym.envs.config import ACCURACY, EnvConfig
+from prune_gym.envs.reward import RewardFunction, make_reward
 from prune_gym.errors import PruneGymError
+from prune_gym.pruning.candidate import BlockRecord
 from prune_gym.runs.config import RunConfig
 from prune_gym.runs.fields import Fields
 
 SCHEMA = 2
 """The number of changes of the files' form."""
-ACCURACY = "accuracy"
 HASHES = ("weights", "dataset", "accelerator")
 
 
@@ -72,7 +72,7 @@ class Setup:
     """What a run was started with: its configuration, the unpruned network, the machine.
 
     Args:
-        config: Configuration of the run; agent options in full.
+        config: Configuration of the run with all options of its agent, without its folder.
         accuracy: Accuracy of the unpruned network on the validation subset, 0 to 1.
         costs: Costs of the unpruned network.
         channels: Number of channels of each space of the unpruned network.
@@ -98,19 +98,18 @@ class Setup:
     surrogate: str | None = None
 
     @cached_property
-    def environment(self) -> dict[str, Any]:
+    def environment(self) -> EnvConfig:
         """All arguments of the environment, defaults included."""
         return self.config.environment()
 
     @property
     def wanted(self) -> dict[str, float]:
         """The target: for each cost the largest share, for ``accuracy`` the largest drop."""
-        return dict(self.environment["target"] or {})
+        return self.environment.wanted
 
     @cached_property
     def _reward(self) -> RewardFunction:
-        names = ("tolerance", "duration_weight", "objective")
-        return RewardFunction(self.accuracy, *(self.environment[name] for name in names))
+        return make_reward(self.environment, self.accuracy, self.costs)
 
     def psi(self, accuracy: float) -> float:
         """The reward's accuracy term, -1 to 1; at least 0 within the tolerance."""
@@ -161,7 +160,6 @@ class Setup:
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of ``config.json``."""
-        # The folder holds the file, so its path says nothing.
         config = {name: value for name, value in self.config.to_json().items() if name != "out"}
         return asdict(self) | {"schema": SCHEMA, "config": config}
 

@@ -27,7 +27,7 @@ def test_each_part_of_the_key_splits(make_run, write_records):
     (config,) = [result.config for result in load([base])]
     hashes = config["hashes"]
     others = [
-        make_run("l1", 0, id="Other-v0"),
+        make_run("l1", 0, env_id="Other-v0"),
         make_run("l1", 0, env_revision=99),
         *(make_run("l1", 0, hashes=hashes | {name: "1" * 64}) for name in hashes),
         write_records(base),

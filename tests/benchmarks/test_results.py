@@ -58,9 +58,9 @@ def _damaged_line(folder):
     path.write_text('{"episode": \n' + path.read_text())
 
 
-def _without_psi(folder):
+def _without_cycles(folder):
     path = folder / "episodes.jsonl"
-    path.write_text(path.read_text().replace('"psi"', '"phi"'))
+    path.write_text(path.read_text().replace('"cycles"', '"rounds"'))
 
 
 @pytest.mark.parametrize(
@@ -68,14 +68,14 @@ def _without_psi(folder):
     [
         (_cut("config.json"), "config.json", "is damaged", "Run it again"),
         (_edit("config.json", lambda c: c.update(schema=7)), "config.json", "schema 7", "again"),
-        (_edit("config.json", lambda c: c.pop("hashes")), "config.json", "lacks hashes", "Run it"),
+        (_edit("config.json", lambda c: c.pop("hashes")), "config.json", "has no hashes", "Run it"),
         (_damaged_line, "episodes.jsonl", "is damaged", "Run it again"),
-        (_without_psi, "episodes.jsonl", "steps.0.rewards lacks psi", "leave it out"),
+        (_without_cycles, "episodes.jsonl", "line 1 has no cycles", "leave it out"),
         (_cut("best/report.json"), "report.json", "is damaged", "leave the run out"),
         (
             _edit("best/report.json", lambda r: r["accuracy"]["test"].update(final="0.9")),
             "report.json",
-            "accuracy.test.final='0.9' is not what it must be (type number)",
+            "accuracy.test.final='0.9' must be a number",
             "leave it out",
         ),
         (lambda f: (f / "best/network.json").unlink(), "network.json", "missing", "export"),

@@ -93,8 +93,8 @@ def test_own_accelerator_file_and_loops(tmp_path: Path, capsys: pytest.CaptureFi
         (("resnet21",), "'resnet21'"),
         (("resnet20", "--accelerator", "eyerix"), "'eyerix'"),
         (("resnet20", "--objective", "speed"), "'speed'"),
-        (("resnet20", "--batch", "0"), "--batch 0"),
-        (("resnet20", "--image-size", "0"), "--image-size 0"),
+        (("resnet20", "--batch", "0"), "batch=0"),
+        (("resnet20", "--image-size", "0"), "image_size=0"),
         (("resnet20", "plain20", "--format", "csv"), "takes one network"),
     ],
 )

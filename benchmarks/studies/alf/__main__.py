@@ -7,8 +7,8 @@ from pathlib import Path
 from benchmarks.stages import OUT_OF_TIME, UNFINISHED, deadline, run_stage
 from benchmarks.studies.alf.stages import ENVIRONMENTS, Setting, stages
 from benchmarks.studies.alf.table import markdown, record
-from prune_gym.cli.signals import stopped_by_signals
 from prune_gym.files import write_json
+from prune_gym.signals import stopped_by_signals
 
 DESCRIPTION = """\
 ALF on a network, beside the abstract's three figures and its controls: L1 and L2PF at equal MACs

@@ -10,7 +10,7 @@ from benchmarks.runner import Benchmark
 from benchmarks.stages import OUT_OF_TIME, UNFINISHED, deadline
 from benchmarks.studies.matrix import durations, hardware
 from benchmarks.studies.matrix.plan import SCALES, TABLES, Comparison
-from prune_gym.cli.signals import stopped_by_signals
+from prune_gym.signals import stopped_by_signals
 
 DESCRIPTION = """\
 All tables of docs/results.md on CIFAR-10, each cell a run of its own. The same command continues

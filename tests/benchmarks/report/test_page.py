@@ -82,7 +82,7 @@ def test_page_of_two_groups(make_run, write_records, write_page, tmp_path, capsy
         "Fewer than three seeds: l2pf, random.",
         f"prune-gym train --resume {unfinished}",
         "Repeats a seed",
-        "prune-gym train --agent l2pf --seed 1",
+        "prune-gym train Tiny-v0 --agent l2pf --seed 1",
         "data set tiny",
         "All groups together",
     ):

@@ -140,7 +140,7 @@ def test_exported_networks_run(tmp_path):
     network, module = made()
     deployed = deploy(module, network)
     kept = {s.name: np.arange(s.channels) for s in deployed.spaces}
-    export_network(tmp_path, deployed, kept, {}, tiny_dataset().test)
+    export_network(tmp_path, deployed, kept, tiny_dataset().test)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     (logits,) = session.run(None, {"images": images().numpy()})
     with torch.no_grad():

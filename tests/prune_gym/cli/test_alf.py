@@ -1,14 +1,14 @@
 """Runs in the ALF mode: recorded, resumed, evaluated and exported like others."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 
 from prune_gym.cli import main
 from prune_gym.pruning.saved import load_network
-from tests.prune_gym.cli.test_resume import records
+from prune_gym.runs.folder import read_episodes, read_report, read_setup
+from prune_gym.runs.recorder import Recorder
+from tests.prune_gym.runs.test_resume import observed
 
 NETWORK = "tests.tiny:tiny_residual"
 FILES = {
@@ -60,17 +60,17 @@ def finished(workplace, home, tmp_path_factory):
 
 
 def test_records_hold_actions_and_executed_codes(finished):
-    lines = records(finished)
-    assert len(lines) == 2
-    for line in lines:
-        names = [step["space"] for step in line["steps"]]
+    episodes = read_episodes(finished)
+    assert len(episodes) == 2
+    for episode in episodes:
+        names = [step.space for step in episode.steps]
         assert names == ["inner.code", "outer.code", "down.code"]
-        for step in line["steps"]:
-            assert 0 <= step["sparsity"] <= 1
-            assert step["duration"] == pytest.approx(0.1)
-            assert step["codes"] == len(step["kept"]) > 0
-            assert step["merged"] in (True, False)
-            assert step["reconstruction_error"] >= 0
+        for step in episode.steps:
+            assert 0 <= step.block.sparsity <= 1
+            assert step.duration == pytest.approx(0.1)
+            assert step.block.codes == len(step.kept) > 0
+            assert step.block.merged in (True, False)
+            assert step.block.reconstruction_error >= 0
 
 
 @pytest.mark.float
@@ -79,10 +79,11 @@ def test_the_best_network_is_exported_and_loads(finished):
     network, kept = load_network(finished / "best")
     assert any(name.endswith(".code") for name in kept)
     sample = np.load(finished / "best" / "sample.npz")
-    report = json.loads((finished / "best" / "report.json").read_text())
+    report = read_report(finished)
     params = sum(p.numel() for p in network.module.parameters())
-    assert report["costs"]["final"]["params"] == params
-    assert report["codes"] == {name: len(kept[name]) for name in report["codes"]}
+    assert report.costs.params == params
+    assert report.codes
+    assert report.codes == {name: len(kept[name]) for name in report.codes}
     from prune_gym.export import Normalized
 
     with torch.no_grad():
@@ -94,26 +95,23 @@ def test_the_best_network_is_evaluated(finished, capsys):
     assert main(["evaluate", str(finished)]) == 0
     printed = capsys.readouterr().out
     assert "inner.code" in printed
-    report = json.loads((finished / "best" / "report.json").read_text())
-    assert f"MACs {report['costs']['final']['macs']:,}" in printed
+    assert f"MACs {read_report(finished).costs.macs:,}" in printed
 
 
 def test_a_resumed_run_is_an_unbroken_one(workplace, finished, tmp_path, monkeypatch):
-    from prune_gym.cli import search
-
     out = tmp_path / "run"
-    stop = search.CheckpointingRecorder.on_checkpoint
+    stop = Recorder.on_checkpoint
 
     def stopped(self, agent):
         stop(self, agent)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(search.CheckpointingRecorder, "on_checkpoint", stopped)
+    monkeypatch.setattr(Recorder, "on_checkpoint", stopped)
     assert train(workplace, out, "random", 2, "--final-epochs", "0") == 130
     monkeypatch.undo()
-    assert len(records(out)) == 1
+    assert len(read_episodes(out)) == 1
     assert main(["train", "--resume", str(out), "--quiet"]) == 0
-    assert records(out) == records(finished)
+    assert observed(out) == observed(finished)
     weights = [folder / "best" / "weights.safetensors" for folder in (out, finished)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
@@ -125,14 +123,14 @@ def test_other_agents_learn(workplace, tmp_path, agent):
     more = ["--set", "warmup_episodes=1"] if agent == "sac" else ["--set", "rollout_episodes=2"]
     more += ["--set", "minibatches=2"] if agent == "ppo" else []
     assert train(workplace, out, agent, 3, "--final-epochs", "0", *more) == 0
-    assert len(records(out)) == 3
+    assert len(read_episodes(out)) == 3
 
 
 @pytest.mark.parametrize("agent", ["l1", "l2pf", "amc", "maskable_ppo"])
 def test_agents_that_choose_filters_refuse(workplace, tmp_path, capsys, agent):
     assert train(workplace, tmp_path / "run", agent, 1) != 0
     error = capsys.readouterr().err
-    assert "not in 'alf'" in error
+    assert "does not work in action_mode='alf'" in error
     assert "random, sac, td3, uniform" in error
     assert not (tmp_path / "run").exists()
 
@@ -146,8 +144,8 @@ def test_the_whole_network_agent_turns_the_mode_on(workplace, tmp_path, monkeypa
     out = tmp_path / "run"
     more = ["--set", "epochs=2", "--set", "updates=6", "--final-epochs", "0", "--env", "scope=all"]
     assert train(workplace, out, "alf", 1, "--target", "macs=0.6", *more) == 0
-    (record,) = records(out)
-    assert record["target_met"]
+    (episode,) = read_episodes(out)
+    assert read_setup(out).target(episode.accuracy, episode.costs).met
     assert (out / "policy" / "codes.png").is_file()
     # In an id of filters it asks for its mode by itself, and says so.
     capsys.readouterr()
@@ -158,8 +156,7 @@ def test_the_whole_network_agent_turns_the_mode_on(workplace, tmp_path, monkeypa
     command += ["--threads", "1", "--episodes", "1", "--set", "epochs=1", "--final-epochs", "0"]
     assert main(command) == 0
     assert "action_mode=alf" in capsys.readouterr().out
-    config = json.loads((other / "config.json").read_text())
-    assert config["env_arguments"]["action_mode"] == "alf"
+    assert read_setup(other).config.env_arguments["action_mode"] == "alf"
 
 
 def test_a_budget_of_macs_never_ends_in_a_surrogate(tmp_path, capsys):

@@ -16,7 +16,7 @@ from benchmarks.runner import Benchmark
 from benchmarks.tasks import TASKS, Task
 from prune_gym.cli import main
 from prune_gym.errors import PruneGymError
-from tests.prune_gym.cli.conftest import NETWORK
+from tests.prune_gym.conftest import NETWORK
 
 VERSIONS = {
     "smoke": (1, "1f0992d22b66"),

@@ -8,8 +8,8 @@ import pytest
 
 from prune_gym.cli import main
 from prune_gym.cli.listing import LISTS
-from prune_gym.cli.settings import parse_settings
 from prune_gym.files import sha256
+from prune_gym.settings import parse_settings
 
 
 def test_list(capsys):
@@ -60,9 +60,9 @@ def test_the_baseline_has_its_recipe(workplace):
     [
         (["--learning-rate", "1e6", "--epochs", "3", "--overwrite"], "diverged"),
         (["--epochs", "1"], "add --overwrite to replace it"),
-        (["--batch-size", "0"], "--batch-size 0"),
-        (["--epochs", "0"], "--epochs 0"),
-        (["--out", "weights.json"], "ends in .safetensors"),
+        (["--batch-size", "0"], "batch_size=0"),
+        (["--epochs", "0"], "epochs=0"),
+        (["--out", "weights.json"], "must be the name of a .safetensors file"),
     ],
 )
 def test_a_failed_pretrain_keeps_the_earlier_baseline(

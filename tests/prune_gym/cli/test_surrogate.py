@@ -5,9 +5,10 @@ import json
 import pytest
 
 from prune_gym.cli import main
-from prune_gym.cli.record import POLICIES
+from prune_gym.runs.folder import read_episodes, read_report, read_setup
+from prune_gym.surrogate.recording import POLICIES
 from prune_gym.surrogate.records import read
-from tests.prune_gym.cli.conftest import NETWORK
+from tests.prune_gym.conftest import NETWORK
 
 EPISODES = 10
 
@@ -126,18 +127,17 @@ def test_a_warm_start_goes_on_in_the_real_environment(fitted, train_arguments, t
     out = tmp_path / "run"
     warm = ["--warm-start", "surrogate", "--warm-start-episodes", "3"]
     assert main(train_arguments(out, *warm)) == 0
-    config = json.loads((out / "config.json").read_text())["warm_start"]
-    assert (config["kind"], config["episodes"]) == ("surrogate", 3)
+    setup = read_setup(out)
+    assert setup.config.warm_start == 3
     (weights,) = fitted[1].glob("*.safetensors")
     facts = json.loads(weights.with_suffix(".json").read_text())
-    assert config["surrogate_sha256"] == facts["sha256"]
-    assert config["held_out_episodes"] == facts["metrics"]["held_out_episodes"]
-    lines = (out / "episodes.jsonl").read_text().splitlines()
+    assert setup.surrogate == facts["sha256"]
+    episodes = read_episodes(out)
     # Only real episodes are recorded, and only they can be the best.
-    assert len(lines) == 2
-    assert all(json.loads(line)["search_macs"] > 0 for line in lines)
+    assert len(episodes) == 2
+    assert all(episode.search_macs > 0 for episode in episodes)
     assert (out / "best" / "model.onnx").is_file()
-    assert json.loads((out / "best" / "report.json").read_text())["warm_start"]["episodes"] == 3
+    assert read_report(out).setup == setup
     cold = tmp_path / "cold"
     assert main(train_arguments(cold)) == 0
     policies = [(path / "policy" / "policy.safetensors").read_bytes() for path in (out, cold)]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ import torch
 
 from prune_gym.cli import main
 from prune_gym.pruning.saved import load_network
-from prune_gym.runs.folder import claimed
+from prune_gym.runs.folder import read_episodes, read_report, read_setup
+from prune_gym.runs.records import best_so_far
+from tests.prune_gym.conftest import train_command
 
 FILES = {
     "model.onnx",
@@ -31,29 +34,11 @@ FILES = {
 def finished(workplace, tmp_path_factory):
     """A finished run; the command runs in a process of its own, as a user's does."""
     out = tmp_path_factory.mktemp("run") / "run"
-    command = [sys.executable, "-m", "prune_gym.cli", *_command(workplace, out)]
+    command = [sys.executable, "-m", "prune_gym.cli", *train_command(workplace, out)]
     environment = os.environ | {"PRUNE_GYM_HOME": str(workplace / "home")}
     result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert result.returncode == 0, result.stderr
     return out, result.stdout
-
-
-def _command(workplace, out):
-    from tests.prune_gym.cli.conftest import NETWORK
-
-    command = ["train", "PruneResNet20-v0", "--dataset", f"imagefolder:{workplace}/images"]
-    command += ["--out", str(out), "--threads", "1", "--final-epochs", "1", "--episodes", "2"]
-    command += ["--set", "candidates=2", "--set", "updates=1"]
-    for pair in (
-        f"network={NETWORK}",
-        "image_size=8",
-        "eval_images=32",
-        "repair_images=32",
-        "batch_size=32",
-        "max_epochs=0.5",
-    ):
-        command += ["--env", pair]
-    return command
 
 
 def test_the_run_folder_holds_what_the_readme_says(finished):
@@ -87,17 +72,22 @@ def test_the_report_is_written_last(train_arguments, tmp_path, monkeypatch):
 
 def test_records_hold_executed_actions_and_costs(finished):
     out, _ = finished
-    lines = [json.loads(line) for line in (out / "episodes.jsonl").read_text().splitlines()]
-    assert [line["episode"] for line in lines] == [0, 1]
-    config = json.loads((out / "config.json").read_text())
-    assert config["threads"] == 1
-    assert set(config["hashes"]) == {"weights", "dataset", "accelerator"}
-    for line in lines:
-        assert line["schema"] == 1
-        assert [step["space"] for step in line["steps"]] == ["one", "two"]
-        assert all(step["kept"] for step in line["steps"])
-        assert line["search_macs_total"] >= line["search_macs"] > 0
-    assert any(line["best"] for line in lines)
+    setup, episodes = read_setup(out), read_episodes(out)
+    assert [episode.number for episode in episodes] == [0, 1]
+    assert setup.threads == 1
+    assert set(setup.hashes) == {"weights", "dataset", "accelerator"}
+    for episode in episodes:
+        assert [step.space for step in episode.steps] == ["one", "two"]
+        assert all(step.kept for step in episode.steps)
+        assert episode.search_macs_total >= episode.search_macs > 0
+        assert (episode.accuracy, episode.costs) == (
+            episode.steps[-1].accuracy,
+            episode.steps[-1].costs,
+        )
+    assert any(best_so_far(setup, episodes))
+    # What follows from these values is not stored.
+    line = json.loads((out / "episodes.jsonl").read_text().splitlines()[0])
+    assert not {"score", "best", "target_met", "cost_ratio", "reward", "seed"} & set(line)
 
 
 @pytest.mark.float
@@ -125,10 +115,9 @@ def test_the_onnx_file_runs_without_this_package(finished):
 @pytest.mark.float
 def test_the_saved_network_is_the_reported_one(finished):
     out, _ = finished
-    report = json.loads((out / "best" / "report.json").read_text())
     network, _ = load_network(out / "best")
     size = sum(p.numel() for p in network.module.parameters())
-    assert size == report["costs"]["final"]["params"]
+    assert size == read_report(out).costs.params
     sample = np.load(out / "best" / "sample.npz")
     from prune_gym.export import Normalized
 
@@ -168,21 +157,8 @@ def test_export_takes_seed_and_epochs_of_the_run_and_no_other_baseline(
         assert "was made with weights 000000000000" in capsys.readouterr().err
     path.write_text(json.dumps(config))
     assert main(["export", str(again), "--quiet"]) == 0
-    report = json.loads((again / "best" / "report.json").read_text())
-    assert (report["seed"], report["final_epochs"]) == (config["seed"], 1.0)
-
-
-def test_one_process_at_a_time_in_a_folder(finished, train_arguments, tmp_path, capsys):
-    out = tmp_path / "run"
-    with claimed(out):
-        assert main(train_arguments(out)) == 2
-        assert f"Another process is at work in {str(out)!r}" in capsys.readouterr().err
-        assert not out.exists()
-    (finished[0] / "best" / "report.json").stat()
-    with claimed(finished[0]):
-        assert main(["train", "--resume", str(finished[0]), "--quiet"]) == 2
-    with claimed(out):
-        pass  # it was given back
+    report = read_report(again)
+    assert (report.final_seed, report.final_epochs) == (config["config"]["seed"], 1.0)
 
 
 @pytest.mark.float
@@ -192,11 +168,11 @@ def test_same_seed_same_run(train_arguments, tmp_path):
     assert main(train_arguments(two)) == 0
     for name in ("best/weights.safetensors", "policy/policy.safetensors"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
-    timing = {"wall_seconds", "device_seconds"}
-    lines = [(run / "episodes.jsonl").read_text().splitlines() for run in (one, two)]
-    for a, b in zip(*lines, strict=True):
-        left, right = json.loads(a), json.loads(b)
-        assert all(left[key] == right[key] for key in left.keys() - timing)
+    episodes = [
+        [replace(episode, wall_seconds=0, device_seconds=0) for episode in read_episodes(run)]
+        for run in (one, two)
+    ]
+    assert episodes[0] == episodes[1]
 
 
 @pytest.mark.parametrize("agent", ["random", "uniform", "l1"])
@@ -227,7 +203,7 @@ def test_controls_run(train_arguments, tmp_path, agent):
         ),
         (["--env", "network=resnet20"], "prune-gym pretrain --network resnet20"),
         (["--episodes", "0"], "episodes=0"),
-        (["--final-epochs", "-1"], "final-epochs"),
+        (["--final-epochs", "-1"], "final_epochs=-1"),
         (["--device", "abacus"], "device 'abacus'"),
     ],
 )
@@ -281,7 +257,7 @@ def test_overwrite_with_bad_input_keeps_the_earlier_run(train_arguments, tmp_pat
 def test_a_signal_leaves_a_usable_run(workplace, tmp_path, number):
     """An interrupt after the first episode: the best network is there and can be exported."""
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "prune_gym.cli", *_command(workplace, out)]
+    command = [sys.executable, "-m", "prune_gym.cli", *train_command(workplace, out)]
     command[command.index("--episodes") + 1] = "100000"
     environment = os.environ | {"PRUNE_GYM_HOME": str(workplace / "home")}
     process = subprocess.Popen(
@@ -289,7 +265,7 @@ def test_a_signal_leaves_a_usable_run(workplace, tmp_path, number):
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
-        # Where the tests run as a shell's background job, or behind nohup, it is ignored, and
+        # Where the tests run as a shell's background job, or under nohup, it is ignored, and
         # children inherit that.
         preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )

@@ -72,6 +72,13 @@ def test_bad_values_are_named(change, message):
     assert message in str(error.value)
 
 
+def test_arguments_of_the_environment_are_checked():
+    with pytest.raises(UnknownNameError, match="Did you mean 'tolerance'"):
+        RunConfig("PruneResNet20-v0", env_arguments={"tolerence": 0.5})
+    with pytest.raises(ValueError, match=r"min_keep=2\.5"):
+        RunConfig("PruneResNet20-v0", env_arguments={"min_keep": 2.5})
+
+
 def test_a_limit_that_never_ends_is_refused():
     with pytest.raises(PruneGymError, match="spends no MACs"):
         RunConfig("PruneResNet20-Surrogate-v0", search_macs=10**9)
@@ -89,9 +96,9 @@ def test_unknown_and_missing_names_in_json():
 
 def test_arguments_of_the_environment_with_their_defaults():
     values = FULL.environment()
-    assert (values["network"], values["dataset"]) == ("resnet20", "shapes")
-    assert (values["objective"], values["tolerance"]) == ("energy", 0.2)
-    assert RunConfig("PruneResNet20-ALF-v0").environment()["action_mode"] == "alf"
+    assert (values.network, values.dataset) == ("resnet20", "shapes")
+    assert (values.objective, values.tolerance) == ("energy", 0.2)
+    assert RunConfig("PruneResNet20-ALF-v0").environment().action_mode == "alf"
 
 
 def test_the_command_line_that_does_the_same():

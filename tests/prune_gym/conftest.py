@@ -4,9 +4,19 @@ import pytest
 from PIL import Image
 
 from prune_gym.cli import main
+from prune_gym.runs import RunConfig
 from tests.tiny import tiny_dataset
 
 NETWORK = "tests.tiny:tiny_network"
+SETTINGS = {
+    "network": NETWORK,
+    "image_size": 8,
+    "eval_images": 32,
+    "repair_images": 32,
+    "batch_size": 32,
+    "max_epochs": 0.5,
+}
+"""Arguments of an environment in which an episode takes less than a second."""
 
 
 def write_images(folder, dataset):
@@ -31,25 +41,26 @@ def workplace(tmp_path_factory):
     return folder
 
 
+def train_command(workplace, out, *more):
+    """A training run of a second or two, as words of the command line."""
+    words = ["train", "PruneResNet20-v0", "--dataset", f"imagefolder:{workplace}/images"]
+    words += ["--out", str(out), "--threads", "1", "--final-epochs", "1"]
+    words += ["--episodes", "2", "--set", "candidates=2", "--set", "updates=1"]
+    for name, value in SETTINGS.items():
+        words += ["--env", f"{name}={value}"]
+    return [*words, *more]
+
+
+def run_config(workplace, out, **more):
+    """The same as a configuration."""
+    arguments = {**SETTINGS, "dataset": f"imagefolder:{workplace}/images", "threads": 1}
+    given = {"episodes": 2, "final_epochs": 1.0, "env_arguments": arguments}
+    given |= {"agent_options": {"candidates": 2, "updates": 1}} | more
+    return RunConfig("PruneResNet20-v0", out=out, **given)
+
+
 @pytest.fixture
 def train_arguments(workplace, monkeypatch):
     """Makes the arguments of a training run of a second or two."""
     monkeypatch.setenv("PRUNE_GYM_HOME", str(workplace / "home"))
-
-    def make(out, *more):
-        settings = {
-            "network": NETWORK,
-            "image_size": 8,
-            "eval_images": 32,
-            "repair_images": 32,
-            "batch_size": 32,
-            "max_epochs": 0.5,
-        }
-        command = ["train", "PruneResNet20-v0", "--dataset", f"imagefolder:{workplace}/images"]
-        command += ["--out", str(out), "--threads", "1", "--quiet", "--final-epochs", "1"]
-        command += ["--episodes", "2", "--set", "candidates=2", "--set", "updates=1"]
-        for name, value in settings.items():
-            command += ["--env", f"{name}={value}"]
-        return command + list(more)
-
-    return make
+    return lambda out, *more: train_command(workplace, out, "--quiet", *more)

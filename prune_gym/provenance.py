@@ -1,0 +1,51 @@
+"""What a result depends on besides its configuration: versions and the machine."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+PACKAGES = (
+    "prune-gym",
+    "torch",
+    "numpy",
+    "numba",
+    "gymnasium",
+    "safetensors",
+    "onnx",
+    "onnxruntime",
+    "torchvision",
+    "stable-baselines3",
+)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    result = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            result[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return result
+
+
+def machine(device: str) -> dict[str, Any]:
+    """The kind of this machine.
+
+    Args:
+        device: Device of the network, for example ``"cpu"``.
+    """
+    import torch
+
+    facts: dict[str, Any] = {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        # Other vector instructions add floats in another order.
+        "vector": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "device": device,
+    }
+    if device.startswith("cuda"):
+        facts["device_name"] = torch.cuda.get_device_name(device)
+    return facts

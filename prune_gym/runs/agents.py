@@ -1,0 +1,124 @@
+"""Finds agents by name and makes them; the one module of a run that loads :mod:`agents`."""
+
+import inspect
+from contextlib import suppress
+from dataclasses import fields, is_dataclass, replace
+
+import gymnasium as gym
+
+from prune_gym import registration
+from prune_gym.errors import PruneGymError, UnknownNameError
+from prune_gym.interface import Agent, pruning_environment
+from prune_gym.runs.config import RunConfig
+
+
+def check_package() -> None:
+    """Check that the import name ``agents`` is this project's.
+
+    Raises:
+        PruneGymError: If another installed package has the name.
+    """
+    try:
+        import agents
+    except ImportError as error:
+        raise PruneGymError(
+            "The package 'agents' of this project is not importable. Install again: "
+            "pip install --force-reinstall prune-gym"
+        ) from error
+    if getattr(agents, "PROJECT", None) != "prune_gym":
+        raise PruneGymError(
+            f"The import name 'agents' belongs to another package here ({agents.__file__}), "
+            "likely openai-agents. Install prune-gym in a virtual environment of its own, or "
+            "uninstall the other package and run: pip install --force-reinstall prune-gym"
+        )
+
+
+def names() -> list[str]:
+    """The names of all agents, those of other installed packages included."""
+    import agents
+
+    return agents.names()
+
+
+def find(name: str) -> type[Agent]:
+    """The class of an agent.
+
+    Args:
+        name: One of :func:`names`, or ``"package.module:Class"``.
+
+    Raises:
+        UnknownNameError: If there is no such agent.
+        PruneGymError: If an agent of another package cannot be imported.
+        ValueError: If the class is not an agent.
+    """
+    check_package()
+    import agents
+
+    return agents.lookup(name)
+
+
+def options_of(name: str) -> list[str]:
+    """The names of an agent's hyperparameters."""
+    kind = find(name)
+    found = list(inspect.signature(kind.__init__).parameters)
+    options = getattr(kind, "Options", None)
+    if is_dataclass(options):
+        found += [field.name for field in fields(options)]
+    return [option for option in found if option not in ("self", "env", "seed", "options")]
+
+
+def completed(config: RunConfig) -> RunConfig:
+    """A configuration with all hyperparameters of its agent, and the action mode that it needs.
+
+    A resumed run therefore does not depend on what the defaults are by then.
+
+    Raises:
+        UnknownNameError: If there is no such agent or hyperparameter.
+    """
+    import agents
+
+    kind, known = find(config.agent), options_of(config.agent)
+    for option in config.agent_options:
+        if option not in known:
+            raise UnknownNameError("hyperparameter", option, known)
+    options = agents.hyperparameters(config.agent) | dict(config.agent_options)
+    arguments = dict(config.env_arguments)
+    only_alf = kind.action_modes == ("alf",) and config.env_id != registration.ALF
+    if only_alf and "action_mode" not in arguments:
+        arguments["action_mode"] = "alf"
+    return replace(config, agent_options=options, env_arguments=arguments)
+
+
+def make(config: RunConfig, env: gym.Env) -> Agent:
+    """The agent of a run.
+
+    Args:
+        config: Configuration of the run.
+        env: Environment in which the agent learns.
+
+    Raises:
+        UnknownNameError: If there is no such agent.
+        PruneGymError: If it does not work in the environment's action mode.
+        ValueError: If a hyperparameter is out of range.
+    """
+    check_package()
+    import agents
+
+    mode = pruning_environment(env).action_mode
+    if mode not in find(config.agent).action_modes:
+        raise PruneGymError(
+            f"the agent {config.agent!r} does not work in action_mode={mode!r}. "
+            f"These do: {', '.join(_agents_for(mode))}."
+        )
+    return agents.make(config.agent, env, seed=config.seed, **config.agent_options)
+
+
+def _agents_for(mode: str) -> list[str]:
+    """The names of the agents that work in an action mode."""
+    found = []
+    for name in names():
+        # An agent of another package may be broken.
+        with suppress(PruneGymError):
+            if mode in find(name).action_modes:
+                found.append(name)
+    return found

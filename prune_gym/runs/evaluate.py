@@ -1,0 +1,85 @@
+"""Measures a run's best network, or its policy, again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+
+from prune_gym.envs import render
+from prune_gym.envs.state import State
+from prune_gym.registration import real_environment
+from prune_gym.runs import agents
+from prune_gym.runs.checkpoint import load_best
+from prune_gym.runs.folder import POLICY
+from prune_gym.runs.records import TargetReport
+from prune_gym.runs.run import Run
+from prune_gym.training import split_accuracy
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured of a network.
+
+    Args:
+        state: The network, as a state of its environment.
+        split: Name of the split.
+        accuracy: Accuracy on the whole split, 0 to 1.
+        target: How the network compares with the target, on the validation subset.
+        table: Table of the kept filters and the costs.
+    """
+
+    state: State
+    split: str
+    accuracy: float
+    target: TargetReport
+    table: str
+
+
+def evaluate(
+    run: Run,
+    split: str = "validation",
+    policy: bool = False,
+    changes: Mapping[str, Any] | None = None,
+) -> Evaluation:
+    """Measure the best network of a run.
+
+    Args:
+        run: Run, from :meth:`Run.open`.
+        split: ``"validation"`` or ``"test"``.
+        policy: Whether to let the learned policy play an episode instead, with the likeliest
+            action in each step, and measure its network.
+        changes: Arguments of the environment that replace the run's own.
+
+    Raises:
+        PruneGymError: If no episode of the run was finished, or data or weights are missing.
+    """
+    env = run.environment(changes)
+    inner = real_environment(env)
+    if policy:
+        _play(run, env)
+        state = inner.snapshot()
+    else:
+        state = load_best(run.folder, inner)
+    images = getattr(inner.baseline.dataset, split)
+    evaluation = Evaluation(
+        state=state,
+        split=split,
+        accuracy=split_accuracy(state.module, images, inner.baseline.device),
+        target=TargetReport(inner.target.wanted, inner.target.reached(state.costs, state.accuracy)),
+        table=render.table(state, inner.baseline, inner.visited),
+    )
+    env.close()
+    return evaluation
+
+
+def _play(run: Run, env: gym.Env) -> None:
+    """Play one episode with the run's policy."""
+    agent = agents.make(run.config, env)
+    agent.load(run.folder / POLICY)
+    observation, info = env.reset(seed=run.config.seed)
+    ended = False
+    while not ended:
+        action = agent.act(observation, info, deterministic=True)
+        observation, _, terminated, truncated, info = env.step(action)
+        ended = terminated or truncated

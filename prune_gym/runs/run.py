@@ -1,0 +1,333 @@
+"""A run: search with an agent, keep the best network, fine-tune and export it."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+from tqdm import tqdm
+
+from prune_gym.envs import PruningEnv
+from prune_gym.envs.state import State
+from prune_gym.errors import PruneGymError, Stopped
+from prune_gym.interface import Agent, Budget, Callback
+from prune_gym.provenance import machine, versions
+from prune_gym.registration import SURROGATE, make_environment, real_environment
+from prune_gym.runs import agents
+from prune_gym.runs import folder as files
+from prune_gym.runs.checkpoint import load_best
+from prune_gym.runs.config import LIMITS, RunConfig
+from prune_gym.runs.finish import finish
+from prune_gym.runs.recorder import Recorder
+from prune_gym.runs.records import Report, Setup
+from prune_gym.surrogate.predicted import PredictedEvaluator
+
+
+class Run:
+    """A search for a smaller network, and its files.
+
+    ``Run(config).start()`` does what ``prune-gym train`` does. The folder then holds
+    ``config.json``, ``episodes.jsonl``, ``tensorboard/``, ``policy/`` and the exported network in
+    ``best/``. Everything that could fail at the end is checked before the folder is made.
+
+    Args:
+        config: Configuration of the run.
+        quiet: Whether to hide the progress bars.
+
+    Attributes:
+        config: The configuration with all hyperparameters of the agent.
+        folder: The run's folder.
+
+    Raises:
+        UnknownNameError: If the agent or one of its hyperparameters is unknown.
+        PruneGymError: If the configuration has no folder.
+    """
+
+    def __init__(self, config: RunConfig, quiet: bool = False) -> None:
+        self.config, self.quiet = agents.completed(config), quiet
+        self.folder = config.folder
+
+    @classmethod
+    def open(cls, folder: str | Path, quiet: bool = False) -> "Run":
+        """A run that was started before, for :meth:`finish` or for its configuration.
+
+        Args:
+            folder: Folder of the run.
+            quiet: Whether to hide the progress bars.
+
+        Raises:
+            PruneGymError: If the folder holds no run.
+        """
+        setup = files.read_setup(Path(folder))
+        return cls(replace(setup.config, out=str(folder)), quiet)
+
+    def start(self, overwrite: bool = False) -> Report:
+        """Search, then fine-tune and export the best network.
+
+        Args:
+            overwrite: Whether to replace an earlier run in the folder.
+
+        Returns:
+            The result, as written to ``best/report.json``.
+
+        Raises:
+            PruneGymError: If an argument, data or weights are wrong, the folder is not empty, or
+                no episode was finished within the budget.
+            Stopped: After Ctrl-C; what was found is saved.
+        """
+        env, surrogate, agent = self._make()
+        setup = describe(self.config, real_environment(env), surrogate)
+        with files.claimed(self.folder):
+            files.prepare(self.folder, overwrite)
+            files.write_setup(self.folder, setup)
+            return self._search_and_finish(setup, env, surrogate, agent)
+
+    @classmethod
+    def resume(
+        cls,
+        folder: str | Path,
+        *,
+        episodes: int | None = None,
+        steps: int | None = None,
+        search_macs: int | None = None,
+        seconds: float | None = None,
+        final_epochs: float | None = None,
+        quiet: bool = False,
+    ) -> Report:
+        """Continue a run that was stopped or killed.
+
+        The result is that of a run that was not interrupted. At most the episode that was being
+        played is lost.
+
+        Args:
+            folder: Folder of the run.
+            episodes: New limit of the search. If any limit is given, all old ones are dropped; what
+                was spent before counts.
+            steps: New limit of the search.
+            search_macs: New limit of the search.
+            seconds: New limit of the search.
+            final_epochs: Epochs of the final fine-tuning; the run's own by default.
+            quiet: Whether to hide the progress bars.
+
+        Returns:
+            The result, as written to ``best/report.json``.
+
+        Raises:
+            PruneGymError: If the folder holds no run, the run is finished, or the environment is
+                not the one in which it was started.
+            Stopped: After Ctrl-C; what was found is saved.
+        """
+        run = cls.open(folder, quiet)
+        if files.finished(run.folder):
+            raise PruneGymError(
+                f"{str(folder)!r} is finished: the test split was read for its report. Start a "
+                "new run."
+            )
+        limits = dict(zip(LIMITS, (episodes, steps, search_macs, seconds), strict=True))
+        given: dict[str, Any] = {} if all(v is None for v in limits.values()) else limits
+        if final_epochs is not None:
+            given |= {"final_epochs": final_epochs}
+        run.config = replace(run.config, **given)
+        env, surrogate, agent = run._make()
+        with files.claimed(run.folder):
+            setup = run._check_same(real_environment(env))
+            setup = replace(setup, config=replace(run.config, out=None))
+            files.write_setup(run.folder, setup)
+            return run._search_and_finish(setup, env, surrogate, agent, resumed=True)
+
+    def finish(self, final_epochs: float | None = None, seed: int | None = None) -> Report:
+        """Fine-tune and export the best network of a stopped search.
+
+        :meth:`start` and :meth:`resume` do it at their end.
+
+        Args:
+            final_epochs: Epochs of the final fine-tuning; the run's own by default.
+            seed: Seed of the final fine-tuning; the run's own by default.
+
+        Returns:
+            The result, as written to ``best/report.json``.
+
+        Raises:
+            PruneGymError: If the run is finished already, no episode was finished, or the
+                environment is not the one in which the run was started.
+            Stopped: After Ctrl-C.
+        """
+        if files.finished(self.folder):
+            raise PruneGymError(
+                f"{str(self.folder / files.BEST)!r} is exported already. A second fine-tuning or "
+                "look at the test split would make its report untrue."
+            )
+        epochs = self.config.final_epochs if final_epochs is None else final_epochs
+        seed = self.config.seed if seed is None else seed
+        replace(self.config, final_epochs=epochs, seed=seed)  # checks both
+        with files.claimed(self.folder):
+            env = real_environment(self.environment())
+            setup = self._check_same(env)
+            return self._finish(setup, env, load_best(self.folder, env), epochs, seed)
+
+    def environment(self, changes: Mapping[str, Any] | None = None) -> gym.Env:
+        """The environment of the run, reset.
+
+        Args:
+            changes: Arguments that replace the run's own.
+
+        Raises:
+            UnknownNameError: If an id or argument is unknown.
+            PruneGymError: If the environment is a surrogate, or data or weights are missing or not
+                those with which the run was started.
+        """
+        changes = dict(changes or {})
+        env = make_environment(self.config.env_id, {**self.config.env_arguments, **changes})
+        env.reset(seed=self.config.seed)
+        # Data or weights that the caller names are meant.
+        if (self.folder / files.CONFIG).is_file() and not {"weights", "dataset"} & set(changes):
+            then, now = files.read_setup(self.folder).hashes, hashes(real_environment(env))
+            for name in ("weights", "dataset"):
+                if then[name] != now[name]:
+                    raise PruneGymError(
+                        f"{str(self.folder)!r} was made with {name} {then[name][:12]}, here it is "
+                        f"{now[name][:12]}: another baseline or other images. Name those that are "
+                        "meant (--weights, --dataset), or start a new run."
+                    )
+        return env
+
+    # How it works
+
+    def _make(self) -> tuple[gym.Env, gym.Env | None, Agent]:
+        """Environment, surrogate of the warm start, and agent; all checked."""
+        config = self.config
+        env = make_environment(config.env_id, config.env_arguments)
+        real_environment(env)
+        surrogate = None
+        if config.warm_start:
+            arguments = gym.spec(config.env_id).kwargs | dict(config.env_arguments)
+            surrogate = make_environment(SURROGATE, arguments)
+        agent = agents.make(config, env)
+        env.reset(seed=config.seed)
+        return env, surrogate, agent
+
+    def _check_same(self, env: PruningEnv) -> Setup:
+        """The setup with which the run was started; the environment must be the same."""
+        setup = files.read_setup(self.folder)
+        now = hashes(env) | {"env_revision": env.ENV_REVISION, "threads": env.threads}
+        then = {**setup.hashes, "env_revision": setup.env_revision, "threads": setup.threads}
+        for name, value in now.items():
+            if then[name] != value:
+                raise PruneGymError(
+                    f"{str(self.folder)!r} was started with {name} {then[name]}, here it is "
+                    f"{value}: its result would belong to neither. Start a new run."
+                )
+        return setup
+
+    def _search_and_finish(
+        self,
+        setup: Setup,
+        env: gym.Env,
+        surrogate: gym.Env | None,
+        agent: Agent,
+        resumed: bool = False,
+    ) -> Report:
+        inner, budget = real_environment(env), self.config.budget()
+        recorder = Recorder(self.folder, inner, setup, budget, self.quiet)
+        try:
+            if not (resumed and recorder.restore(agent)) and surrogate is not None:
+                warm_start(agent, surrogate, self.config.warm_start, self.quiet)
+                recorder.restart_clock()
+            budget.restart_clock(recorder.wall_seconds())
+            agent.learn(budget, recorder)
+        except KeyboardInterrupt as stopped:
+            raise Stopped(_advice(self.folder, recorder.best)) from stopped
+        finally:
+            agent.save(self.folder / files.POLICY)
+            if agent.episodes:
+                agent.plot(self.folder / files.POLICY)
+            recorder.close()
+        if recorder.best is None:
+            raise PruneGymError(
+                "No episode was finished within the budget, so there is nothing to export. Resume "
+                "with a larger limit of episodes, steps, search_macs or seconds (--minutes)."
+            )
+        epochs, seed = self.config.final_epochs, self.config.seed
+        report = self._finish(setup, inner, recorder.best, epochs, seed)
+        env.close()
+        return report
+
+    def _finish(
+        self, setup: Setup, env: PruningEnv, best: State, epochs: float, seed: int
+    ) -> Report:
+        try:
+            return finish(self.folder, env, best, setup, epochs, seed, self.quiet)
+        except KeyboardInterrupt as stopped:
+            raise Stopped(
+                "Stopped in the final fine-tuning; the search is kept. Continue with: prune-gym "
+                f"train --resume {self.folder}"
+            ) from stopped
+
+
+def describe(config: RunConfig, env: PruningEnv, surrogate: gym.Env | None = None) -> Setup:
+    """The setup of a run.
+
+    Args:
+        config: Configuration of the run with all options of its agent.
+        env: Environment of the run.
+        surrogate: Surrogate environment of the warm start, or None.
+    """
+    evaluator = getattr(surrogate.unwrapped, "evaluator", None) if surrogate else None
+    fitted = evaluator.surrogate if isinstance(evaluator, PredictedEvaluator) else None
+    return Setup(
+        config=replace(config, out=None),
+        accuracy=env.baseline.accuracy,
+        costs=env.baseline.costs.of(),
+        channels={space.name: space.channels for space in env.baseline.network.spaces},
+        hashes=hashes(env),
+        env_revision=env.ENV_REVISION,
+        threads=env.threads,
+        versions=versions(),
+        machine=machine(str(env.baseline.device)),
+        started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        surrogate=None if fitted is None else fitted.facts["sha256"],
+    )
+
+
+def warm_start(agent: Agent, surrogate: gym.Env, episodes: int, quiet: bool = False) -> None:
+    """Let an agent learn in the surrogate first; afterwards it has its own environment again.
+
+    Args:
+        agent: Agent of the run.
+        surrogate: Surrogate environment.
+        episodes: Number of episodes there.
+        quiet: Whether to hide the progress bar.
+    """
+
+    class Bar(Callback):
+        def on_episode(self, number: int, env: gym.Env, infos: list[dict[str, Any]]) -> None:
+            bar.update(1)
+            bar.set_postfix_str(f"predicted score {infos[-1]['score']:+.3f}", refresh=False)
+
+    real = agent.env
+    with tqdm(total=episodes, desc="surrogate", unit="episode", disable=quiet) as bar:
+        agent.env = surrogate
+        try:
+            agent.learn(Budget(episodes=episodes), Bar())
+        finally:
+            agent.env = real
+
+
+def hashes(env: PruningEnv) -> dict[str, str]:
+    """SHA-256 of the weights, images and accelerator of an environment."""
+    return {
+        "weights": env.baseline.weights_hash,
+        "dataset": env.baseline.dataset.fingerprint,
+        "accelerator": env.baseline.costs.accelerator.fingerprint,
+    }
+
+
+def _advice(folder: Path, best: State | None) -> str:
+    if best is None:
+        return f"Stopped before the first episode ended; {folder} holds the configuration only."
+    return (
+        f"Stopped. The best network so far is in {folder / files.BEST}; finish with: prune-gym "
+        f"export {folder}"
+    )
