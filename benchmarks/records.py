@@ -39,7 +39,7 @@ class Tolerance:
 
 SAME = 1e-5, 1e-5, 1e-5
 ELSEWHERE = 0.15, 0.03, 0.03
-"""Where processor kind, versions and threads are those of the record, and where they are not
+"""Where processor, versions and threads are those of the record, and where they are not
 (docs/benchmark.md says how it was measured)."""
 
 
@@ -178,9 +178,10 @@ def tolerance(result: Result) -> Tolerance:
     packages = ("torch", "numpy", "python")
     versions, machine = provenance.versions(), provenance.machine("cpu")
     other = [name for name in packages if config["versions"].get(name) != versions.get(name)]
-    # A record that does not name its vector instructions may have been made with any.
-    kinds = {"processor": "processor", "vector": "vector instructions", "device": "device"}
-    other += [told for n, told in kinds.items() if config["machine"].get(n) != machine[n]]
+    # A record that does not name its microarchitecture may have been made on any.
+    kinds = "processor", "microarchitecture", "vector", "device"
+    differing = [name for name in kinds if config["machine"].get(name) != machine[name]]
+    other += ["vector instructions" if name == "vector" else name for name in differing]
     if other:
         return Tolerance(*ELSEWHERE, f"other {', '.join(other)}")
-    return Tolerance(*SAME, "same processor kind, vector instructions, versions and threads")
+    return Tolerance(*SAME, "same microarchitecture, vector instructions, versions and threads")

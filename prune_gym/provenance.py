@@ -37,11 +37,13 @@ def machine(device: str) -> dict[str, Any]:
         device: Device of the network, for example ``"cpu"``.
     """
     import torch
+    from llvmlite.binding import get_host_cpu_name
 
     facts: dict[str, Any] = {
         "system": platform.system(),
         "processor": platform.machine(),
-        # Other vector instructions add floats in another order.
+        # Libraries choose kernels by both, and other kernels add floats in another order.
+        "microarchitecture": get_host_cpu_name(),
         "vector": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "device": device,

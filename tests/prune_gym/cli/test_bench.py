@@ -156,7 +156,7 @@ def test_fresh_records_replay(records, capsys, validate):
     told = capsys.readouterr().out
     assert "4 records, 0 differences" in told
     assert "those after the final fine-tune not at all, which takes --final" in told
-    assert "within 1e-05, 1e-05 on average (same processor kind" in told
+    assert "within 1e-05, 1e-05 on average (same microarchitecture" in told
 
 
 def _best(record):
@@ -290,6 +290,7 @@ def test_steps_that_cannot_be_are_refused(records, capsys, validate, change, mes
         (lambda config: config["versions"].update(torch="1.0"), "other torch"),
         (lambda config: config["machine"].update(vector="NONE"), "other vector instructions"),
         (lambda config: config["machine"].pop("vector"), "other vector instructions"),
+        (lambda config: config["machine"].pop("microarchitecture"), "other microarchitecture"),
         (lambda config: config["machine"].update(device="cuda:0"), "other device"),
     ],
 )
