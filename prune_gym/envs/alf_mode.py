@@ -35,12 +35,12 @@ from prune_gym.training import train
 
 @dataclass(frozen=True)
 class CodeChoice(Choice):
-    """Share of codes that the autoencoder is asked to remove.
+    """The share of codes to remove.
 
     Args:
         batches: Mini-batches of two-player training.
         changed: Whether the target raised the sparsity.
-        sparsity: The share, 0 to 1.
+        sparsity: Share of codes that the autoencoder should remove, 0 to 1.
     """
 
     sparsity: float
@@ -52,13 +52,13 @@ class CodeChoice(Choice):
 
 
 class ALFMode(Mode[CodeChoice]):
-    """An action compresses one convolution (:mod:`prune_gym.alf`); its outputs stay.
+    """An action compresses one convolution (:mod:`prune_gym.alf`) without removing its outputs.
 
-    ``order`` is the order of the convolutions. ``scope="inner"`` leaves out convolutions that read
-    the images. Convolutions of the given network that are compressed already are not visited.
+    ``order`` is the order of the convolutions. ``scope="inner"`` excludes convolutions that read
+    the images. Convolutions that are already compressed in the given network are not visited.
 
-    The autoencoder is always updated ``updates * max_batches`` times first, whatever the duration,
-    as this needs no images; two-player training continues the updates.
+    The autoencoder is first updated ``updates * max_batches`` times, whatever the duration, since
+    this needs no images; two-player training continues the updates.
 
     Args:
         config: Configuration of the environment.
@@ -67,7 +67,7 @@ class ALFMode(Mode[CodeChoice]):
 
     Raises:
         PruneGymError: If the network has no convolution to visit.
-        TargetError: If no network within reach meets the target.
+        TargetError: If no reachable network meets the target.
     """
 
     def __init__(self, config: EnvConfig, baseline: Baseline, evaluator: NetworkEvaluator) -> None:
@@ -76,7 +76,7 @@ class ALFMode(Mode[CodeChoice]):
         )
         if not visited:
             raise PruneGymError(
-                "action_mode='alf' finds no dense convolution with a kernel above 1 to visit"
+                "action_mode='alf' finds no dense convolution with a kernel above 1"
                 + ("; try scope='all'." if config.scope == "inner" else "; use 'filters'.")
             )
         if config.order == "backward":
@@ -122,7 +122,7 @@ class ALFMode(Mode[CodeChoice]):
         choice: CodeChoice,
         generator: torch.Generator,
     ) -> Build:
-        """A convolution that stays as it is."""
+        """Fine-tune without compressing the convolution."""
         batches, macs = choice.batches, state.costs.macs
         module = dense(state.module, state.spaces, {}, share=batches == 0)
         part = self.evaluator.trained_part(state, space, module)
@@ -149,7 +149,7 @@ class ALFMode(Mode[CodeChoice]):
         choice: CodeChoice,
         generator: torch.Generator,
     ) -> Build:
-        """A convolution that becomes codes and an expansion."""
+        """Replace the convolution by codes and an expansion, repair and train."""
         layer, batches, before = space.producers[0], choice.batches, state.decided()
         options = replace(self.options, pr_max=choice.sparsity)
         module = to_alf(state.network(self.baseline.network), [layer], options)
@@ -161,8 +161,9 @@ class ALFMode(Mode[CodeChoice]):
         changed = hold_codes(block, before, self.target.hold)
         block.fold()
         spent = self._repaired(state, space, module)
-        # A block runs the codes that are alive; two-player training can only lose more of them.
-        running = state.costs.macs + self._more_macs(space, block.codes_alive)
+        # A block runs the codes that are alive; two-player training can only reduce their number.
+        shape = self.layers[layer]
+        running = state.costs.macs + block_macs(shape, block.codes_alive) - shape.macs({})
         if batches:
             self._train(state, space, module, batches, generator)
             if hold_codes(block, before, self.target.hold):
@@ -175,9 +176,9 @@ class ALFMode(Mode[CodeChoice]):
         kept = state.kept if merged else {**state.kept, space.name: np.flatnonzero(mask)}
         trained = self._trained_macs(state, space, running)
         spent += tuning_macs(self.config, running, batches, trained)
-        spent += update_macs(self.layers[layer]) * updates
+        spent += update_macs(shape) * updates
         codes, error = int(mask.sum()), block.reconstruction_error()
-        full = batches > 0 and self.config.tune == "all"
+        tuned_whole = batches > 0 and self.config.tune == "all"
         return Build(
             space=space,
             module=deployed.module,
@@ -187,7 +188,7 @@ class ALFMode(Mode[CodeChoice]):
             mask=mask,
             batches=batches,
             macs=spent,
-            keeps_prefix=not (full or self.config.recovery == "bn"),
+            keeps_prefix=not (tuned_whole or self.config.recovery == "bn"),
             changed=changed,
             block=BlockRecord(choice.sparsity, codes, merged, error, updates),
         )
@@ -200,7 +201,7 @@ class ALFMode(Mode[CodeChoice]):
         batches: int,
         generator: torch.Generator,
     ) -> None:
-        """Two-player training of a network with a block, in place."""
+        """Train a network with a block by two-player training, in place."""
         part = self.evaluator.trained_part(state, space, module)
         if part is not None:
             own = set(map(id, task_parameters(module)))
@@ -209,34 +210,26 @@ class ALFMode(Mode[CodeChoice]):
         two_player_train(module, split, batches, generator, training, part=part)
 
     def _repaired(self, state: State, space: ChannelSpace, module: nn.Module) -> int:
-        """Repair a network with a block in place; returns the nominal MACs."""
+        """Repair a network with a block in place, and return the nominal MACs."""
         layer = space.producers[0]
         inputs = self.evaluator.inputs(state, space, module, layer)
         return self.repair(module, layer, state.costs.macs, inputs)
 
     def _counts(self, state: State) -> dict[str, int]:
-        """Codes of the convolutions visited so far."""
+        """The number of codes of each convolution visited so far."""
         visited = zip(self.visited, state.history, strict=False)
         return {space.name: record.count for space, record in visited}
 
-    def _more_macs(self, space: ChannelSpace, codes: int) -> int:
-        """MACs of a block in addition to its convolution's, for one image."""
-        layer = self.layers[space.producers[0]]
-        row = layer.in_channels * layer.kernel[0] * layer.kernel[1]
-        return block_macs(layer, codes) - space.channels * row * (
-            layer.out_size[0] * layer.out_size[1]
-        )
-
     def _trained_macs(self, state: State, space: ChannelSpace, macs: int) -> int:
-        """MACs of the trained layers for one image, out of those of the whole network."""
-        called = self.evaluator.trained_layers(state, space)
-        if called is None:
+        """MACs of the trained layers for one image; ``macs``: those of the whole network."""
+        names = self.evaluator.trained_layers(state, space)
+        if names is None:
             return macs
         counts = self.costs.geometry.counts(self._counts(state))
         before = sum(
             layer.macs(counts)
             for _, layer in self.costs.geometry.numbered(counts)
-            if layer.name not in called and layer.name.rpartition(".")[0] not in called
+            if layer.name not in names and layer.name.rpartition(".")[0] not in names
         )
         return macs - before
 

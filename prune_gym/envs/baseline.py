@@ -1,4 +1,4 @@
-"""The unpruned network with its data, costs and repair references, which environments share."""
+"""The unpruned network with its data, costs and refit references, shared by environments."""
 
 import copy
 import functools
@@ -26,24 +26,24 @@ from prune_gym.training import EVALUATION_BATCH
 from prune_gym.weights import tensors_of
 
 EVAL_IMAGES, REPAIR_IMAGES = 1000, 256
-"""Default sizes of the fixed subsets; of a smaller split all images are used."""
+"""Default sizes of the fixed subsets; a smaller split is used whole."""
 
 
 class Baseline:
-    """The unpruned network on its data, with everything that resets and steps only read.
+    """The unpruned network on its data, with everything that steps read but do not change.
 
     Args:
-        config: Configuration of the environment; what baselines depend on is read
-            (:meth:`prune_gym.envs.config.EnvConfig.shared`).
+        config: Configuration of the environment; only the arguments of
+            :meth:`prune_gym.envs.config.EnvConfig.shared` are used.
 
     Attributes:
-        network: The unpruned network with its description.
-        module: Its module, in ``eval`` mode on the device.
-        dataset: Its images.
-        geometry: Its shapes.
-        costs: Its cost model.
+        network: Unpruned network.
+        module: Module of the network, in ``eval`` mode on the device.
+        dataset: Data set of the network.
+        geometry: Shapes of the network's layers.
+        costs: Cost model of the network.
         accuracy: Accuracy on the validation subset, 0 to 1.
-        activations: For each space the mean activation of its channels.
+        activations: Mean activation of each channel, by space.
 
     Raises:
         PruneGymError: If data or weights are missing or do not fit.
@@ -59,15 +59,16 @@ class Baseline:
         if isinstance(config.network, str):
             self.network = pretrained.load(config.network, dataset, config.weights)
         else:
-            # The user's own network must not change.
+            # A network that the user passes must not change.
             module = copy.deepcopy(config.network.module)
             self.network = replace(config.network, module=module)
         check_spaces(self.network.module, self.network.spaces)
         shape, classes = tuple(dataset.train.images.shape[1:]), len(dataset.classes)
         if (tuple(self.network.input_shape), self.network.num_classes) != (shape, classes):
             raise ValueError(
-                f"the network takes images of shape {tuple(self.network.input_shape)} and names "
-                f"{self.network.num_classes} classes; {dataset.name!r} has {shape} and {classes}"
+                f"the network takes images of shape {tuple(self.network.input_shape)} and has "
+                f"{self.network.num_classes} classes, but {dataset.name!r} has images of shape "
+                f"{shape} and {classes} classes"
             )
         self.module = self.network.module.to(self.device).eval()
         for parameter in self.module.parameters():
@@ -87,7 +88,7 @@ class Baseline:
 
     @functools.cached_property
     def weights_hash(self) -> str:
-        """SHA-256 over the unpruned network's weights, by name."""
+        """SHA-256 of the unpruned network's weights."""
         digest = hashlib.sha256()
         for name, tensor in sorted(tensors_of(self.module).items()):
             digest.update(name.encode())
@@ -96,7 +97,7 @@ class Baseline:
 
     @functools.cached_property
     def least_squares(self) -> LeastSquares:
-        """The refit with its references, computed when the first step needs them."""
+        """The least-squares refit; its references are computed when the first step needs them."""
         layers = {layer.name for layer in self.geometry.layers}
         consumers = [
             name for space in self.network.spaces for name in space.consumers if name in layers
@@ -104,12 +105,12 @@ class Baseline:
         return LeastSquares(self.module, consumers, self.repair_images)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy traces the calls again when it needs them.
+        # A copy traces the network again when it needs the program.
         return {name: value for name, value in vars(self).items() if name != "program"}
 
     @functools.cached_property
     def program(self) -> Program:
-        """The network as a list of calls, which the fast paths run.
+        """The network as a list of calls, for the fast paths.
 
         Raises:
             ProgramError: If the network cannot be traced.
@@ -120,11 +121,11 @@ class Baseline:
     def evaluate(
         self, module: nn.Module, spaces: Sequence[ChannelSpace] = ()
     ) -> tuple[float, dict[str, npt.NDArray[np.float32]]]:
-        """Accuracy on the fixed validation subset, and mean activations of some spaces.
+        """Accuracy on the fixed validation subset, and mean activations of the given spaces.
 
         Args:
             module: Network in ``eval`` mode.
-            spaces: Spaces whose mean activations are measured.
+            spaces: Spaces whose mean activations are computed.
 
         Returns:
             The accuracy, 0 to 1, and for each space the mean over images and pixels of each
@@ -156,23 +157,23 @@ class Baseline:
         }
         return correct / images, means
 
-    def cost_model(self, module: nn.Module, described: Sequence[ChannelSpace]) -> CostModel:
+    def cost_model(self, module: nn.Module, spaces: Sequence[ChannelSpace]) -> CostModel:
         """The cost model of a network that was derived from this one, on the same accelerator.
 
         Args:
-            module: The network.
-            described: Its channel spaces. If they have the unpruned network's names, the model is
-                :attr:`costs`.
+            module: Derived network.
+            spaces: Channel spaces of the derived network. If they have the same names as those of
+                the unpruned network, the model is :attr:`costs`.
         """
-        if {space.name for space in described} == set(self.geometry.counts()):
+        if {space.name for space in spaces} == set(self.geometry.counts()):
             return self.costs
-        return self.costs.of_geometry(Geometry(module, described, self.network.input_shape))
+        return self.costs.of_geometry(Geometry(module, spaces, self.network.input_shape))
 
     def activation(self, space: ChannelSpace) -> npt.NDArray[np.float32]:
         """Mean activation of a space's channels in the unpruned network, shape (channels,).
 
         Args:
-            space: Space of the network, or of the outputs of one of its layers.
+            space: Space of the network, or code space of one of its convolutions.
         """
         if space.name not in self.activations:
             self.activations |= self.evaluate(self.module, [space])[1]
@@ -180,24 +181,36 @@ class Baseline:
 
 
 def channel_sums(output: Tensor) -> Tensor:
-    """Sums over images, means over pixels, of the positive part; shape (channels,)."""
+    """Positive part of an output, summed over images and averaged over pixels.
+
+    Args:
+        output: Output of a layer, shape (N, channels) or (N, channels, H, W).
+
+    Returns:
+        Shape (channels,).
+    """
     positive = output.relu()
     return positive.mean(dim=(2, 3)).sum(0) if positive.dim() == 4 else positive.sum(0)
 
 
 def _first(split: Split, asked: int | None, most: int, name: str) -> Split:
-    """The first images of a split; their classes have the same shares as in the whole split."""
+    """The first images of a split, in which classes are as frequent as in the whole split."""
     count = min(most, len(split)) if asked is None else asked
     if not 1 <= count <= len(split):
-        raise ValueError(f"{name}={count} must be 1 to {len(split)}, the images of the split")
+        raise ValueError(
+            f"{name}={count} must be 1 to {len(split)}, the number of images in the split"
+        )
     return Split(split.images[:count], split.labels[:count])
 
 
 def checked_device(name: str) -> torch.device:
-    """A device that exists on this machine.
+    """Check that a device is available on this machine.
+
+    Args:
+        name: Name of the device, for example ``"cuda"``.
 
     Raises:
-        ValueError: If the device is unknown or missing; no other device replaces it.
+        ValueError: If the device is unknown or not available.
     """
     try:
         device = torch.device(name)
@@ -208,17 +221,21 @@ def checked_device(name: str) -> torch.device:
 
 
 def default_threads() -> int:
-    """All cores in a main process; 1 in a worker process, as several run at a time."""
+    """Number of cores in a main process; 1 in a worker process, since several run at a time."""
     return 1 if parent_process() is not None else os.cpu_count() or 1
 
 
 _SHARED: OrderedDict[tuple[Any, ...], Baseline] = OrderedDict()
 SHARED = 8
-"""Baselines that a process keeps."""
+"""Maximum number of baselines in the cache of a process."""
 
 
 def shared_baseline(config: EnvConfig) -> Baseline:
-    """The baseline of a configuration, made once in a process if names alone describe it."""
+    """The baseline of a configuration, from a cache if network and data are given by name.
+
+    Args:
+        config: Configuration of the environment.
+    """
     if not (isinstance(config.dataset, str) and isinstance(config.network, str)):
         return Baseline(config)
     key = (*config.shared(), os.environ.get("PRUNE_GYM_HOME", ""))

@@ -13,7 +13,7 @@ from prune_gym.pruning.repair import METHODS
 from prune_gym.training import TrainingOptions
 
 ENV_REVISION = 2
-"""The number of changes of what the environments show, do or pay."""
+"""Revision of the environments: it counts changes of observations, transitions and rewards."""
 ACTION_MODES = ("filters", "alf")
 ORDERS = ("forward", "backward")
 SCOPES = ("inner", "all")
@@ -22,9 +22,9 @@ REWARDS = ("step", "target")
 TUNE = ("all", "suffix")
 FAST = ("fold", "prefix", "moments", "early_exit", "memo")
 ACCURACY = "accuracy"
-"""The one wanted figure that is not a cost."""
+"""The only figure of a target that is not a cost."""
 TARGETS = (*OBJECTIVES, ACCURACY)
-_NAMED: dict[str, tuple[str, ...]] = {
+_CHOICES: dict[str, tuple[str, ...]] = {
     "action_mode": ACTION_MODES,
     "order": ORDERS,
     "scope": SCOPES,
@@ -34,7 +34,7 @@ _NAMED: dict[str, tuple[str, ...]] = {
     "reward": REWARDS,
     "tune": TUNE,
 }
-_LEAST = {
+_MINIMUM = {
     "batch_size": 2,
     "accelerator_batch": 1,
     "min_keep": 1,
@@ -53,55 +53,59 @@ _SHARED = (
 
 @dataclass(frozen=True, eq=False)
 class EnvConfig:
-    """All arguments of :class:`prune_gym.envs.PruningEnv` but ``render_mode``.
+    """All arguments of :class:`prune_gym.envs.PruningEnv` except ``render_mode``.
 
     Args:
-        network: Name of an architecture, or the user's own trained :class:`Network`.
-        dataset: ``"shapes"``, ``"cifar10"``, ``"imagefolder:PATH"``, or a :class:`Dataset`.
-        weights: Safetensors file that replaces the baseline's weights.
+        network: Name of an architecture, or a trained :class:`Network`.
+        dataset: Name of a data set (``"shapes"``, ``"cifar10"`` or ``"imagefolder:PATH"``), or a
+            :class:`Dataset`.
+        weights: Safetensors file with weights to use instead of the shipped ones.
         image_size: Height and width to which the images of a folder are resized.
-        order: ``"forward"`` (from input to output) or ``"backward"``.
-        scope: ``"inner"`` (spaces with one producer; in the ALF mode convolutions that do not
-            read the images) or ``"all"``.
-        observation: ``"features"`` or ``"weights"``.
-        recovery: ``"lsq"`` (least-squares refit of the consumers), ``"bn"`` (batch norm is
-            re-estimated) or ``"none"``. In the ALF mode the expansion is refitted.
-        objective: ``"latency"``, ``"energy"``, ``"edp"``, ``"macs"`` or ``"params"``.
-        accelerator: Preset of :mod:`hw_sim`, or a YAML file.
+        order: Order of the visits, ``"forward"`` (from input to output) or ``"backward"``.
+        scope: Spaces to visit, ``"inner"`` (spaces with one producer; in the ALF mode convolutions
+            that do not read the images) or ``"all"``.
+        observation: Kind of observation, ``"features"`` or ``"weights"``.
+        recovery: Repair after a cut, ``"lsq"`` (least-squares refit of the consumers), ``"bn"``
+            (batch norm is re-estimated) or ``"none"``. In the ALF mode ``"lsq"`` refits the
+            expansion.
+        objective: Cost to reduce, ``"latency"``, ``"energy"``, ``"edp"``, ``"macs"`` or
+            ``"params"``.
+        accelerator: Name of a preset of :mod:`hw_sim`, or path of a YAML file.
         accelerator_batch: Number of images that the accelerator processes at a time.
-        reward: ``"step"`` (a step earns what it saves, weighted by the accuracy after it) or,
-            with a target, ``"target"`` (a step earns its progress towards the target).
-        tolerance: b of the reward: the drop in accuracy at which nothing is earned.
-        duration_weight: w of the reward.
+        reward: Kind of reward, ``"step"`` (a step earns what it saves, weighted by the accuracy
+            after it) or, with a target, ``"target"`` (a step earns its progress towards the
+            target).
+        tolerance: Drop in accuracy at which a step earns nothing (b of the reward).
+        duration_weight: Weight of the duration (w of the reward).
         target: Requirements for the final network, for example ``{"macs": 0.26, "latency": 0.6}``:
             for an objective's name the largest share of the unpruned network's cost; for
             ``"accuracy"`` the largest drop in validation accuracy, which only
             ``info["target_met"]`` uses (the reward uses ``tolerance``).
-        max_epochs: Fine-tuning of duration 1, in epochs of the training split.
+        max_epochs: Length of the fine-tuning at duration 1, in epochs of the training split.
         batch_size: Number of images in a mini-batch.
         learning_rate: Learning rate of the fine-tuning (SGD).
         eval_images: Size of the fixed validation subset. None: 1,000, or the whole split if it is
             smaller.
         repair_images: Size of the fixed unlabelled training subset for the repair. None: 256, or
             the whole split if it is smaller.
-        min_keep: Least number of filters (or codes) that are kept.
-        round_to: Number to whose multiples the count of kept filters is rounded up.
-        search_budget: Number of MACs that may be spent in the environment's lifetime, or None.
-        fast: True for all fast paths, False for none, or some of :data:`FAST`.
+        min_keep: Minimum number of filters (or codes) to keep.
+        round_to: Multiple to which the number of kept filters (or codes) is rounded up.
+        search_budget: MACs that the environment may spend in its lifetime; None: no limit.
+        fast: Fast paths to use: True (all), False (none), or some of :data:`FAST`.
         tune: Layers that fine-tuning changes: ``"all"``, or ``"suffix"`` (from the cut to the
             output), which takes less time.
-        action_mode: ``"filters"`` or ``"alf"``.
-        surrogate: False: networks are cut, trained and evaluated. True: a fitted surrogate
-            predicts the accuracy (:mod:`prune_gym.surrogate`); it is found by what the accuracy
-            depends on. A path: the safetensors file of the surrogate.
+        action_mode: Meaning of the actions, ``"filters"`` or ``"alf"``.
+        surrogate: Whether a fitted surrogate predicts the accuracy (:mod:`prune_gym.surrogate`),
+            or the path of its safetensors file. With True, the surrogate is found by everything on
+            which the accuracy depends. With False, networks are cut, trained and evaluated.
         device: Device of the network.
-        threads: Number of torch threads. None: all cores, or 1 in a worker process. It changes
-            sums of floats.
+        threads: Number of torch threads. None: all cores, or 1 in a worker process. The number
+            changes how sums are rounded.
 
     Raises:
         UnknownNameError: If a name is unknown.
         ValueError: If a value is out of range; the message names it.
-        PruneGymError: If a surrogate is asked for in the ALF mode.
+        PruneGymError: If a surrogate is combined with the ALF mode.
     """
 
     network: str | Network = "resnet20"
@@ -135,23 +139,18 @@ class EnvConfig:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name, known in _NAMED.items():
+        for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 raise UnknownNameError(name, getattr(self, name), known)
         for name in self.fast_paths:
             if name not in FAST:
                 raise UnknownNameError("fast path", name, FAST)
-        for name, least in _LEAST.items():
-            _check_whole(name, getattr(self, name), least, name in _OPTIONAL)
+        for name, minimum in _MINIMUM.items():
+            _check_whole(name, getattr(self, name), minimum, optional=name in _OPTIONAL)
         if self.threads is not None and self.threads > 1024:
             raise ValueError(f"threads={self.threads} must be at most 1024")
         for name in ("max_epochs", "learning_rate", "tolerance", "duration_weight"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"{name}={value!r} must be a number")
-            if not 0 <= value < math.inf or (value == 0 and name != "duration_weight"):
-                least_told = "at least" if name == "duration_weight" else "above"
-                raise ValueError(f"{name}={value} must be a finite number {least_told} 0")
+            _check_number(name, getattr(self, name), zero=name == "duration_weight")
         if self.tolerance > 1:
             raise ValueError(f"tolerance={self.tolerance} must be above 0 and at most 1")
         _check_target(self.target)
@@ -161,8 +160,8 @@ class EnvConfig:
             )
         if self.predicted and self.action_mode != "filters":
             raise PruneGymError(
-                f"action_mode={self.action_mode!r}: a surrogate predicts cuts of filters only. "
-                "Use the real environment, without --warm-start."
+                f"action_mode={self.action_mode!r}: a surrogate only predicts the removal of "
+                "filters. Use the real environment, without --warm-start."
             )
 
     @property
@@ -179,12 +178,12 @@ class EnvConfig:
 
     @property
     def wanted(self) -> dict[str, float]:
-        """The target as numbers by name; empty without one."""
+        """The limits of the target, by name; empty without a target."""
         return {name: float(value) for name, value in (self.target or {}).items()}
 
     @property
     def wanted_costs(self) -> dict[str, float]:
-        """The target's costs: for each the largest share of the unpruned network's."""
+        """The target's limits for costs: the largest share of the unpruned network's cost."""
         return {name: value for name, value in self.wanted.items() if name != ACCURACY}
 
     @property
@@ -193,10 +192,10 @@ class EnvConfig:
         return TrainingOptions(batch_size=self.batch_size, learning_rate=self.learning_rate)
 
     def max_batches(self, images: int) -> int:
-        """The mini-batches of duration 1.
+        """The number of mini-batches at duration 1.
 
         Args:
-            images: Size of the training split.
+            images: Number of images in the training split.
         """
         return max(1, round(self.max_epochs * images / self.batch_size))
 
@@ -206,26 +205,37 @@ class EnvConfig:
 
     def changed(self) -> dict[str, Any]:
         """The arguments that differ from their defaults, by name; objects are left out."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        plain = {n: v for n, v in values.items() if not isinstance(v, Network | Dataset)}
-        defaults = {field.name: field.default for field in fields(self)}
-        return {name: value for name, value in plain.items() if value != defaults[name]}
+        values = [(field, getattr(self, field.name)) for field in fields(self)]
+        return {
+            field.name: value
+            for field, value in values
+            if not isinstance(value, Network | Dataset) and value != field.default
+        }
 
 
-def _check_whole(name: str, value: object, least: int, optional: bool) -> None:
+def _check_whole(name: str, value: object, minimum: int, optional: bool) -> None:
     if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"{name}={value!r} must be a whole number")
-    if value < least:
-        raise ValueError(f"{name}={value} must be at least {least}")
+    if value < minimum:
+        raise ValueError(f"{name}={value} must be at least {minimum}")
+
+
+def _check_number(name: str, value: object, zero: bool) -> None:
+    """Refuse everything but a finite number above 0, or 0 if ``zero`` is set."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{name}={value!r} must be a number")
+    if not 0 <= value < math.inf or (value == 0 and not zero):
+        bound = "at least" if zero else "above"
+        raise ValueError(f"{name}={value} must be a finite number {bound} 0")
 
 
 def _check_target(target: object) -> None:
     if target is None:
         return
     if not isinstance(target, Mapping):
-        raise ValueError(f"target={target!r} must name costs and numbers, such as {{'macs': 0.26}}")
+        raise ValueError(f"target={target!r} must map names to limits, such as {{'macs': 0.26}}")
     for name, value in target.items():
         if name not in TARGETS:
             raise UnknownNameError("target", name, TARGETS)
@@ -235,6 +245,6 @@ def _check_target(target: object) -> None:
             raise ValueError(f"target: accuracy={value} must be a drop in accuracy, 0 to 1")
         if name != ACCURACY and not 0 < value <= 1:
             raise ValueError(
-                f"target: {name}={value} must be a share of the unpruned network's, "
+                f"target: {name}={value} must be a share of the unpruned network's cost, "
                 "above 0 and at most 1"
             )

@@ -1,4 +1,4 @@
-"""The environment: walk through a network and choose filters and fine-tuning, space by space."""
+"""The environment: prune a network space by space, and fine-tune it after each cut."""
 
 import copy
 from collections import OrderedDict
@@ -30,7 +30,7 @@ from prune_gym.pruning.candidate import Candidate
 
 Observation = dict[str, npt.NDArray]
 MEMO = 32
-"""Step results that are kept: the candidates of one state."""
+"""Number of step results that are remembered: the candidates of one state."""
 NO_NETWORK = (
     "A surrogate has no network, only a prediction of its accuracy. Use the real environment, "
     "for example PruneResNet20-v0: prune-gym train PruneResNet20-v0 --warm-start surrogate."
@@ -71,7 +71,8 @@ class PruningEnv(gym.Env[Observation, Action]):
     the components.
 
     ## Starting State
-    The unpruned network. The seed decides the order and augmentation of the fine-tuning images.
+    The unpruned network. The seed determines the order and augmentation of the fine-tuning
+    images.
 
     ## Episode End
     ``terminated`` after the last space; ``truncated`` when ``search_macs_total`` reaches
@@ -88,46 +89,48 @@ class PruningEnv(gym.Env[Observation, Action]):
     ``seed`` (the seed of the step's random numbers; :meth:`replay` takes it).
 
     ## ALF mode
-    An episode visits every dense convolution with a kernel above 1, those of the trunk too, since
-    the number of outputs stays. The action is ``Dict(sparsity=Box(0, 1, (1,)), duration=Box(0, 1,
-    (1,)))``: the share of codes to remove (the block's pr_max) and the length of the two-player
-    training. Before the training, and without images, the autoencoder is updated as often as
-    ``max_epochs`` of training would do; a sparsity above 0 therefore removes codes at duration 0,
-    too. Sparsity 0 leaves the convolution whole and, with duration 0, the network unchanged. With
-    a target, the sparsity is raised and codes with the smallest mask entries are dropped as far
-    as necessary.
+    An episode visits every dense convolution with a kernel above 1, including those of the trunk,
+    since the number of outputs does not change. The action is ``Dict(sparsity=Box(0, 1, (1,)),
+    duration=Box(0, 1, (1,)))``: the share of codes to remove (the block's pr_max) and the length of
+    the two-player training. Before the training, and without images, the autoencoder is updated as
+    many times as in ``max_epochs`` of training; a sparsity above 0 therefore removes codes even at
+    duration 0. Sparsity 0 does not compress the convolution and, with duration 0, leaves the
+    network unchanged. To meet a target, the sparsity is raised and the codes with the smallest
+    mask entries are dropped.
 
     The observation also has ``codes_alive`` and ``reconstruction_error``, one number for each
     visited convolution. ``info["mask"]`` holds the remaining codes. After a step ``info`` also has
-    ``sparsity`` (as executed), ``codes``, ``merged`` (whether it is one convolution again),
+    ``sparsity`` (as executed), ``codes``, ``merged`` (whether the codes and the expansion were
+    multiplied back into one convolution),
     ``reconstruction_error`` and ``autoencoder_updates``.
 
     ## Surrogate
     With ``surrogate=True``, or under the id ``PruneResNet20-Surrogate-v0``, a fitted regressor
-    predicts the accuracy and no network is cut, trained or evaluated: thousands of steps a
-    second, to begin training with. Costs are exact, the rules are the same. The filters'
-    statistics stay those of the unpruned network, and clipping uses its norms. A step draws no
-    random numbers, so ``info`` has no ``seed``; it has ``surrogate``, which is True.
+    predicts the accuracy, and no network is cut, trained or evaluated. At thousands of steps a
+    second, it is meant for pretraining agents. Costs are exact and the rules are the same. The
+    observed statistics and the norms for clipping are those of the unpruned network. A step draws
+    no random numbers, so ``info`` has no ``seed``; it has ``surrogate``, which is True.
     ``search_macs`` and ``search_macs_total`` stay 0: limit agents by steps or episodes. There is
     no network to export or render.
 
     ## Arguments
     Args:
-        network: As in :class:`prune_gym.envs.config.EnvConfig`, which documents all arguments.
-        dataset: As in :class:`prune_gym.envs.config.EnvConfig`.
-        render_mode: ``"ansi"`` or ``"rgb_array"``.
-        arguments: All other fields of :class:`prune_gym.envs.config.EnvConfig`.
+        network: Name of an architecture, or a trained :class:`prune_gym.networks.Network`.
+        dataset: Name of a data set, or a :class:`prune_gym.data.Dataset`.
+        render_mode: Kind of picture, ``"ansi"`` or ``"rgb_array"``; None: no rendering.
+        arguments: Fields of :class:`prune_gym.envs.config.EnvConfig`, which documents them.
 
     Raises:
         PruneGymError: If data or weights are missing or do not fit, or a surrogate is not fitted.
-        TargetError: If no network within reach meets the target; the message names the best one.
-        ValueError: If an argument is out of range or unknown; the message names it.
+        TargetError: If no reachable network meets the target; the message names the best one.
+        TypeError: If an argument is unknown; the message names it.
+        ValueError: If an argument is out of range; the message names it.
 
     ## Vectorized environment
     ``gym.make_vec(id, num_envs=2, vectorization_mode="sync" | "async")``.
 
     ## Version History
-    * v0: first form. Until release 1.0 the ids stay v0 and ``ENV_REVISION`` counts changes.
+    * v0: Initial version. Until release 1.0 the ids stay v0 and ``ENV_REVISION`` counts changes.
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 1}  # noqa: RUF012
@@ -152,7 +155,7 @@ class PruningEnv(gym.Env[Observation, Action]):
         self.threads = config.threads or default_threads()
         torch.set_num_threads(self.threads)
         self.baseline = baseline = shared_baseline(config)
-        self.mode, self.evaluator = _made(config, baseline)
+        self.mode, self.evaluator = _mode_and_evaluator(config, baseline)
         self.visited, self.target = self.mode.visited, self.mode.target
         self.max_batches, self.width = self.mode.max_batches, self.mode.observer.width
         self.reward_function = make_reward(config, baseline.accuracy, baseline.costs.of())
@@ -179,7 +182,7 @@ class PruningEnv(gym.Env[Observation, Action]):
         """Return to the unpruned network.
 
         Args:
-            seed: New seed of the random generator.
+            seed: New seed of the random generator; None: the generator continues.
             options: Not used.
 
         Returns:
@@ -190,7 +193,7 @@ class PruningEnv(gym.Env[Observation, Action]):
         return self._observe(), self._info(self._start)
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, Info]:
-        """Cut, repair, fine-tune, evaluate and pay.
+        """Cut or compress, repair, fine-tune, evaluate and compute the reward.
 
         Args:
             action: ``mask`` of shape (n_max,) and ``duration`` of shape (1,) in [0, 1]; in the ALF
@@ -210,7 +213,7 @@ class PruningEnv(gym.Env[Observation, Action]):
 
         Args:
             action: The action as it was requested or executed.
-            seed: The ``info["seed"]`` of that step; the environment's generator is not used.
+            seed: ``info["seed"]`` of that step, which replaces the environment's generator.
 
         Returns:
             Observation, reward, terminated, truncated, info.
@@ -226,7 +229,7 @@ class PruningEnv(gym.Env[Observation, Action]):
     ) -> tuple[Observation, float, bool, bool, Info]:
         state = self._unfinished()
         choice = self.mode.parse(state, action)
-        drawn = self._drawn() if seed is None else seed
+        drawn = self._draw_seed() if seed is None else seed
         state = self._state = self._take(state, choice, drawn)
         record = state.history[-1]
         self.search_macs_total += record.macs
@@ -237,60 +240,68 @@ class PruningEnv(gym.Env[Observation, Action]):
         return self._observe(), record.reward.total, terminated, truncated, info
 
     def _take(self, state: State, choice: Choice, seed: int) -> State:
-        """The state after a step; nothing else changes."""
-        build, found = self._built(state, choice, seed)  # cut or compress, repair, train, evaluate
-        return self._paid(state, build, found, choice.changed, self.evaluator.images)
+        """The state after a step; the environment does not change."""
+        # Cut or compress, repair, fine-tune, evaluate.
+        build, evaluation = self._build_and_evaluate(state, choice, seed)
+        build = replace(build, changed=choice.changed or build.changed)
+        return self._next_state(state, build, evaluation)
 
-    def _paid(
-        self, state: State, build: Build, found: Evaluation, changed: bool, images: int
-    ) -> State:
-        """The state after a build, with its costs and its reward.
-
-        Args:
-            state: State before the step.
-            build: Network after the step.
-            found: Its accuracy.
-            changed: Whether the rules changed the action.
-            images: Images of the evaluation that are charged.
-        """
-        costs = self.mode.costs.of(build.counts)
-        reward = self.reward_function(
-            (state.accuracy, state.costs),
-            (found.accuracy, costs),
-            min(build.batches, self.max_batches),
-            self.max_batches,
-        )
-        record = StepRecord(
-            space=self.visited[state.position].name,
-            mask=build.mask,
-            changed=changed or build.changed,
-            batches=build.batches,
-            accuracy=found.accuracy,
-            images=found.images,
-            costs=costs,
-            reward=reward,
-            macs=build.macs + costs.macs * images,
-            block=build.block,
-        )
-        return state.after(build, record, found.activation)
-
-    def _built(self, state: State, choice: Choice, seed: int) -> tuple[Build, Evaluation]:
-        """A step's network and its accuracy, remembered with the fast path ``memo``."""
+    def _build_and_evaluate(
+        self, state: State, choice: Choice, seed: int
+    ) -> tuple[Build, Evaluation]:
+        """A step's network and its accuracy; the fast path ``memo`` remembers them."""
         # Without fine-tuning nothing is drawn, so the seed makes no difference.
         key = state.token, choice.key, seed if choice.batches else 0
         if key not in self._memo:
             build = self.mode.build(state, choice, seed)
             upcoming = self.mode.upcoming(state, build)
-            found = self.evaluator.evaluate(state, build, upcoming)
+            evaluation = self.evaluator.evaluate(state, build, upcoming)
             if "memo" not in self.config.fast_paths:
-                return build, found
-            self._memo[key] = build, found
+                return build, evaluation
+            self._memo[key] = build, evaluation
             if len(self._memo) > MEMO:
                 self._memo.popitem(last=False)
         return self._memo[key]
 
+    def _next_state(
+        self, state: State, build: Build, evaluation: Evaluation, charged: bool = True
+    ) -> State:
+        """The state after a build, with its costs and reward.
+
+        Args:
+            state: State before the step.
+            build: Network after the step.
+            evaluation: Accuracy of the build.
+            charged: Whether the MACs of the evaluation are charged.
+        """
+        costs = self.mode.costs.of(build.counts)
+        reward = self.reward_function(
+            (state.accuracy, state.costs),
+            (evaluation.accuracy, costs),
+            min(build.batches, self.max_batches),
+            self.max_batches,
+        )
+        record = StepRecord(
+            space=build.space.name,
+            mask=build.mask,
+            changed=build.changed,
+            batches=build.batches,
+            accuracy=evaluation.accuracy,
+            images=evaluation.images,
+            costs=costs,
+            reward=reward,
+            macs=build.macs + (costs.macs * self.evaluator.images if charged else 0),
+            block=build.block,
+        )
+        return state.after(build, record, evaluation.activation)
+
     def render(self) -> Any:
-        """The episode so far: a table (``ansi``) or bars of filters and cost (``rgb_array``)."""
+        """Draw the episode so far.
+
+        Returns:
+            A table as text (``"ansi"``), or a chart as pixels of shape (height, width, 3)
+            (``"rgb_array"``); None without a ``render_mode``.
+        """
         from prune_gym.envs import render
 
         if self.render_mode is None:
@@ -299,10 +310,10 @@ class PruningEnv(gym.Env[Observation, Action]):
         draw = render.table if self.render_mode == "ansi" else render.picture
         return draw(self._present(), self.baseline, self.visited)
 
-    # What agents use beyond it
+    # What agents use in addition
 
     def snapshot(self) -> State:
-        """The whole state, random generator included. It stays valid."""
+        """The present state as a value, including the state of the random generator."""
         random = copy.deepcopy(self.np_random.bit_generator.state)
         return replace(self._present(), random=dict(random))
 
@@ -328,19 +339,23 @@ class PruningEnv(gym.Env[Observation, Action]):
     def try_actions(self, actions: Sequence[Action]) -> list[tuple[float, Info]]:
         """Reward and info of several actions from the present state, which does not change.
 
-        Each action is tried from the same state, random state included: a later :meth:`step` with
-        one of them gives the same result as its trial. ``search_macs_total`` keeps the cost of
-        the trials.
+        All actions are tried from the same state, including that of the random generator: a later
+        :meth:`step` with one of these actions gives the same result. The MACs of the trials are
+        added to ``search_macs_total``.
 
         Args:
             actions: Actions as for :meth:`step`.
 
         Returns:
             (reward, info) of each action, in their order.
+
+        Raises:
+            ResetNeeded: Before the first reset or after the last space.
+            ValueError: If an action has a wrong shape, is not finite or is out of range.
         """
         state = self._unfinished()
         before = copy.deepcopy(self.np_random.bit_generator.state)
-        seed = self._drawn()
+        seed = self._draw_seed()
         self.np_random.bit_generator.state = before
         results = []
         for action in actions:
@@ -350,18 +365,19 @@ class PruningEnv(gym.Env[Observation, Action]):
         return results
 
     def accept(self, candidate: Candidate, spent: Spent) -> list[Info]:
-        """Take over a network that was made elsewhere as the result of a whole episode.
+        """Use a network that was made elsewhere as the result of a whole episode.
 
-        The network is evaluated once. The records of all steps share its accuracy; the first step
-        is charged with the training, and the pruning rewards add up to that of the network.
+        The network is evaluated once. The records of all steps share its accuracy, so the pruning
+        components add up to that of the network. The first step is charged for the training, the
+        last one for the evaluation.
 
         Args:
-            candidate: Network, made of the baseline's.
-            spent: Cost of making it.
+            candidate: Network that was derived from the baseline.
+            spent: Training that the network took.
 
         Returns:
-            The info of each visited space, in their order, as after its step, with ``reward`` and
-            ``duration``.
+            The ``info`` of each step, in the order of the visited spaces, with the additional
+            entries ``reward`` and ``duration``.
 
         Raises:
             ResetNeeded: If the episode has begun.
@@ -373,13 +389,13 @@ class PruningEnv(gym.Env[Observation, Action]):
         torch.set_num_threads(self.threads)
         builds = self.mode.accept(state, candidate)
         accuracy, _ = self.baseline.evaluate(candidate.module.eval())
-        found = Evaluation(accuracy, np.zeros(0, np.float32), self.evaluator.images)
-        # The first step is charged with the training, the last one with the evaluation.
+        evaluation = Evaluation(accuracy, np.zeros(0, np.float32), self.evaluator.images)
+        # The first step is charged for the training, the last one for the evaluation.
         builds[0] = replace(builds[0], batches=spent.batches, macs=spent.macs)
         infos: list[Info] = []
-        for place, build in enumerate(builds):
-            charged = found.images if place + 1 == len(builds) else 0
-            state = self._state = self._paid(state, build, found, False, charged)
+        for build in builds:
+            charged = build is builds[-1]
+            state = self._state = self._next_state(state, build, evaluation, charged)
             record = state.history[-1]
             self.search_macs_total += record.macs
             duration = min(1.0, record.batches / self.max_batches)
@@ -394,17 +410,17 @@ class PruningEnv(gym.Env[Observation, Action]):
 
     @property
     def predicted(self) -> bool:
-        """Whether a surrogate predicts the accuracy, so that there is no network."""
+        """Whether a surrogate predicts the accuracy; there is no network then."""
         return self.config.predicted
 
     @property
     def pays_to_target(self) -> bool:
-        """Whether the reward ends at the target."""
+        """Whether the reward is paid for progress towards the target only."""
         return self.config.reward == "target"
 
     @property
     def network(self) -> Network:
-        """The present network; neither steps nor readers change it.
+        """The present network, which must not be changed.
 
         Raises:
             PruneGymError: If a surrogate predicts the accuracy.
@@ -415,7 +431,7 @@ class PruningEnv(gym.Env[Observation, Action]):
 
     @property
     def kept(self) -> dict[str, npt.NDArray[np.int64]]:
-        """For each space the kept channels' numbers in the unpruned network."""
+        """For each space the indices of the kept channels in the unpruned network."""
         return dict(self._present().kept)
 
     def score(self) -> float:
@@ -424,11 +440,11 @@ class PruningEnv(gym.Env[Observation, Action]):
         return self.reward_function.score(state.accuracy, self._cost_ratio(state))
 
     def costs_of(self, counts: dict[str, int]) -> Costs:
-        """The costs of a network by its counts.
+        """The costs of a network with the given counts.
 
         Args:
-            counts: Channels of each space; in the ALF mode codes of each code space. Spaces that
-                are not named are whole.
+            counts: Channels by space; in the ALF mode codes by code space. Spaces that are not
+                listed keep all channels.
         """
         return self.mode.costs.of(counts)
 
@@ -436,16 +452,16 @@ class PruningEnv(gym.Env[Observation, Action]):
         """The keep ratio of a uniform cut to the target (:meth:`Target.uniform_ratio`).
 
         Returns:
-            A ratio within (0, 1); None if no cost is wanted.
+            A ratio within (0, 1); None if the target limits no cost.
         """
         return self.target.uniform_ratio()
 
     def ratio_for_rest(self) -> float | None:
-        """The same ratio for the layers to come, after the episode's steps so far.
+        """The same ratio for the remaining layers, after the episode's steps so far.
 
         Returns:
-            A ratio within (0, 1), :meth:`ratio_for_target` at an episode's start; None if no cost
-            is wanted or no layer is to come.
+            A ratio within (0, 1), at an episode's start that of :meth:`ratio_for_target`; None if
+            the target limits no cost or no layer remains.
 
         Raises:
             ResetNeeded: Before the first reset.
@@ -453,16 +469,16 @@ class PruningEnv(gym.Env[Observation, Action]):
         return self.target.ratio_for_rest(self._present().decided())
 
     def export(self, folder: str | Path) -> dict[str, Any]:
-        """Write the present network as ONNX, torch.export and safetensors, checked.
+        """Write the present network as ONNX, torch.export and safetensors files, and check them.
 
         Args:
-            folder: Folder, made if necessary.
+            folder: Output folder; it is created if it does not exist.
 
         Returns:
-            The report that is written with them.
+            The report that is written to the folder, too.
 
         Raises:
-            ExportError: If ONNX Runtime does not agree with the network.
+            ExportError: If the outputs of ONNX Runtime differ from those of the network.
             PruneGymError: If a surrogate predicts the accuracy.
         """
         from prune_gym.export import export_network
@@ -482,7 +498,7 @@ class PruningEnv(gym.Env[Observation, Action]):
         # Copies begin without remembered steps, which hold networks.
         return {**vars(self), "_memo": OrderedDict()}
 
-    def _drawn(self) -> int:
+    def _draw_seed(self) -> int:
         """The seed of a step. A surrogate draws nothing."""
         return 0 if self.predicted else int(self.np_random.integers(2**62))
 
@@ -530,7 +546,7 @@ class PruningEnv(gym.Env[Observation, Action]):
         return state
 
 
-def _made(config: EnvConfig, baseline: Baseline) -> tuple[Mode[Any], Evaluator]:
+def _mode_and_evaluator(config: EnvConfig, baseline: Baseline) -> tuple[Mode[Any], Evaluator]:
     """The action mode and the evaluator of a configuration."""
     if config.predicted:
         from prune_gym.surrogate.predicted import PredictedEvaluator, PredictedMode

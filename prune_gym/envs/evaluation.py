@@ -1,12 +1,12 @@
-"""Evaluators: how an environment learns the accuracy of a step's network.
+"""Evaluators: how an environment obtains the accuracy of a step's network.
 
 :class:`DirectEvaluator` runs the whole network and is the reference. :class:`CachedEvaluator`
-computes once what all candidates of one state share. The surrogate's evaluator
+computes only once what all candidates of a state share. The surrogate's evaluator
 (:mod:`prune_gym.surrogate.predicted`) predicts the accuracy and runs no network.
 
-Each fast path can be switched off, and tests hold each to the reference. ``prefix`` and ``memo``
-change no bit; ``fold`` and ``moments`` change rounding (logits by about 1e-5); ``early_exit``
-reads the accuracy of a hopeless network, and of no other, from fewer images.
+Each fast path can be switched off, and tests compare each with the reference. ``prefix`` and
+``memo`` change no bit; ``fold`` and ``moments`` change rounding (logits by about 1e-5);
+``early_exit`` measures the accuracy of a hopeless network, and of no other, on fewer images.
 """
 
 import math
@@ -23,14 +23,15 @@ from torch import Tensor, nn
 
 from prune_gym.envs.baseline import Baseline, channel_sums
 from prune_gym.envs.config import EnvConfig
+from prune_gym.envs.shared_work import SharedWork
 from prune_gym.envs.state import Build, State
 from prune_gym.pruning import ChannelSpace
-from prune_gym.pruning.graph import Bound, Program, ProgramError, Values
-from prune_gym.pruning.repair import BATCH, Moments, layer_inputs
-from prune_gym.training import EVALUATION_BATCH, Part
+from prune_gym.pruning.graph import Program, ProgramError
+from prune_gym.pruning.repair import layer_inputs
+from prune_gym.training import Part
 
 KEPT_STATES = 2
-"""States whose shared work is kept: the present one and the one before it."""
+"""Number of states whose shared work is kept: the present state and the previous one."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ class Evaluation:
 
 
 class Evaluator(Protocol):
-    """A way to learn the accuracy of a step's network."""
+    """Measures or predicts the accuracy of a step's network."""
 
     @property
     def images(self) -> int:
-        """The images of an evaluation, for the nominal MACs."""
+        """Number of images in an evaluation, for the nominal MACs."""
 
     def evaluate(self, state: State, build: Build, upcoming: ChannelSpace | None) -> Evaluation:
         """The accuracy after a step.
@@ -61,15 +62,16 @@ class Evaluator(Protocol):
         Args:
             state: State before the step.
             build: Network after the step.
-            upcoming: Space whose activations the next observation shows, or None.
+            upcoming: Space whose activations the next observation shows; None after the last
+                space.
         """
 
 
 class NetworkEvaluator(Evaluator, Protocol):
     """An evaluator that runs networks; it also serves the repair and the training of a step.
 
-    In all methods ``state`` is the state before the step and ``space`` the visited space before
-    the step.
+    In all methods, ``state`` is the state before the step, and ``space`` is the visited space with
+    its channels before the step.
     """
 
     def refit(
@@ -86,30 +88,30 @@ class NetworkEvaluator(Evaluator, Protocol):
         Args:
             state: State before the step.
             space: Visited space.
-            mask: Channels of the space that are kept, shape (channels,).
+            mask: Mask of the kept channels of the space, shape (channels,).
             module: Cut network.
             layer: Name of the consumer.
-            left: Remaining output channels of the consumer, as numbers in the unpruned network;
-                None if all remain.
+            left: Indices of the remaining output channels of the consumer in the unpruned
+                network; None if all remain.
 
         Returns:
-            MACs of the fit.
+            MACs of the refit.
         """
 
     def inputs(
         self, state: State, space: ChannelSpace, module: nn.Module, layer: str
     ) -> Iterator[Tensor]:
-        """The inputs of a layer for the repair images, batch by batch."""
+        """The inputs of a layer for the repair images, in batches."""
 
     def trained_part(self, state: State, space: ChannelSpace, module: nn.Module) -> Part | None:
-        """The part of the network that is trained; None: the whole network."""
+        """The part of the network to train; None: the whole network."""
 
     def trained_layers(self, state: State, space: ChannelSpace) -> set[str] | None:
-        """The names of the layers that are trained; None: all."""
+        """The names of the layers to train; None: all layers."""
 
 
 class DirectEvaluator:
-    """Runs the whole network each time: the reference for the fast paths.
+    """Runs the whole network for each evaluation: the reference for the fast paths.
 
     Args:
         baseline: The unpruned network.
@@ -156,12 +158,12 @@ class DirectEvaluator:
 
 
 class CachedEvaluator:
-    """Computes once what all candidates from one state share.
+    """Computes only once what all candidates of a state share.
 
     Args:
         config: Configuration of the environment.
         baseline: The unpruned network.
-        program: Calls of the network.
+        program: Unpruned network as a list of calls.
     """
 
     def __init__(self, config: EnvConfig, baseline: Baseline, program: Program) -> None:
@@ -177,7 +179,7 @@ class CachedEvaluator:
         return len(self.baseline.eval_labels)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy begins with empty caches and traces its own network.
+        # A copy starts with empty caches and traces its own network.
         return {**vars(self), "_shared": OrderedDict(), "program": None}
 
     def __setstate__(self, values: dict[str, Any]) -> None:
@@ -185,11 +187,11 @@ class CachedEvaluator:
         self.program = self.baseline.program
 
     def shared(self, state: State, space: ChannelSpace) -> "SharedWork":
-        """The shared work of a state, made if it is not kept.
+        """The shared work of a state, from the cache if possible.
 
         Args:
-            state: The state.
-            space: Space that is visited next.
+            state: State before a step.
+            space: Space to visit in this step.
         """
         key = state.token, space.name
         work = self._shared.get(key)
@@ -219,7 +221,7 @@ class CachedEvaluator:
         if "moments" in self.fast and self.program.independent(space):
             moments = work.moments(layer).of_channels(mask)
         else:
-            # The inputs of a later consumer depend on the refit of the earlier ones.
+            # The inputs of a later consumer depend on the refit of earlier consumers.
             inputs = work.inputs(work.bind(module), layer)
             moments = least_squares.moments(module, layer, inputs)
         return least_squares.solve(module, layer, moments, left)
@@ -270,114 +272,8 @@ class CachedEvaluator:
         return Evaluation(correct / seen, activation, seen)
 
 
-class SharedWork:
-    """The work that all candidates of one state share: layers before the cut, and moments.
-
-    Args:
-        baseline: The unpruned network.
-        program: Calls of the network.
-        fast: Names of the fast paths in use.
-        module: Network of the state.
-        space: Space that is cut next, as it is now.
-        parent: Shared work of the state before, if that step left the layers before its cut
-            unchanged; or None.
-    """
-
-    def __init__(
-        self,
-        baseline: Baseline,
-        program: Program,
-        fast: frozenset[str],
-        module: nn.Module,
-        space: ChannelSpace,
-        parent: "SharedWork | None" = None,
-    ) -> None:
-        self.baseline, self.program, self.fast = baseline, program, fast
-        self.module = module
-        self.start = program.first_call(space)
-        self.bound = Bound(program, module, "fold" in fast)
-        self._parent = parent if parent is not None and parent.start <= self.start else None
-        self._values: dict[str, list[Values]] = {}
-        self._moments: dict[str, Moments] = {}
-        self._activations: dict[str, npt.NDArray[np.float32]] = {}
-
-    def bind(self, module: nn.Module) -> Bound:
-        """The calls with a candidate's layers."""
-        return Bound(self.program, module, "fold" in self.fast)
-
-    def batches(self, images: str) -> list[Values]:
-        """The images themselves, ``"eval"`` or ``"repair"``, batch by batch."""
-        if images == "eval":
-            return [{0: part} for part in self.baseline.eval_images.split(EVALUATION_BATCH)]
-        return [{0: part} for part in self.baseline.repair_images.split(BATCH)]
-
-    @torch.no_grad()
-    def values(self, images: str) -> list[Values]:
-        """The values that the layers before the cut pass on, batch by batch.
-
-        Args:
-            images: ``"eval"`` or ``"repair"``.
-        """
-        if images not in self._values:
-            first, before = 1, self.batches(images)
-            if self._parent is not None and images in self._parent._values:
-                first, before = self._parent.start, self._parent._values[images]
-            self._values[images] = [self.bound.run(part, first, self.start) for part in before]
-        return self._values[images]
-
-    def forget(self, parent: "SharedWork") -> None:
-        """Release the values of a state before."""
-        if self._parent is parent:
-            self._parent = None
-
-    @torch.no_grad()
-    def inputs(self, bound: Bound, layer: str) -> Iterator[Tensor]:
-        """The inputs of a layer for the repair images, batch by batch."""
-        call = self.program.calls[layer]
-        (source,) = self.program.nodes[call].all_input_nodes
-        prefix = "prefix" in self.fast
-        for values in self.values("repair") if prefix else self.batches("repair"):
-            live = bound.run(values, self.start if prefix else 1, call)
-            yield live[self.program.number[source]]
-
-    def moments(self, layer: str) -> Moments:
-        """The moments of a consumer's inputs before the cut; a cut selects a part of them."""
-        if layer not in self._moments:
-            inputs = self.inputs(self.bound, layer)
-            self._moments[layer] = self.baseline.least_squares.moments(self.module, layer, inputs)
-        return self._moments[layer]
-
-    def activation(self, space: ChannelSpace) -> npt.NDArray[np.float32]:
-        """Mean activation of a space before the cut, which is the same for all candidates."""
-        if space.name not in self._activations:
-            sums: list[Tensor] = []
-            point = self.program.watch_point(space)
-            for values in self.batches("eval"):
-                watch = {point: lambda output: sums.append(channel_sums(output))}
-                self.bound.run(values, 1, point + 1, watch)
-            mean = torch.stack(sums).sum(0) / len(self.baseline.eval_labels)
-            self._activations[space.name] = mean.cpu().numpy().astype(np.float32)
-        return self._activations[space.name]
-
-    def suffix(self, module: nn.Module) -> Part:
-        """Training of the layers from the cut to the output.
-
-        The layers before the cut run folded and without gradients.
-        """
-        bound = Bound(self.program, module, fold=False)
-
-        def forward(images: Tensor) -> Tensor:
-            with torch.no_grad():
-                values = self.bound.run({0: images}, 1, self.start)
-            logits: Tensor = bound.logits(values, self.start)
-            return logits
-
-        layers = bound.layers_from(self.start)
-        return Part(forward, [parameter for layer in layers for parameter in layer.parameters()])
-
-
 def make_evaluator(config: EnvConfig, baseline: Baseline) -> NetworkEvaluator:
-    """The evaluator of a configuration that runs networks.
+    """The evaluator of an environment that runs networks.
 
     Args:
         config: Configuration of the environment.
@@ -393,10 +289,10 @@ def make_evaluator(config: EnvConfig, baseline: Baseline) -> NetworkEvaluator:
     except ProgramError as error:
         if config.tune == "suffix":
             raise
-        gym.logger.warn(f"steps are slow, the fast paths are off: {error}")
+        gym.logger.warn(f"steps are slow because the fast paths are off: {error}")
         return DirectEvaluator(baseline)
     if config.tune == "suffix" and not program.same_in_training:
-        raise ProgramError("tune='suffix': the network calls other layers in training")
+        raise ProgramError("tune='suffix': the network calls different layers in training")
     return CachedEvaluator(config, baseline, program)
 
 

@@ -1,4 +1,4 @@
-"""Networks that are still within reach in an episode and meet a target."""
+"""Search for networks that an episode can still reach and that meet a target."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,38 +9,44 @@ from prune_gym.pruning import ChannelSpace
 
 BY_COUNTING = ("macs", "params")
 RESERVE = 0.5
-"""Share of the uniform keep ratio that a completion leaves in every layer to come."""
+"""Share of the uniform keep ratio that a completion keeps in every remaining layer."""
 VisitCounts = tuple[int, ...]
 """Channels of the visited spaces, in the order of the visits."""
 
 
 def legal_counts(channels: int, min_keep: int, round_to: int) -> list[int]:
-    """The counts that :func:`prune_gym.pruning.legal_mask` can leave, in rising order."""
+    """The counts that :func:`prune_gym.pruning.legal_mask` allows, in ascending order.
+
+    Args:
+        channels: Number of channels of the unpruned space.
+        min_keep: Minimum number of filters to keep.
+        round_to: Multiple to which the number of kept filters is rounded up.
+    """
     rounded = (-(-max(count, min_keep) // round_to) * round_to for count in range(1, channels + 1))
     return sorted({min(count, channels) for count in rounded})
 
 
 class Completions:
-    """Finds counts of the spaces to come with which the final network meets a target.
+    """Finds counts of the remaining spaces with which the final network meets a target.
 
-    A completion is a network that the rules allow, so it is certainly within reach. It leaves
-    every layer to come :data:`RESERVE` of the uniform keep ratio that meets the target (AMC
-    leaves 20 % of the filters). If completions kept one filter a layer, an agent that prunes too
+    A completion is a network that the rules allow, so it can certainly be reached. It keeps in
+    every remaining layer :data:`RESERVE` of the uniform keep ratio that meets the target (AMC
+    keeps 20 % of the filters). If completions kept one filter a layer, an agent that prunes too
     little at first could continue until the last layers are cut to nothing, which ruins the
     network. Completions go below the reserve only if none above it meets the target.
 
-    The search is this project's choice. MACs and parameters fall with every filter, so the least
+    The search is this project's choice. MACs and parameters fall with every filter, so the lowest
     counts are the best completion. Latency and energy may rise with fewer filters (some counts
-    map better), so the leanest counts are found by coordinate descent from the least counts. The
+    map better), so the leanest counts are found by coordinate descent from the lowest counts. The
     result is exact for one target of latency or energy if no two visited spaces share a layer
     (``scope="inner"`` of a ResNet); otherwise a completion may be missed.
 
     Args:
-        shares: Limit of each wanted cost, a share of the unpruned network's.
+        shares: Limit of each wanted cost, as a share of the unpruned network's cost.
         costs: Cost model of the environment.
         visited: Unpruned spaces that an episode visits.
-        min_keep: Least number of kept filters.
-        round_to: Number to whose multiples kept filters are rounded up.
+        min_keep: Minimum number of filters to keep.
+        round_to: Multiple to which the number of kept filters is rounded up.
     """
 
     def __init__(
@@ -76,7 +82,7 @@ class Completions:
         """
         if before in self._found:
             return self._found[before]
-        # A candidate that is followed by one more space is a candidate there, too.
+        # If an episode follows a candidate for one more space, it is still a candidate.
         candidates = [(*before, *lean[len(before) :]) for lean in self.lean]
         if self._uniform[: len(before)] == before:
             candidates.append(self._uniform)
@@ -84,7 +90,7 @@ class Completions:
         return remember(self._found, before, found)
 
     def figures(self, counts: VisitCounts, names: Iterable[str] | None = None) -> dict[str, float]:
-        """Costs as shares of the unpruned network's.
+        """Costs of a network as shares of the unpruned network's costs.
 
         Args:
             counts: Counts of all visited spaces.
@@ -95,7 +101,7 @@ class Completions:
         for name in self.shares if names is None else names:
             value: float
             if name in BY_COUNTING:
-                # These need no search for mappings.
+                # These costs need no search for mappings.
                 value = geometry.macs(named) if name == "macs" else geometry.params(named)
             else:
                 value = self.costs.of(named).of(name)
@@ -114,12 +120,12 @@ class Completions:
         return max(figure / self.shares[name] for name, figure in self.figures(counts).items())
 
     def _reserved(self, legal: Sequence[int]) -> list[int]:
-        """The legal counts of a space that keep its reserve."""
+        """The legal counts of a space that leave it its reserve."""
         least = round(RESERVE * self.uniform_ratio * legal[-1])
         return [count for count in legal if count >= least]
 
     def _leanest(self, legal: Sequence[Sequence[int]]) -> list[VisitCounts]:
-        """The least of these counts, and those of least latency or energy if these are wanted."""
+        """The lowest of these counts, and those with the least latency or energy if limited."""
         least = tuple(counts[0] for counts in legal)
         found = [least]
         for name in self.shares:
@@ -133,7 +139,7 @@ class Completions:
     def _descend(
         legal: Sequence[Sequence[int]], value: Callable[[VisitCounts], float]
     ) -> VisitCounts:
-        """Coordinate descent over these counts, from the least."""
+        """Coordinate descent over these counts, from the lowest."""
         best: VisitCounts = tuple(counts[0] for counts in legal)
         lowest, improved = value(best), True
         while improved:
@@ -147,13 +153,15 @@ class Completions:
         return best
 
     def ratio_for_rest(self, before: VisitCounts) -> float:
-        """The uniform keep ratio of the spaces to come that just meets the target.
+        """The uniform keep ratio of the remaining spaces that just meets the target.
 
-        It is found by bisection. For latency and energy, which may rise as the ratio falls, it
-        may be below the largest one. If no ratio meets the target, it is the least ratio.
+        The ratio is found by bisection. For latency and energy, which may rise as the ratio falls,
+        it may be below the largest one. If no ratio meets the target, the result is the smallest
+        ratio.
 
         Args:
-            before: Counts of the spaces visited so far, from the first; at least one is to come.
+            before: Counts of the spaces visited so far, from the first; at least one space must
+                remain.
         """
         if not before:
             return self.uniform_ratio
@@ -164,9 +172,9 @@ class Completions:
         return ratios[max(0, too_much - 1)]
 
     def _of_ratio(self, ratio: float, before: VisitCounts = ()) -> VisitCounts:
-        """Counts of all spaces; those to come are cut at one ratio."""
+        """Counts of all spaces if the remaining ones are cut at one ratio."""
         rest = self.legal[len(before) :]
-        # Legal counts are in rising order.
+        # Legal counts are in ascending order.
         places = [bisect_left(legal, round(ratio * legal[-1])) for legal in rest]
         return (*before, *(legal[at] for legal, at in zip(rest, places, strict=True)))
 
@@ -185,7 +193,7 @@ class Completions:
 
 
 def _distinct_ratios(legal: Sequence[Sequence[int]]) -> list[float]:
-    """One ratio for each different cut of spaces with these counts, in rising order."""
+    """One ratio for each different cut of spaces with these counts, in ascending order."""
     widths = {counts[-1] for counts in legal}
     # Between two neighbouring steps of round(ratio * n) no count changes.
     steps = sorted({(kept - 0.5) / n for n in widths for kept in range(1, n + 1)} | {0.0})

@@ -12,14 +12,7 @@ from torch import nn
 from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.config import EnvConfig
 from prune_gym.envs.evaluation import NetworkEvaluator
-from prune_gym.envs.mode import (
-    Action,
-    Choice,
-    Mode,
-    check_entries,
-    unit_box,
-    unit_value,
-)
+from prune_gym.envs.mode import Action, Choice, Mode, check_entries, unit_box, unit_value
 from prune_gym.envs.observation import Observer, filter_rows
 from prune_gym.envs.state import Build, KeptChannels, State
 from prune_gym.pruning import ChannelSpace, cut_spaces, dense
@@ -32,7 +25,7 @@ Norms = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class FilterChoice(Choice):
-    """Filters that are kept.
+    """The filters to keep.
 
     Args:
         batches: Mini-batches of fine-tuning.
@@ -49,24 +42,26 @@ class FilterChoice(Choice):
 
 
 class FilterRules(Mode[FilterChoice]):
-    """The form of the actions of the filter mode, and the rules that they obey.
+    """Parses the actions of the filter mode, whether or not there is a network to cut.
 
     Args:
         config: Configuration of the environment.
         baseline: The unpruned network.
-        observer: Class of the maker of observations.
+        observer_class: Class that makes the observations.
 
     Raises:
-        TargetError: If no network within reach meets the target.
+        TargetError: If no reachable network meets the target.
         ValueError: If the scope leaves no space.
     """
 
-    def __init__(self, config: EnvConfig, baseline: Baseline, observer: type[Observer]) -> None:
+    def __init__(
+        self, config: EnvConfig, baseline: Baseline, observer_class: type[Observer]
+    ) -> None:
         visited = visited_spaces(config, baseline)
-        made = observer(baseline, visited, config.observation)
-        super().__init__(config, baseline, visited, baseline.costs, made)
+        observer = observer_class(baseline, visited, config.observation)
+        super().__init__(config, baseline, visited, baseline.costs, observer)
         self.action_space = spaces.Dict(
-            {"duration": unit_box(), "mask": spaces.MultiBinary(made.width)}
+            {"duration": unit_box(), "mask": spaces.MultiBinary(observer.width)}
         )
 
     def parse(self, state: State, action: Action) -> FilterChoice:
@@ -75,11 +70,13 @@ class FilterRules(Mode[FilterChoice]):
         bits = np.asarray(action["mask"])
         if bits.shape != (self.observer.width,):
             raise ValueError(
-                f"the mask has shape {bits.shape}, needed: ({self.observer.width},); "
-                "layers with fewer filters are padded"
+                f"action: the mask has shape {bits.shape} but must have ({self.observer.width},); "
+                "pad it for layers with fewer filters"
             )
         if not ((bits == 0) | (bits == 1)).all():
-            raise ValueError("the mask may hold only 0 and 1; threshold scores before step()")
+            raise ValueError(
+                "action: the mask may contain only 0 and 1; threshold scores before step()"
+            )
         batches = self.batches(unit_value("duration", action["duration"], "of max_epochs"))
         asked = bits.astype(bool)[: self.visited[state.position].channels]
         l1, l2 = self.norms(state)
@@ -105,7 +102,7 @@ class FilterMode(FilterRules):
         evaluator: Provider of layer inputs for the repair and of the trained part.
 
     Raises:
-        TargetError: If no network within reach meets the target.
+        TargetError: If no reachable network meets the target.
         ValueError: If the scope leaves no space.
     """
 
@@ -135,9 +132,9 @@ class FilterMode(FilterRules):
             module, self.baseline.train_split, batches, generator, self.config.training, part=part
         )
         trained = macs
-        called = self.evaluator.trained_layers(state, space)
-        if called is not None:
-            layers = (layer for layer in self.baseline.geometry.layers if layer.name in called)
+        names = self.evaluator.trained_layers(state, space)
+        if names is not None:
+            layers = (layer for layer in self.baseline.geometry.layers if layer.name in names)
             trained = sum(layer.macs(counts) for layer in layers)
         return Build(
             space=space,
@@ -148,7 +145,7 @@ class FilterMode(FilterRules):
             mask=mask,
             batches=batches,
             macs=spent + tuning_macs(self.config, macs, batches, trained),
-            # The re-estimation of batch norm changes layers before the cut, too.
+            # Re-estimating batch norm also changes layers before the cut.
             keeps_prefix=recovery != "bn" and (batches == 0 or self.config.tune == "suffix"),
         )
 
@@ -161,7 +158,7 @@ class FilterMode(FilterRules):
         module: nn.Module,
         macs: int,
     ) -> int:
-        """Repair a cut network in place; returns the nominal MACs."""
+        """Repair a cut network in place, and return the nominal MACs."""
         baseline, images = self.baseline, len(self.baseline.repair_images)
         if self.config.recovery == "none":
             return 0
@@ -181,13 +178,22 @@ class FilterMode(FilterRules):
         """See :meth:`Mode.accept`."""
         builds = super().accept(state, candidate)
         counts = state.counts() | dict(builds[-1].counts)
-        if {space.name: space.channels for space in candidate.spaces} != counts:
-            raise ValueError("the candidate's spaces and masks have different channel counts")
+        found = {space.name: space.channels for space in candidate.spaces}
+        for name in sorted(found.keys() | counts.keys()):
+            if found.get(name) != counts.get(name):
+                raise ValueError(
+                    f"the candidate's space {name!r} has {found.get(name)} channels, but its masks "
+                    f"keep {counts.get(name)}"
+                )
         return builds
 
 
 def visited_spaces(config: EnvConfig, baseline: Baseline) -> tuple[ChannelSpace, ...]:
     """The spaces that an episode of the filter mode visits.
+
+    Args:
+        config: Configuration of the environment.
+        baseline: The unpruned network.
 
     Raises:
         ValueError: If the scope leaves no space.
@@ -199,7 +205,7 @@ def visited_spaces(config: EnvConfig, baseline: Baseline) -> tuple[ChannelSpace,
 
 
 def tuning_macs(config: EnvConfig, macs: int, batches: int, trained: int) -> int:
-    """Nominal MACs of fine-tuning, which caches do not reduce.
+    """Nominal MACs of fine-tuning; caches do not reduce them.
 
     A step costs ``(macs + 2 * trained) * images`` for fine-tuning (forward and backward),
     ``macs * images`` for the evaluation and, in the filter mode if filters were removed, the

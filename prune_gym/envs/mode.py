@@ -1,4 +1,4 @@
-"""The interface of the action modes: what an action means and what it does to the network."""
+"""Interface of the action modes: what an action means and what it does to the network."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
@@ -24,7 +24,7 @@ Action = Mapping[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Choice:
-    """An action as it is executed.
+    """A parsed action, as it is executed.
 
     Args:
         batches: Mini-batches of fine-tuning.
@@ -36,7 +36,7 @@ class Choice:
 
     @property
     def key(self) -> Hashable:
-        """Everything but the seed and the state on which the result of the step depends."""
+        """What determines the result of the step, apart from the state and the seed."""
         return self.batches
 
 
@@ -44,21 +44,21 @@ ChoiceT = TypeVar("ChoiceT", bound=Choice)
 
 
 class Mode(ABC, Generic[ChoiceT]):
-    """One meaning of actions: parse an action, build its network, describe the result.
+    """A meaning of actions: parses an action, builds its network and describes the result.
 
     Args:
         config: Configuration of the environment.
         baseline: The unpruned network.
         visited: Spaces that an episode visits.
-        costs: Cost model by the counts of a build.
-        observer: Maker of the observations.
+        costs: Cost model that takes the counts of a build.
+        observer: Observer that makes the observations.
 
     Attributes:
         action_space: Space of the actions.
-        target: The requirements for the final network.
+        target: Requirements for the final network.
 
     Raises:
-        TargetError: If no network within reach meets the target.
+        TargetError: If no reachable network meets the target.
     """
 
     action_space: spaces.Dict
@@ -78,31 +78,34 @@ class Mode(ABC, Generic[ChoiceT]):
 
     @abstractmethod
     def parse(self, state: State, action: Action) -> ChoiceT:
-        """The choice that an action stands for: checked, and clipped to the target.
+        """Check an action and clip it to the target.
 
         Args:
-            state: Present state; not after the last space.
+            state: Present state, in which a space is left to visit.
             action: Action of the agent.
 
+        Returns:
+            The action as it is executed.
+
         Raises:
-            ValueError: If the action has another form or shape, or is out of range.
+            ValueError: If the action has a wrong form or shape, or is out of range.
         """
 
     @abstractmethod
     def build(self, state: State, choice: ChoiceT, seed: int) -> Build:
-        """Cut or compress, repair and train; the state stays as it is.
+        """Cut or compress, repair and train; the state does not change.
 
         Args:
             state: State before the step.
             choice: Parsed action.
-            seed: Seed of the training's images.
+            seed: Seed of the order and augmentation of the training images.
         """
 
     def describe(self, record: StepRecord) -> Info:
         """The entries of ``info`` for an executed action.
 
         Args:
-            record: Record of its step.
+            record: Record of the step.
         """
         padded = np.zeros(self.observer.width, np.int8)
         padded[: record.mask.size] = record.mask
@@ -115,11 +118,14 @@ class Mode(ABC, Generic[ChoiceT]):
         }
 
     def accept(self, state: State, candidate: Candidate) -> list[Build]:
-        """The builds of an episode that ends in a finished network, one for each visited space.
+        """The steps of an episode that results in a finished network.
 
         Args:
             state: State of the unpruned network.
-            candidate: Finished network; a visited space without a mask is whole.
+            candidate: Finished network; visited spaces without a mask keep all channels.
+
+        Returns:
+            One build for each visited space; all of them hold the finished network.
 
         Raises:
             ValueError: If the candidate does not fit the mode.
@@ -128,11 +134,16 @@ class Mode(ABC, Generic[ChoiceT]):
         if others:
             raise ValueError(
                 f"the candidate has a mask for {min(others)!r}, which an episode does not visit; "
-                "make the environment with scope='all', or leave the space whole"
+                "create the environment with scope='all', or keep all channels of the space"
             )
         kept, counts, builds = dict(state.kept), dict[str, int](), list[Build]()
         for space in self.visited:
             mask = candidate.masks.get(space.name, np.ones(space.channels, bool))
+            if mask.shape != (space.channels,):
+                raise ValueError(
+                    f"the candidate's mask of {space.name!r} has shape {mask.shape} but must have "
+                    f"({space.channels},)"
+                )
             block = candidate.blocks.get(space.name)
             counts[space.name] = int(mask.sum())
             if block is None or not block.merged:
@@ -155,10 +166,10 @@ class Mode(ABC, Generic[ChoiceT]):
 
     @abstractmethod
     def fits(self, state: State) -> bool:
-        """Whether a state belongs to this mode's network."""
+        """Whether a state belongs to the network of this mode."""
 
     def upcoming(self, state: State, build: Build) -> ChannelSpace | None:
-        """The space that is visited after a step, as the build has it; None after the last."""
+        """The space to visit after a step, with its channels in the build; None after the last."""
         position = state.position + 1
         if position == len(self.visited):
             return None
@@ -166,40 +177,40 @@ class Mode(ABC, Generic[ChoiceT]):
         return next((space for space in build.spaces if space.name == coming.name), coming)
 
     def batches(self, duration: float) -> int:
-        """The mini-batches of a duration."""
+        """The number of mini-batches for a duration, 0 to 1."""
         return round(duration * self.max_batches)
 
 
 def unit_box() -> spaces.Box:
-    """One number within [0, 1]."""
+    """The space of one number within [0, 1]."""
     return spaces.Box(0.0, 1.0, (1,), np.float32)
 
 
 def check_entries(action: Action, *names: str) -> None:
-    """Refuse an action that is not a dictionary of these entries.
+    """Check that an action is a dictionary with these two entries.
 
     Raises:
-        ValueError: If it has another form.
+        ValueError: If it is not.
     """
     if not isinstance(action, Mapping) or set(action) != set(names):
-        raise ValueError(f"an action is a dict of {names[0]!r} and {names[1]!r}, not {action!r}")
+        raise ValueError(f"an action must be a dict with {names[0]!r} and {names[1]!r}: {action!r}")
 
 
-def unit_value(name: str, given: Any, of: str) -> float:
-    """One number of an action.
+def unit_value(name: str, given: Any, meaning: str) -> float:
+    """Check an entry of an action that is one number.
 
     Args:
         name: Name of the entry.
-        given: Its value.
-        of: Meaning of the number, for the error.
+        given: Value of the entry.
+        meaning: Meaning of the number, for the error.
 
     Raises:
         ValueError: If it is not one finite number within [0, 1].
     """
     number = np.asarray(given, dtype=np.float64)
     if number.size != 1 or not np.isfinite(number).all():
-        raise ValueError(f"the {name} is {given!r}, needed: one finite number")
+        raise ValueError(f"action: {name}={given!r} must be one finite number")
     value = float(number.reshape(()))
     if not 0 <= value <= 1:
-        raise ValueError(f"the {name} is {value}, needed: 0 to 1 ({of})")
+        raise ValueError(f"action: {name}={value} must be 0 to 1 ({meaning})")
     return value

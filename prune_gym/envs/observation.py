@@ -35,14 +35,14 @@ Array = npt.NDArray[np.float32]
 
 
 def filter_rows(module: nn.Module, space: ChannelSpace) -> torch.Tensor:
-    """The weights of each channel's filters, those of all producers concatenated.
+    """The filters of a space, with those of all producers concatenated.
 
     Args:
-        module: The network.
+        module: Network.
         space: Channel space with the network's present channels.
 
     Returns:
-        Shape (channels, weights of a channel).
+        Weights, shape (channels, weights of a channel).
     """
     modules = dict(module.named_modules())
     rows = [
@@ -54,12 +54,13 @@ def filter_rows(module: nn.Module, space: ChannelSpace) -> torch.Tensor:
 
 
 class Observer:
-    """Makes the observations of one baseline.
+    """Makes the observations of an environment.
 
     Args:
         baseline: The unpruned network and its costs.
         visited: Unpruned spaces that an episode visits.
-        kind: ``"features"`` (statistics of each filter) or ``"weights"`` (the filters).
+        kind: Kind of observation, ``"features"`` (statistics of each filter) or ``"weights"``
+            (the filters).
     """
 
     def __init__(self, baseline: Baseline, visited: Sequence[ChannelSpace], kind: str) -> None:
@@ -85,22 +86,22 @@ class Observer:
         return spaces.Dict(entries)
 
     def action_mask(self, state: State) -> npt.NDArray[np.int8]:
-        """1 for each filter of the next space, 0 for padding; shape (n_max,)."""
+        """Mask of the next space, shape (n_max,): 1 for each filter, 0 for padding."""
         mask = np.zeros(self.width, np.int8)
         if state.position < len(self.visited):
             mask[: self._space(state).channels] = 1
         return mask
 
     def _space(self, state: State) -> ChannelSpace:
-        """The next space with its present channels."""
+        """The next space, with its present channels."""
         return state.space(self.visited[state.position].name)
 
     def observe(self, state: State, budget_left: float) -> dict[str, npt.NDArray]:
         """The observation of a state; after the last space, filters and layer are zeros.
 
         Args:
-            state: The state.
-            budget_left: Share of the search budget that is left, 0 to 1.
+            state: State of the episode.
+            budget_left: Remaining share of the search budget, 0 to 1.
         """
         done = state.position / len(self.visited)
         result: dict[str, npt.NDArray] = {
@@ -150,7 +151,7 @@ class Observer:
         return (rows / scale).clamp(-BOUND, BOUND).numpy()
 
     def _statistics(self, state: State) -> dict[str, Array]:
-        """Per-filter statistics, each divided by its mean size over the layer."""
+        """Statistics of each filter, divided by their mean absolute value in the layer."""
         space = self._space(state)
         rows = filter_rows(state.module, space)
         modules = dict(state.module.named_modules())
@@ -173,7 +174,7 @@ class Observer:
         }
 
     def _layer(self, state: State, budget_left: float) -> Array:
-        """AMC's layer features (He et al. 2018, section 3.1), shares of cost, and budget left."""
+        """AMC's layer features (He et al. 2018, section 3.1), shares of cost, and the budget."""
         visited = self.visited[state.position]
         layer = next(self._layers[n] for n in visited.producers if n in self._layers)
         costs, baseline = self.baseline.costs, self.baseline.costs.of()
@@ -205,7 +206,7 @@ class Observer:
         return np.clip(np.array(values, np.float32), 0, 1)
 
     def _macs_by_space(self) -> dict[str, int]:
-        """MACs of the layers that each space's channels enter or leave."""
+        """MACs of each space's producers and consumers."""
         counts = self.baseline.geometry.counts()
         layers = {name: layer.macs(counts) for name, layer in self._layers.items()}
         return {
@@ -217,9 +218,9 @@ class Observer:
 class ALFObserver(Observer):
     """Adds the results for the convolutions visited so far (ALF mode).
 
-    ``codes_alive`` holds for each visited convolution, in their order, the share of remaining
-    codes (1 before its step); ``reconstruction_error`` the squared error of the autoencoder's
-    filters, relative to their squared size (0 before its step).
+    Both entries have one number for each visited space. ``codes_alive`` is the share of remaining
+    codes (1 before the convolution's step); ``reconstruction_error`` is the squared error of the
+    autoencoder's filters relative to their squared size (0 before the convolution's step).
     """
 
     def observation_space(self) -> spaces.Dict:
@@ -243,7 +244,7 @@ class ALFObserver(Observer):
         return result
 
     def _space(self, state: State) -> ChannelSpace:
-        # Before its step a convolution is as wide as in the unpruned network.
+        # Before its step a convolution has all of its filters.
         return self.visited[state.position]
 
     def _macs_by_space(self) -> dict[str, int]:

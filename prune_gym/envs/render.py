@@ -1,4 +1,4 @@
-"""The episode so far, as a table or as a picture."""
+"""The episode so far, as a table or as a chart."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,12 +13,12 @@ from prune_gym.pruning import ChannelSpace
 
 
 def table(state: State, baseline: Baseline, visited: Sequence[ChannelSpace]) -> str:
-    """One line a visited space, and what the whole network costs.
+    """A line for each visited space, and the costs of the whole network.
 
     Args:
-        state: The episode's state.
-        baseline: Its baseline.
-        visited: The spaces that an episode walks through.
+        state: State of the episode.
+        baseline: Unpruned network.
+        visited: Spaces that an episode visits.
 
     Returns:
         Lines of plain text.
@@ -32,7 +32,7 @@ def table(state: State, baseline: Baseline, visited: Sequence[ChannelSpace]) -> 
         )
     left = state.counts()
     for space in visited[len(state.history) :]:
-        # A network that was loaded has no history, but its filters are known.
+        # A loaded network has no history, but the number of its filters is known.
         whole = state.position == len(visited)
         kept = str(left.get(space.name, space.channels)) if whole else "-"
         lines.append(f"{space.name:<12}{f'{kept}/{space.channels}':>9}")
@@ -55,14 +55,15 @@ def picture(
     path: Path | None = None,
     accuracy: str | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Bars: kept filters of each space, and the accelerator's cycles of each layer.
+    """A bar chart of the kept filters of each space and the accelerator's cycles of each layer.
 
     Args:
-        state: The episode's state.
-        baseline: Its baseline.
-        visited: The spaces that an episode walks through.
-        path: Where to write a PNG as well.
-        accuracy: What the title says of accuracy; the search's figures by default.
+        state: State of the episode.
+        baseline: Unpruned network.
+        visited: Spaces that an episode visits.
+        path: PNG file to write; None: no file.
+        accuracy: Text about the accuracy for the title; None: the accuracies on the validation
+            subset.
 
     Returns:
         Pixels of shape (height, width, 3).
@@ -75,7 +76,7 @@ def picture(
     upper, lower = figure.subplots(2, 1)
     names = [space.name for space in visited]
     left = state.counts()
-    # A convolution that was not taken apart, or put together again, has all of its filters.
+    # A convolution that was not compressed, or was merged again, has all of its filters.
     counts = [left.get(space.name, space.channels) for space in visited]
     _bars(upper, names, [space.channels for space in visited], counts)
     upper.set_ylabel("filters")
@@ -87,7 +88,9 @@ def picture(
         f"{baseline.costs.accelerator.name}"
     )
     before = baseline.costs.layer_cycles()
-    after = _in_place_of(before, baseline.cost_model(state.module, state.spaces).layer_cycles(left))
+    after = _by_unpruned_layer(
+        before, baseline.cost_model(state.module, state.spaces).layer_cycles(left)
+    )
     _bars(lower, list(before), list(before.values()), list(after.values()))
     lower.set_ylabel("cycles")
     canvas.draw()
@@ -96,8 +99,8 @@ def picture(
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
 
 
-def _in_place_of(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
-    """Cycles of each unpruned layer's place: of its own, or of the two that it became."""
+def _by_unpruned_layer(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    """Cycles by unpruned layer; those of codes and expansion are added up."""
     result = dict.fromkeys(before, 0)
     for name, cycles in after.items():
         result[name if name in before else name.rpartition(".")[0]] += cycles
@@ -105,7 +108,7 @@ def _in_place_of(before: Mapping[str, int], after: Mapping[str, int]) -> dict[st
 
 
 def _bars(axes: object, names: list[str], before: list[int], after: list[int]) -> None:
-    """Pale bars for the unpruned network behind dark ones for the present one."""
+    """Draw wide pale bars for the unpruned network and narrow dark ones for the present one."""
     from matplotlib.axes import Axes
 
     assert isinstance(axes, Axes)

@@ -1,4 +1,4 @@
-"""The reward of a step: this project's formulation, after Huang et al. 2018 (WACV)."""
+"""The reward of a step: this project's formulation, based on Huang et al. 2018 (WACV)."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ class Reward:
     """The reward of one step and its named components.
 
     Args:
-        psi: Accuracy term, -1 to 1: 1 without loss, 0 at the tolerance.
+        psi: Accuracy term, -1 to 1: 1 if no accuracy is lost, 0 at the tolerance.
         phi_prune: Logarithm of the cost before over the cost after the step; with
             ``reward="target"``, of the distances to the target.
         phi_duration: Logarithm of the longest over the chosen duration.
@@ -36,18 +36,18 @@ class Reward:
 
 @dataclass(frozen=True)
 class RewardFunction:
-    """Maps accuracy, cost and duration to a :class:`Reward`: ``reward="step"``.
+    """Computes a :class:`Reward` from accuracy, cost and duration (``reward="step"``).
 
     ``psi = clip((b - (a0 - a)) / b, -1, 1)`` is Huang et al.'s accuracy term with the tolerance
-    ``b``. Their ``phi = log(N / kept)`` becomes the log-ratio of costs, and the duration has a
-    ``phi`` of its own. ``r = psi * phi`` if ``psi >= 0``, else ``-|psi| * (1 + |phi|)``: the more
-    a collapsed network saved, the lower its reward.
+    ``b``. Their ``phi = log(N / kept)`` is replaced by the log-ratio of costs, and the duration
+    has its own ``phi``. ``r = psi * phi`` if ``psi >= 0``, else ``-|psi| * (1 + |phi|)``: the more
+    a collapsed network saves, the lower its reward.
 
     Args:
-        baseline_accuracy: a0, 0 to 1.
-        tolerance: b, the drop in accuracy at which nothing is earned; above 0, at most 1.
-        duration_weight: w, the weight of the duration's component; at least 0.
-        objective: Cost that is paid for (:data:`prune_gym.costs.OBJECTIVES`).
+        baseline_accuracy: Accuracy of the unpruned network (a0), 0 to 1.
+        tolerance: Drop in accuracy at which a step earns nothing (b), above 0 and at most 1.
+        duration_weight: Weight of the duration's component (w), at least 0.
+        objective: Cost whose reduction is paid for (:data:`prune_gym.costs.OBJECTIVES`).
     """
 
     baseline_accuracy: float
@@ -65,7 +65,7 @@ class RewardFunction:
 
         Args:
             accuracy: Accuracy of the network, 0 to 1.
-            cost_ratio: Cost of the unpruned network over the cost of this one.
+            cost_ratio: Cost of the unpruned network divided by the cost of this network.
 
         Returns:
             ``psi * log(cost_ratio)``, or a value below 0 if the accuracy collapsed.
@@ -85,7 +85,7 @@ class RewardFunction:
             before: Accuracy and costs before the step.
             after: Accuracy and costs after the step.
             batches: Mini-batches of fine-tuning, 0 to ``max_batches``.
-            max_batches: Mini-batches of the longest step.
+            max_batches: Mini-batches of a step of duration 1.
 
         Returns:
             The reward with its components.
@@ -107,22 +107,22 @@ class RewardFunction:
 
 @dataclass(frozen=True)
 class TargetReward(RewardFunction):
-    """Pays for progress towards the target and for nothing beyond it: ``reward="target"``.
+    """Pays for progress towards the target, and nothing beyond it (``reward="target"``).
 
     This project's formulation, potential-based shaping (Ng, Harada and Russell 1999, ICML): a step
     earns ``S(after) - S(before)`` with the potential ``S = psi * log(D0 / D)``. ``D`` is the
     largest wanted cost relative to its limit, at least 1, and ``D0`` is the unpruned network's.
     An episode's pruning components therefore add up to the final network's ``S``; lost accuracy
     is charged, regained accuracy is paid for, and a cost below the target earns nothing. The
-    objective does not matter.
+    objective does not affect the reward.
 
     Args:
-        baseline_accuracy: As for :class:`RewardFunction`.
-        tolerance: As for :class:`RewardFunction`.
-        duration_weight: As for :class:`RewardFunction`.
-        objective: Cost of ``info["score"]``; the reward does not use it.
+        baseline_accuracy: Accuracy of the unpruned network (a0), 0 to 1.
+        tolerance: Drop in accuracy at which a step earns nothing (b), above 0 and at most 1.
+        duration_weight: Weight of the duration's component (w), at least 0.
+        objective: Cost in the score of a network; the reward does not use it.
         full: Costs of the unpruned network.
-        shares: Limit of each wanted cost, a share of the unpruned network's; at least one.
+        shares: Limit of each wanted cost, as a share of the unpruned network's cost; at least one.
     """
 
     full: Costs
@@ -135,14 +135,14 @@ class TargetReward(RewardFunction):
         return phi, self._potential(*after) - self._potential(*before)
 
     def _distance(self, costs: Costs) -> float:
-        """D, at least 1."""
+        """The distance D to the target, at least 1."""
         return max(
             1.0,
             *(costs.of(name) / (self.full.of(name) * share) for name, share in self.shares.items()),
         )
 
     def _potential(self, accuracy: float, costs: Costs) -> float:
-        """S; 0 for the unpruned network."""
+        """The potential S; 0 for the unpruned network."""
         progress = math.log(self._distance(self.full) / self._distance(costs))
         return _component(self.psi(accuracy), progress)
 

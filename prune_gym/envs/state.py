@@ -1,4 +1,4 @@
-"""The state of an episode: a value that steps replace and never change."""
+"""The state of an episode: a value that steps replace but never modify."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ from prune_gym.pruning import ChannelSpace
 from prune_gym.pruning.candidate import BlockRecord
 
 KeptChannels = Mapping[str, npt.NDArray[np.int64]]
-"""For each space the kept channels' numbers in the unpruned network."""
+"""For each space the indices of the kept channels in the unpruned network."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class StepRecord:
         changed: Whether the rules changed the action.
         batches: Mini-batches of fine-tuning.
         accuracy: Accuracy after the step, 0 to 1.
-        images: Number of validation images that were evaluated.
+        images: Number of evaluated validation images.
         costs: Costs after the step.
         reward: Reward with its components.
         macs: Nominal MACs of the step.
-        block: Result of the ALF mode.
+        block: Result for the convolution in the ALF mode; None in the filter mode.
     """
 
     space: str
@@ -48,7 +48,7 @@ class StepRecord:
 
     @property
     def count(self) -> int:
-        """Remaining filters, or codes; all of them if the block became one convolution again."""
+        """Number of remaining filters or codes; a merged block counts with all of its filters."""
         if self.block is None:
             return int(np.count_nonzero(self.mask))
         return self.mask.size if self.block.merged else self.block.codes
@@ -59,16 +59,16 @@ class State:
     """Everything on which the rest of an episode depends.
 
     Args:
-        module: Present network; it is never changed in place, so states may share it.
+        module: Present network; it is never modified in place, so states may share it.
         spaces: Channel spaces with their present channel counts.
-        kept: For each space the kept channels' numbers in the unpruned network.
+        kept: Indices of the kept channels in the unpruned network, by space.
         position: Number of visited spaces.
         accuracy: Accuracy on the validation subset, 0 to 1.
         costs: Costs on the accelerator.
         activation: Mean activation of the next space's channels; empty after the last space.
         search_macs: Nominal MACs since the reset.
         history: Records of the steps so far.
-        random: State of the environment's random generator; empty outside of snapshots.
+        random: State of the environment's random generator; empty except in snapshots.
         token: Identity of the network; caches use it as their key.
         prefix: Token of the state before the last step, if that step left the layers before its
             cut unchanged.
@@ -88,15 +88,15 @@ class State:
     prefix: object = field(default=None, compare=False)
 
     def counts(self) -> dict[str, int]:
-        """The present channels of each space."""
+        """The present number of channels of each space."""
         return {space.name: space.channels for space in self.spaces}
 
     def decided(self) -> tuple[int, ...]:
-        """The remaining filters (or codes) of each visited space, from the first."""
+        """The number of remaining filters (or codes) of each space visited so far."""
         return tuple(record.count for record in self.history)
 
     def space(self, name: str) -> ChannelSpace:
-        """One of the present spaces by name."""
+        """The present space of this name."""
         return next(space for space in self.spaces if space.name == name)
 
     def after(
@@ -127,26 +127,30 @@ class State:
         )
 
     def network(self, baseline: Network) -> Network:
-        """The present network with its description."""
+        """The present network.
+
+        Args:
+            baseline: Unpruned network, from which name and shapes are copied.
+        """
         return replace(baseline, module=self.module, spaces=self.spaces)
 
 
 @dataclass(frozen=True)
 class Build:
-    """A step's network, before it is evaluated and paid.
+    """The network that a step makes, before its evaluation.
 
     Args:
         space: Visited space before the step.
         module: New network.
-        spaces: Its channel spaces.
-        kept: For each space the kept channels' numbers in the unpruned network.
-        counts: Channels (or codes) by space, for the cost model.
+        spaces: Channel spaces of the new network.
+        kept: Indices of the kept channels in the unpruned network, by space.
+        counts: Number of channels (or codes) by space, for the cost model.
         mask: Executed mask of the visited space, shape (channels,).
         batches: Mini-batches of training.
         macs: Nominal MACs of repair and training.
         keeps_prefix: Whether the layers before the visited space are unchanged.
         changed: Whether the rules changed the result.
-        block: Result of the ALF mode.
+        block: Result for the convolution in the ALF mode; None in the filter mode.
         token: Identity of the network.
     """
 
@@ -166,11 +170,11 @@ class Build:
 
 @dataclass(frozen=True)
 class Spent:
-    """The cost of a network that was made outside of the environment.
+    """The training of a network that was made outside the environment.
 
     Args:
         batches: Mini-batches of training.
-        macs: Nominal MACs.
+        macs: Nominal MACs of making the network.
     """
 
     batches: int

@@ -1,4 +1,4 @@
-"""The requirements for the final network, and the clipping that an episode needs to meet them."""
+"""The requirements for the final network, and how actions are clipped to meet them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,16 +19,16 @@ class Target:
 
     This is AMC's rule (He et al. 2018, algorithm 1): an action is clipped if no completion
     (:class:`prune_gym.envs.feasibility.Completions`) could meet the wanted costs after it.
-    Accuracy cannot be guaranteed; only :meth:`met` reads it.
+    Accuracy cannot be guaranteed, so it does not affect the clipping.
 
     Args:
         config: Configuration of the environment.
-        costs: Cost model by counts of the visited spaces.
+        costs: Cost model that takes counts of the visited spaces.
         visited: Unpruned spaces that an episode visits.
         baseline_accuracy: Accuracy of the unpruned network, 0 to 1.
 
     Raises:
-        TargetError: If no network within reach meets it; the message names the best one.
+        TargetError: If no reachable network meets the target; the message names the best one.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Target:
         return self._completions is not None
 
     def reached(self, costs: Costs, accuracy: float) -> dict[str, float]:
-        """The figure that a network reaches for each wanted one.
+        """The figures that a network reaches, for each figure of the target.
 
         Args:
             costs: Costs of the network.
@@ -81,14 +81,15 @@ class Target:
 
         Args:
             before: Counts of the spaces visited so far, from the first.
-            asked: Number that the rules allow.
+            asked: Number of filters that the action keeps, allowed by the rules.
 
         Returns:
-            The largest number up to ``asked`` that leaves the target within reach; if none does,
-            the smallest number above ``asked`` that does.
+            The largest number up to ``asked`` with which the target can still be met; if there is
+            none, the smallest such number above ``asked``.
 
         Raises:
-            TargetError: If no number does: the counts come from an episode with another target.
+            TargetError: If there is no such number, since the counts come from an episode with
+                another target.
         """
         if self._completions is None:
             return asked
@@ -98,8 +99,8 @@ class Target:
             if self._completions.completion((*before, count)) is not None:
                 return count
         raise TargetError(
-            f"From this state the target {_listed(self.wanted)} is out of reach: the state was "
-            "saved by an environment with another target. Call reset()."
+            f"The target {_listed(self.wanted)} is out of reach from this state, which comes from "
+            "an environment with another target. Call reset()."
         )
 
     def hold(
@@ -113,9 +114,9 @@ class Target:
 
         Args:
             asked: Mask of the action, shape (channels,).
-            before: As for :meth:`allowed`.
-            l1: L1 norms; of the filters asked for, those of least norm are dropped (AMC).
-            l2: L2 norms; filters are added in their order.
+            before: Counts of the spaces visited so far, from the first.
+            l1: L1 norms of the filters; those with the smallest norms are dropped first (AMC).
+            l2: L2 norms of the filters; those with the largest norms are added first.
 
         Returns:
             The mask to execute, shape (channels,).
@@ -129,53 +130,69 @@ class Target:
             return legal
         if count > wanted:
             return legal_mask(legal, l2, min_keep=count)
-        # Rounding adds fewer than one step of legal counts, so `asked` itself keeps enough.
+        # Rounding adds less than one step between legal counts, so `asked` keeps enough filters.
         order = np.lexsort((np.arange(asked.size), -np.asarray(l1), ~asked))
         kept = np.zeros_like(legal)
         kept[order[:count]] = True
         return kept
 
     def uniform_ratio(self) -> float | None:
-        """The largest keep ratio that meets the target in all visited spaces; None without costs.
+        """The largest keep ratio that, used in all visited spaces, meets the target.
 
         A space of n filters keeps ``max(1, round(ratio * n))``; then ``min_keep`` and ``round_to``
-        apply. An episode with this ratio is never clipped. If no ratio meets the target (several
-        costs at once may need uneven counts), it is the ratio that comes nearest.
+        apply. An episode with this ratio is never clipped.
+
+        Returns:
+            The ratio; None if the target limits no cost. If no ratio meets the target (several
+            costs at once may need uneven counts), the ratio that comes nearest.
         """
         return None if self._completions is None else self._completions.uniform_ratio
 
     def ratio_for_rest(self, before: VisitCounts) -> float | None:
-        """The same as :meth:`uniform_ratio` for the spaces to come.
+        """The same as :meth:`uniform_ratio` for the remaining spaces.
 
         Args:
-            before: As for :meth:`allowed`.
+            before: Counts of the spaces visited so far, from the first.
 
         Returns:
-            A ratio within (0, 1); None if no cost is wanted or no space is to come.
+            A ratio within (0, 1); None if the target limits no cost or no space remains.
         """
         if self._completions is None or len(before) == len(self._completions.legal):
             return None
         return self._completions.ratio_for_rest(before)
 
     def legal(self) -> list[list[int]]:
-        """The counts that the rules allow in each visited space; empty without wanted costs."""
+        """The counts that the rules allow in each visited space; empty if no cost is limited."""
         return [] if self._completions is None else self._completions.legal
 
     def excess(self, counts: VisitCounts) -> dict[str, float]:
-        """Costs of an episode's counts relative to their limits; above 1 is too much."""
+        """Costs of a network relative to their limits; the target allows at most 1.
+
+        Args:
+            counts: Counts of all visited spaces.
+        """
         if self._completions is None:
             return {}
         figures = self._completions.figures(counts)
         return {name: figures[name] / share for name, share in self._completions.shares.items()}
 
     def report(self, costs: Costs, accuracy: float) -> dict[str, Any]:
-        """A summary with the entries ``wanted``, ``reached`` and ``met``."""
+        """A summary with the entries ``wanted``, ``reached`` and ``met``.
+
+        Args:
+            costs: Costs of the network.
+            accuracy: Validation accuracy of the network, 0 to 1.
+        """
         reached, met = self.reached(costs, accuracy), self.met(costs, accuracy)
         return {"wanted": dict(self.wanted), "reached": reached, "met": met}
 
 
 def report_lines(facts: Mapping[str, Any]) -> list[str]:
-    """The lines of a :meth:`Target.report`, one for each figure; none without a target."""
+    """The lines of a :meth:`Target.report`: one for each figure, none without a target.
+
+    Args:
+        facts: Result of :meth:`Target.report`.
+    """
     result = []
     for name, wanted in facts["wanted"].items():
         reached = facts["reached"][name]
@@ -186,7 +203,7 @@ def report_lines(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _refusal(completions: Completions) -> str:
-    """The message for a target that is out of reach: what is wanted, what is possible, remedies."""
+    """The message for a target that is out of reach: the limits, the best network, the remedies."""
     shares = completions.shares
     best = {
         name: min(completions.figures(counts)[name] for counts in completions.lean)
@@ -197,15 +214,17 @@ def _refusal(completions: Completions) -> str:
         least = f"the least within reach is {_listed(missed, up=True)}"
     else:
         nearest = completions.figures(min(completions.lean, key=completions.excess))
-        least = f"each can alone, but the nearest to all together is {_listed(nearest, up=True)}"
+        least = (
+            f"each limit can be met alone, but the nearest network has {_listed(nearest, up=True)}"
+        )
     return (
-        f"The target {_listed(shares)} cannot be reached: {least} (of the unpruned network's). "
-        "Give a larger one, visit more spaces (scope='all'), or lower min_keep or round_to."
+        f"The target {_listed(shares)} cannot be reached: {least} (share of the unpruned network's "
+        "cost). Raise the limit, visit more spaces (scope='all'), or lower min_keep or round_to."
     )
 
 
 def _listed(figures: Mapping[str, float], up: bool = False) -> str:
-    """``macs=0.26, latency=0.6``; ``up`` rounds up, so that the printed value is possible."""
+    """``macs=0.26, latency=0.6``; ``up`` rounds up, so that the printed value can be reached."""
     if up:
         figures = {name: math.ceil(value * 1e4) / 1e4 for name, value in figures.items()}
     return ", ".join(f"{name}={value:g}" for name, value in figures.items())

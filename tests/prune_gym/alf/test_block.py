@@ -250,3 +250,21 @@ def test_a_diverged_block_says_so():
         block.weight[0, 0, 0, 0] = float("nan")
     with pytest.raises(PruneGymError, match="diverged"):
         block.autoencoder_step()
+
+
+@pytest.mark.parametrize("sigma_ae", ["linear", "tanh"])
+def test_folding_the_mask_changes_no_output(residual_trained, sigma_ae):
+    network, _ = residual_trained
+    module = to_alf(network, ["down"], ALFOptions(pr_max=0.9, sigma_ae=sigma_ae))
+    block = module.get_submodule("down")
+    while block.codes_alive == 10:
+        block.autoencoder_step()
+    x = torch.randn(4, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before, error = block(x), block.reconstruction_error()
+        assert block.codes_alive < 10
+        assert (block.mask < 0.9).all()
+        block.fold()
+        assert torch.allclose(block(x), before, atol=1e-5)
+    assert block.reconstruction_error() == pytest.approx(error, rel=1e-3)
+    assert set(block.mask.tolist()) == {0, 1}

@@ -81,7 +81,7 @@ def test_a_step_of_duration_1_clips_what_it_is_asked_for(layer):
     """As in ``docs/alf.md``: by default, sparsity 0.7 leaves at most 40 % of the codes."""
     network = networks.build("resnet20", 10, 32)
     load_weights(network.module, SHIPPED / "resnet20-shapes.safetensors")
-    batches = round(EnvConfig().max_epochs * shapes.SIZES[0] / TrainingOptions().batch_size)
+    batches = EnvConfig().max_batches(shapes.SIZES[0])
     options = ALFOptions(pr_max=0.7)
     block = blocks(to_alf(network, [layer], options))[layer]
     for _ in range(options.updates * batches):

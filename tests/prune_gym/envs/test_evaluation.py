@@ -14,6 +14,7 @@ from prune_gym.data import load_dataset
 from prune_gym.envs.config import FAST
 from prune_gym.errors import PruneGymError
 from prune_gym.networks import Network
+from prune_gym.pruning import ChannelSpace
 from tests.conftest import actions
 from tests.tiny import shake, tiny_dataset
 
@@ -80,7 +81,7 @@ def test_prefix_and_memo_change_no_bit(make_tiny_env, order, scope, recovery):
 @pytest.mark.parametrize("order", ["forward", "backward"])
 @pytest.mark.parametrize("tune", ["all", "suffix"])
 def test_prefix_and_memo_change_no_bit_on_resnet(resnet, order, tune):
-    # Duration 1 is two mini-batches.
+    # Two mini-batches at duration 1.
     short = {"max_epochs": 32 / len(load_dataset("shapes").train), "batch_size": 16}
     settings = {"order": order, "scope": "all", "tune": tune, **short}
     plain = resnet(**settings, fast=["fold", "moments"])
@@ -93,20 +94,20 @@ def test_prefix_and_memo_change_no_bit_on_resnet(resnet, order, tune):
 @pytest.mark.float
 @pytest.mark.parametrize("scope", ["inner", "all"])
 @pytest.mark.parametrize("fast", [["fold"], ["moments"], ["prefix"], list(FAST)])
-def test_fast_paths_agree_with_the_slow_one(make_tiny_env, scope, fast):
+def test_each_fast_path_agrees_with_the_slow_path(make_tiny_env, scope, fast):
     slow, quick = make_tiny_env(scope=scope, fast=False), make_tiny_env(scope=scope, fast=fast)
     near(play(slow, 5, 2), play(quick, 5, 2), 64)
 
 
 @pytest.mark.float
 @pytest.mark.parametrize("scope", ["inner", "all"])
-def test_all_fast_paths_agree_with_the_slow_one_on_resnet(resnet, scope):
+def test_all_fast_paths_agree_with_the_slow_path_on_resnet(resnet, scope):
     slow, quick = resnet(scope=scope, fast=False), resnet(scope=scope, fast=True)
     near(play(slow, 2, 4), play(quick, 2, 4), 50)
 
 
 @pytest.mark.float
-def test_try_actions_is_trying_one_by_one(make_tiny_env):
+def test_try_actions_equals_single_steps(make_tiny_env):
     for fast in (True, False):
         env = make_tiny_env(fast=fast)
         env.reset(seed=4)
@@ -128,7 +129,7 @@ def test_try_actions_is_trying_one_by_one(make_tiny_env):
 
 
 @pytest.mark.float
-def test_memo_tells_durations_seeds_and_masks_apart(make_tiny_env):
+def test_memo_distinguishes_durations_seeds_and_masks(make_tiny_env):
     env, reference = make_tiny_env(fast=["memo"]), make_tiny_env(fast=False)
     chosen = actions(env, 8, 3)
     for duration in (0.0, 1.0, 0.5):
@@ -150,7 +151,7 @@ def tensors_alive():
 
 
 @pytest.mark.parametrize("recovery", ["lsq", "bn", "none"])
-def test_caches_stay_small_and_shared_weights_stay_whole(make_tiny_env, recovery):
+def test_caches_stay_small_and_the_baseline_does_not_change(make_tiny_env, recovery):
     env = make_tiny_env(recovery=recovery)
     before = {k: v.clone() for k, v in env.baseline.module.state_dict().items()}
     alive = [tensors_alive()]
@@ -164,8 +165,8 @@ def test_caches_stay_small_and_shared_weights_stay_whole(make_tiny_env, recovery
 
 
 @pytest.mark.float
-def test_early_exit_pays_what_the_whole_subset_pays(make_tiny_env, monkeypatch):
-    monkeypatch.setattr("prune_gym.envs.evaluation.EVALUATION_BATCH", 16)
+def test_early_exit_does_not_change_rewards(make_tiny_env, monkeypatch):
+    monkeypatch.setattr("prune_gym.envs.shared_work.EVALUATION_BATCH", 16)
     whole = make_tiny_env(tolerance=0.05, recovery="none", fast=["fold"])
     early = make_tiny_env(tolerance=0.05, recovery="none", fast=["fold", "early_exit"])
     left = 0
@@ -178,7 +179,7 @@ def test_early_exit_pays_what_the_whole_subset_pays(make_tiny_env, monkeypatch):
     assert left > 0
 
 
-def test_suffix_leaves_the_layers_before_the_cut(make_tiny_env):
+def test_suffix_does_not_train_the_layers_before_the_cut(make_tiny_env):
     env = make_tiny_env(tune="suffix", max_epochs=1.0)
     env.reset(seed=0)
     chosen = actions(env, 0, 2)
@@ -195,8 +196,8 @@ def test_suffix_leaves_the_layers_before_the_cut(make_tiny_env):
     assert not torch.equal(before["head.weight"][:, :16], after["head.weight"][:, :16])
 
 
-class TwoFaced(torch.nn.Module):
-    """A network whose forward pass contains a channel count, so one trace cannot represent it."""
+class Untraceable(torch.nn.Module):
+    """A network whose forward pass contains a channel count, so that it cannot be traced."""
 
     def __init__(self):
         super().__init__()
@@ -208,31 +209,22 @@ class TwoFaced(torch.nn.Module):
         return self.b(x.mean((2, 3)).reshape(-1, self.a.out_channels))
 
 
-def two_faced():
-    from prune_gym.pruning import ChannelSpace
-
+def untraceable():
     spaces = (ChannelSpace("a", 4, ("a",), ("b",)),)
-    return Network("tests:two_faced", shake(TwoFaced()), spaces, (3, 8, 8), 4)
+    return Network("tests:untraceable", shake(Untraceable()), spaces, (3, 8, 8), 4)
 
 
-def test_networks_that_cannot_be_traced_step_slowly_and_say_so():
+def test_an_untraceable_network_uses_the_slow_path_with_a_warning():
     settings = {"eval_images": 64, "repair_images": 64, "threads": 1}
     with pytest.warns(UserWarning, match="the fast paths are off: .* constants"):
-        env = prune_gym.envs.PruningEnv(two_faced(), tiny_dataset(), **settings)
-    slow = prune_gym.envs.PruningEnv(two_faced(), tiny_dataset(), fast=False, **settings)
+        env = prune_gym.envs.PruningEnv(untraceable(), tiny_dataset(), **settings)
+    slow = prune_gym.envs.PruningEnv(untraceable(), tiny_dataset(), fast=False, **settings)
     same_bits(play(env, 0, 1), play(slow, 0, 1))
     with pytest.raises(PruneGymError, match="constants"):
-        prune_gym.envs.PruningEnv(two_faced(), tiny_dataset(), tune="suffix", **settings)
+        prune_gym.envs.PruningEnv(untraceable(), tiny_dataset(), tune="suffix", **settings)
 
 
-def test_unknown_names_are_refused(make_tiny_env):
-    with pytest.raises(ValueError, match=r"fast path 'folds'.*'fold'"):
-        make_tiny_env(fast=["folds"])
-    with pytest.raises(ValueError, match="tune"):
-        make_tiny_env(tune="half")
-
-
-def test_a_copy_goes_on_alike(make_tiny_env):
+def test_copies_continue_alike(make_tiny_env):
     env = make_tiny_env()
     env.reset(seed=0)
     chosen = actions(env, 0, 2)

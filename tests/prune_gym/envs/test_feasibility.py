@@ -48,7 +48,7 @@ TRUNK = ChannelSpace("trunk", 32, ("stem", "a2", "b2"), ("a1", "b1", "head"))
 
 @functools.cache
 def cost_model(kind, platform):
-    """A cost model and the spaces to visit."""
+    """Cost model and visited spaces."""
     accelerator, objective, batch = platform
     if kind == "chained":
         network = tiny_network()
@@ -102,9 +102,7 @@ targets = st.dictionaries(
     backward=st.booleans(),
     data=st.data(),
 )
-def test_whatever_is_asked_the_target_is_met(
-    kind, platform, wanted, min_keep, round_to, backward, data
-):
+def test_random_counts_meet_the_target(kind, platform, wanted, min_keep, round_to, backward, data):
     model, visited = cost_model(kind, platform)
     forward_legal = [legal_counts(space.channels, min_keep, round_to) for space in visited]
     good = brute(kind, platform, wanted, forward_legal)
@@ -138,26 +136,28 @@ def test_whatever_is_asked_the_target_is_met(
 @pytest.mark.parametrize("kind", ["chained", "inner", "all"])
 @pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize("name", ["macs", "params", "latency", "energy", "edp"])
-def test_the_best_figure_is_named_and_can_be_asked_for(kind, platform, name):
+def test_the_best_figure_is_named_and_can_be_reached(kind, platform, name):
     model, visited = cost_model(kind, platform)
     best = min(figures(kind, platform, (name,)).values())[0]
     with pytest.raises(TargetError, match="the least within reach is") as caught:
         target_of({name: best - 1e-6}, model, visited, 0.9)
-    told = float(str(caught.value).split(f"is {name}=")[1].split(" ")[0])
-    assert best <= told < best + 1.01e-4
-    assert target_of({name: told}, model, visited, 0.9).met(model.of(), 0.9) == (told == 1)
+    named = float(str(caught.value).split(f"is {name}=")[1].split(" ")[0])
+    assert best <= named < best + 1.01e-4
+    assert target_of({name: named}, model, visited, 0.9).met(model.of(), 0.9) == (named == 1)
 
 
-def test_costs_that_exclude_each_other_are_refused_with_the_nearest_network():
-    """The minimum latency needs 3 + 3 channels, the minimum energy 1 + 1."""
+def test_costs_that_exclude_each_other_are_refused():
+    """On this platform, latency is lowest at 3 + 3 channels and energy at 1 + 1."""
     model, visited = cost_model("inner", PLATFORMS[2])
     assert target_of({"latency": 0.97}, model, visited, 0.9)
     assert target_of({"energy": 0.76}, model, visited, 0.9)
-    with pytest.raises(TargetError, match="each can alone"):
+    with pytest.raises(
+        TargetError, match="each limit can be met alone, but the nearest network has latency="
+    ):
         target_of({"latency": 0.97, "energy": 0.76}, model, visited, 0.9)
 
 
-def test_a_count_is_raised_where_only_more_channels_are_fast_enough():
+def test_a_count_is_raised_if_only_more_channels_are_fast_enough():
     model, visited = cost_model("inner", PLATFORMS[2])
     target = target_of({"latency": 0.97}, model, visited, 0.9)
     assert target.allowed((), 1) == target.allowed((3,), 1) == 3
@@ -171,7 +171,7 @@ def test_a_count_is_raised_where_only_more_channels_are_fast_enough():
     wanted=targets,
     round_to=st.integers(1, 3),
 )
-def test_the_uniform_ratio_is_the_largest_and_is_never_clipped(kind, platform, wanted, round_to):
+def test_the_uniform_ratio_is_the_largest_and_never_clipped(kind, platform, wanted, round_to):
     model, visited = cost_model(kind, platform)
     try:
         target = target_of(wanted, model, visited, 0.9, round_to=round_to)
@@ -199,8 +199,8 @@ def test_the_uniform_ratio_is_the_largest_and_is_never_clipped(kind, platform, w
         assert target.allowed(counts[:place], count) == count
 
 
-def test_a_uniform_cut_is_left_alone_where_the_leanest_rest_would_be_too_slow():
-    """With 22 trunk channels, 3 inner channels take less time than 1 on this platform."""
+def test_a_uniform_cut_is_not_clipped_if_the_leanest_rest_is_too_slow():
+    """On this platform, 3 inner channels after 22 trunk channels take less time than 1."""
     model, visited = cost_model("all", PLATFORMS[2])
     target = target_of({"latency": 0.75}, model, visited, 0.9)
     counts = tuple(round(target.uniform_ratio() * space.channels) for space in visited)
@@ -212,8 +212,8 @@ def test_a_uniform_cut_is_left_alone_where_the_leanest_rest_would_be_too_slow():
         assert target.allowed(counts[:place], count) == count
 
 
-def test_what_was_found_depends_on_the_counts_alone():
-    """After a restored snapshot, another environment finds the same completion."""
+def test_a_completion_depends_only_on_the_counts():
+    """A snapshot therefore continues in the same way in another environment."""
     model, visited = cost_model("all", PLATFORMS[1])
     one, two = (Completions({"latency": 0.3, "energy": 0.3}, model, visited, 1, 1) for _ in "ab")
     before = tuple(counts[0] for counts in one.legal[:2])

@@ -56,9 +56,7 @@ def environments(tiny_trained):
     density=st.sampled_from([0.0, 0.3, 0.7, 1.0]),
     seed=st.integers(0, 1000),
 )
-def test_whatever_an_agent_does_the_target_is_met(
-    environments, target, order, scope, rules, density, seed
-):
+def test_random_actions_meet_the_target(environments, target, order, scope, rules, density, seed):
     settings_ = {"min_keep": rules[0], "round_to": rules[1], "order": order, "scope": scope}
     env = environments(target=target, **settings_, **FAST)
     rng = np.random.default_rng(seed)
@@ -86,7 +84,7 @@ def test_whatever_an_agent_does_the_target_is_met(
         assert costs.of(cost) <= share * full.of(cost)
 
 
-def test_an_action_that_leaves_the_target_open_is_not_touched(make_tiny_env):
+def test_an_action_that_keeps_the_target_in_reach_is_not_clipped(make_tiny_env):
     free, bound = make_tiny_env(**FAST), make_tiny_env(target={"macs": 0.5}, **FAST)
     chosen = [keep(free, [0, 2, 5]), keep(free, [1, 3])]
     for env in (free, bound):
@@ -97,7 +95,7 @@ def test_an_action_that_leaves_the_target_open_is_not_touched(make_tiny_env):
         assert data_equivalence(one[:4], two[:4], exact=True)
 
 
-def test_the_filters_of_the_lowest_l1_norm_are_dropped(make_tiny_env):
+def test_filters_with_the_smallest_l1_norms_are_dropped(make_tiny_env):
     env = make_tiny_env(target={"macs": 0.5}, recovery="lsq", repair_images=64)
     env.reset(seed=0)
     for asked in ([0, 1, 2, 3, 5], [0, 1, 2, 4]):
@@ -110,7 +108,7 @@ def test_the_filters_of_the_lowest_l1_norm_are_dropped(make_tiny_env):
         assert kept == sorted(sorted(asked, key=lambda i: -l1[i])[: len(kept)])
 
 
-def test_filters_are_added_by_their_l2_norm_where_more_are_needed():
+def test_filters_with_the_largest_l2_norms_are_added():
     model, visited = cost_model("inner", PLATFORMS[2])
     target = target_of({"latency": 0.97}, model, visited, 0.9)
     asked = np.array([False, True, False, False])
@@ -119,7 +117,7 @@ def test_filters_are_added_by_their_l2_norm_where_more_are_needed():
     assert mask.tolist() == [True, True, False, True]
 
 
-def test_candidates_are_clipped_as_steps_are(make_tiny_env):
+def test_tried_actions_are_clipped_like_steps(make_tiny_env):
     env = make_tiny_env(target={"macs": 0.3, "latency": 0.5})
     env.reset(seed=3)
     for _ in env.visited:
@@ -135,7 +133,7 @@ def test_candidates_are_clipped_as_steps_are(make_tiny_env):
     assert step_info["target_met"]
 
 
-def test_a_snapshot_goes_on_in_another_environment(make_tiny_env):
+def test_a_snapshot_continues_in_another_environment(make_tiny_env):
     one, two = (make_tiny_env(target={"latency": 0.5}, **FAST) for _ in range(2))
     one.reset(seed=1)
     one.step(keep(one, range(5)))
@@ -145,7 +143,7 @@ def test_a_snapshot_goes_on_in_another_environment(make_tiny_env):
     assert data_equivalence(one.step(action), two.step(action), exact=True)
 
 
-def test_a_state_without_the_target_is_refused(make_tiny_env):
+def test_a_state_from_which_the_target_is_out_of_reach_is_refused(make_tiny_env):
     free, bound = make_tiny_env(**FAST), make_tiny_env(target={"macs": 0.2}, **FAST)
     for env in (free, bound):
         env.reset(seed=0)
@@ -155,7 +153,7 @@ def test_a_state_without_the_target_is_refused(make_tiny_env):
         bound.step(keep(bound, [0]))
 
 
-def test_the_ratio_for_the_target_cuts_every_space_alike(make_tiny_env):
+def test_the_ratio_for_the_target_meets_it_without_clipping(make_tiny_env):
     env = make_tiny_env(target={"macs": 0.4}, **FAST)
     ratio = env.ratio_for_target()
     env.reset(seed=0)
@@ -168,30 +166,30 @@ def test_the_ratio_for_the_target_cuts_every_space_alike(make_tiny_env):
     assert make_tiny_env(target={"accuracy": 0.1}, **FAST).ratio_for_target() is None
 
 
-def test_the_ratio_for_the_rest_makes_up_for_the_layers_before(make_tiny_env):
+def test_the_ratio_for_the_rest_compensates_for_earlier_layers(make_tiny_env):
     env = make_tiny_env(target={"macs": 0.5}, **FAST)
     with pytest.raises(ResetNeeded):
         env.ratio_for_rest()
-    behind = []
+    ratios = []
     for first in (1, env.visited[0].channels):
         env.reset(seed=0)
         assert env.ratio_for_rest() == env.ratio_for_target()
         *_, info = env.step(keep(env, range(first)))
-        behind.append(env.ratio_for_rest())
+        ratios.append(env.ratio_for_rest())
         for space in env.visited[1:]:
             wanted = max(1, round(env.ratio_for_rest() * space.channels))
             *_, info = env.step(keep(env, range(wanted)))
             assert not info["mask_changed"]
         assert info["target_met"]
         assert env.ratio_for_rest() is None
-    assert behind[0] > behind[1]
+    assert ratios[0] > ratios[1]
     env = make_tiny_env(**FAST)
     env.reset(seed=0)
     assert env.ratio_for_rest() is None
 
 
-def test_accuracy_is_judged_but_not_enforced(make_tiny_env):
-    """One filter per layer is too few for this network."""
+def test_accuracy_is_reported_but_not_enforced(make_tiny_env):
+    """With one filter in each layer, this network loses accuracy."""
     for target, first, last in (
         ({"accuracy": 0.0}, True, False),
         ({"accuracy": 0.0, "macs": 0.9}, False, False),
@@ -223,23 +221,17 @@ def test_gymnasium_checker(make_tiny_env):
     [
         ({"mac": 0.5}, UnknownNameError, "Unknown target 'mac'. Did you mean 'macs'"),
         ({"macs": 0}, ValueError, "macs=0 must be a share"),
-        ({"latency": 1.5}, ValueError, "latency=1.5 must be a share"),
-        ({"latency": float("nan")}, ValueError, "latency=nan must be a share"),
-        ({"accuracy": -0.1}, ValueError, "accuracy=-0.1 must be a drop"),
-        ({"macs": "half"}, ValueError, "macs='half' must be a number"),
-        ({"macs": True}, ValueError, "macs=True must be a number"),
-        ("macs=0.5", ValueError, "must name costs and numbers"),
         ({"macs": 0.01}, TargetError, r"macs=0.01 cannot be reached: the least .* macs=0\.1"),
     ],
 )
-def test_a_target_that_makes_no_sense_is_refused_at_the_start(
+def test_bad_targets_are_refused_when_the_environment_is_made(
     make_tiny_env, target, error, message
 ):
     with pytest.raises(error, match=message):
         make_tiny_env(target=target, **FAST)
 
 
-def test_reports_show_what_is_reached_beside_what_was_wanted():
+def test_reports_compare_the_reached_figures_with_the_wanted_ones():
     model, visited = cost_model("inner", PLATFORMS[0])
     wanted = {"macs": 0.5, "accuracy": 0.02}
     facts = target_of(wanted, model, visited, 0.9).report(model.of({"a": 1, "b": 2}), 0.85)
@@ -256,7 +248,7 @@ def test_reports_show_what_is_reached_beside_what_was_wanted():
 
 
 @pytest.mark.parametrize("mode", ["filters", "alf"])
-def test_rewards_for_the_way_add_up_to_the_final_accuracy_term(make_tiny_env, mode):
+def test_target_rewards_add_up_to_the_final_accuracy_term(make_tiny_env, mode):
     reward = {"reward": "target", "tolerance": 1.0, "duration_weight": 0}
     env = make_tiny_env(action_mode=mode, scope="all", target={"macs": 0.6}, **reward)
     check_env(env, skip_render_check=True)
@@ -269,10 +261,3 @@ def test_rewards_for_the_way_add_up_to_the_final_accuracy_term(make_tiny_env, mo
     # The sum does not depend on how far the costs are below the target.
     assert info["target_met"]
     assert total == pytest.approx(psi * np.log(1 / 0.6))
-
-
-def test_a_reward_for_the_way_needs_a_way(make_tiny_env):
-    with pytest.raises(ValueError, match="reward='target' needs a target with a cost"):
-        make_tiny_env(reward="target", target={"accuracy": 0.1})
-    with pytest.raises(UnknownNameError, match="Did you mean 'target'"):
-        make_tiny_env(reward="targets")

@@ -1,0 +1,120 @@
+"""What the evaluation of all candidates of one state has in common."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from prune_gym.envs.baseline import Baseline, channel_sums
+from prune_gym.pruning import ChannelSpace
+from prune_gym.pruning.graph import Bound, Program, Values
+from prune_gym.pruning.repair import BATCH, Moments
+from prune_gym.training import EVALUATION_BATCH, Part
+
+
+class SharedWork:
+    """What all candidates of a state share: values before the cut, moments and activations.
+
+    Args:
+        baseline: The unpruned network.
+        program: Unpruned network as a list of calls.
+        fast: Names of the fast paths in use.
+        module: Network of the state.
+        space: Space to cut next, with its present channels.
+        parent: Shared work of the previous state if its step did not change the layers before the
+            cut; None otherwise.
+    """
+
+    def __init__(
+        self,
+        baseline: Baseline,
+        program: Program,
+        fast: frozenset[str],
+        module: nn.Module,
+        space: ChannelSpace,
+        parent: "SharedWork | None" = None,
+    ) -> None:
+        self.baseline, self.program, self.fast = baseline, program, fast
+        self.module = module
+        self.start = program.first_call(space)
+        self.bound = Bound(program, module, "fold" in fast)
+        self._parent = parent if parent is not None and parent.start <= self.start else None
+        self._values: dict[str, list[Values]] = {}
+        self._moments: dict[str, Moments] = {}
+        self._activations: dict[str, npt.NDArray[np.float32]] = {}
+
+    def bind(self, module: nn.Module) -> Bound:
+        """The program with the layers of a candidate."""
+        return Bound(self.program, module, "fold" in self.fast)
+
+    def batches(self, images: str) -> list[Values]:
+        """The images, ``"eval"`` or ``"repair"``, in batches."""
+        if images == "eval":
+            return [{0: part} for part in self.baseline.eval_images.split(EVALUATION_BATCH)]
+        return [{0: part} for part in self.baseline.repair_images.split(BATCH)]
+
+    @torch.no_grad()
+    def values(self, images: str) -> list[Values]:
+        """The outputs of the layers before the cut that later layers read, in batches.
+
+        Args:
+            images: Name of the images, ``"eval"`` or ``"repair"``.
+        """
+        if images not in self._values:
+            first, before = 1, self.batches(images)
+            if self._parent is not None and images in self._parent._values:
+                first, before = self._parent.start, self._parent._values[images]
+            self._values[images] = [self.bound.run(part, first, self.start) for part in before]
+        return self._values[images]
+
+    def forget(self, parent: "SharedWork") -> None:
+        """Release the shared work of the previous state."""
+        if self._parent is parent:
+            self._parent = None
+
+    @torch.no_grad()
+    def inputs(self, bound: Bound, layer: str) -> Iterator[Tensor]:
+        """The inputs of a layer for the repair images, in batches."""
+        call = self.program.calls[layer]
+        (source,) = self.program.nodes[call].all_input_nodes
+        prefix = "prefix" in self.fast
+        for values in self.values("repair") if prefix else self.batches("repair"):
+            live = bound.run(values, self.start if prefix else 1, call)
+            yield live[self.program.number[source]]
+
+    def moments(self, layer: str) -> Moments:
+        """The moments of a consumer's inputs before the cut; each candidate selects its part."""
+        if layer not in self._moments:
+            inputs = self.inputs(self.bound, layer)
+            self._moments[layer] = self.baseline.least_squares.moments(self.module, layer, inputs)
+        return self._moments[layer]
+
+    def activation(self, space: ChannelSpace) -> npt.NDArray[np.float32]:
+        """Mean activation of a space before the cut, the same for all candidates."""
+        if space.name not in self._activations:
+            sums: list[Tensor] = []
+            point = self.program.watch_point(space)
+            for values in self.batches("eval"):
+                watch = {point: lambda output: sums.append(channel_sums(output))}
+                self.bound.run(values, 1, point + 1, watch)
+            mean = torch.stack(sums).sum(0) / len(self.baseline.eval_labels)
+            self._activations[space.name] = mean.cpu().numpy().astype(np.float32)
+        return self._activations[space.name]
+
+    def suffix(self, module: nn.Module) -> Part:
+        """The layers from the cut to the output, for training.
+
+        The layers before the cut run with folded batch norm and without gradients.
+        """
+        bound = Bound(self.program, module, fold=False)
+
+        def forward(images: Tensor) -> Tensor:
+            with torch.no_grad():
+                values = self.bound.run({0: images}, 1, self.start)
+            logits: Tensor = bound.logits(values, self.start)
+            return logits
+
+        layers = bound.layers_from(self.start)
+        return Part(forward, [parameter for layer in layers for parameter in layer.parameters()])
