@@ -39,10 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Fit, and print the metrics."""
     from prune_gym.surrogate.fit_files import fit_files
 
-    report, path, picture = fit_files(
+    fitted, path, picture = fit_files(
         arguments.records, arguments.out, arguments.plot, arguments.seed, arguments.threads
     )
-    print(table(report.surrogate.facts["metrics"]))
+    print(table(fitted.surrogate.facts["metrics"]))
     print(f"wrote {path}, {path.with_suffix('.json').name} and {picture}")
     return 0
 

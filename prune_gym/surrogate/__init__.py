@@ -1,4 +1,4 @@
-"""A fitted stand-in for the real environment's accuracy, to start training on.
+"""The surrogate: a regressor that predicts the accuracy after a step, for pretraining agents.
 
-Names are imported from its modules, so that records can be read without the rest.
+Import names from the modules of this package; records can then be read without the regressor.
 """

@@ -1,7 +1,7 @@
-"""What a surrogate sees of a state: what is kept, told from the unpruned network alone.
+"""Features of a state for the surrogate, computed from the masks and the unpruned network.
 
-Nothing in it was measured after the start of an episode, so that the surrogate needs neither the
-network nor its own earlier predictions, and its errors do not add up along an episode.
+No feature is measured during an episode, so the surrogate needs neither the pruned network nor its
+earlier predictions, and its errors do not accumulate along an episode.
 """
 
 from dataclasses import dataclass
@@ -31,13 +31,13 @@ SUMMARIES = (
 
 @dataclass(frozen=True)
 class KeptShares:
-    """What is kept of each space, and the fine-tuning so far; a value, never changed.
+    """The kept share of each space, and the fine-tuning so far.
 
     Args:
-        shares: For each space of the episode and each of ``STATISTICS`` the kept share, 0 to 1,
-            shape (spaces, statistics).
-        position: How many spaces were visited.
-        batches: Mini-batches of all steps.
+        shares: Kept share of each visited space for each of ``STATISTICS``, 0 to 1, shape
+            (spaces, statistics).
+        position: Number of spaces visited so far.
+        batches: Mini-batches of all steps so far.
         last_batches: Mini-batches of the last step.
     """
 
@@ -48,17 +48,20 @@ class KeptShares:
 
 
 class Features:
-    """Makes feature vectors of the states of an episode. All statistics are this project's choice.
+    """Computes the feature vector of each state of an episode; this project's choice.
 
-    For each space: the share of its filters that is kept (``count``), their share of the squared
-    norms (``energy``), and the share of what the space passes on to the layers that read it which
-    the kept filters can make up for by least squares (``rebuilt``): what is left behind a perfect
-    repair. Then summaries over the spaces: sums of the logarithms, least and last shares; how
-    many spaces were visited, and the mini-batches.
+    There are three features for each space: the share of its filters that are kept (``count``), the
+    share of the squared weights in them (``energy``), and the share of the consumers' squared
+    outputs that they can reproduce by least squares (``rebuilt``), as after a perfect repair.
+    Further features summarise the spaces (sum of the logarithms, minimum, and share of the last
+    space) and count visited spaces and mini-batches.
 
     Args:
-        baseline: The unpruned network and its repair images.
-        visited: The spaces that an episode walks through.
+        baseline: Unpruned network with its repair images.
+        visited: Spaces that an episode visits.
+
+    Attributes:
+        names: Names of the features, in the order of :meth:`vector`.
     """
 
     def __init__(self, baseline: Baseline, visited: tuple[ChannelSpace, ...]) -> None:
@@ -71,32 +74,29 @@ class Features:
         )
 
     def start(self) -> KeptShares:
-        """The unpruned network."""
+        """The shares of the unpruned network."""
         return KeptShares(np.ones((len(self.visited), len(STATISTICS))))
 
     def after(self, kept: KeptShares, mask: npt.NDArray[np.bool_], batches: int) -> KeptShares:
-        """The state after a step.
+        """The shares after a step.
 
         Args:
-            kept: Before it.
-            mask: The executed mask of the space at ``kept.position``, shape (channels,).
+            kept: Shares before the step.
+            mask: Executed mask of the space at ``kept.position``, shape (channels,).
             batches: Mini-batches of fine-tuning.
-
-        Returns:
-            The state.
         """
         shares = kept.shares.copy()
         rebuilt = 1.0
-        # Layers that read nothing but zeros lose nothing.
+        # If the consumers read only zeros, nothing is lost.
         if passed_on := self._passed_on[kept.position]:
-            left = sum(_left(moments, weights, mask) for moments, weights in passed_on)
-            rebuilt = max(0.0, 1.0 - left)
+            lost = sum(_lost(moments, weights, mask) for moments, weights in passed_on)
+            rebuilt = max(0.0, 1.0 - lost)
         energy = mask @ self._energy[kept.position]
         shares[kept.position] = np.count_nonzero(mask) / mask.size, energy, rebuilt
         return KeptShares(shares, kept.position + 1, kept.batches + batches, batches)
 
     def vector(self, kept: KeptShares) -> Array:
-        """The features of a state, in the order of ``names``."""
+        """The feature vector of a state, in the order of :attr:`names`."""
         shares = kept.shares
         last = shares[max(kept.position - 1, 0)]
         counted = (kept.position / len(self.visited), kept.batches, kept.last_batches)
@@ -115,22 +115,23 @@ def _energy(baseline: Baseline, space: ChannelSpace) -> Array:
     """Each filter's share of the squared norms of its space, shape (channels,)."""
     squares = filter_rows(baseline.module, space).double().square().sum(1).numpy()
     total = squares.sum()
-    # Where all weights are zero each filter counts the same.
+    # If all weights are zero, every filter has the same share.
     return squares / total if total > 0 else np.full(len(squares), 1 / len(squares))
 
 
 @torch.no_grad()
 def _passed_on(baseline: Baseline, space: ChannelSpace) -> list[tuple[Array, Array]]:
-    """What the layers that read a space get from it.
+    """Moments of what the consumers of a space read from it.
 
     Args:
-        baseline: The unpruned network and its repair images.
-        space: The space.
+        baseline: Unpruned network with its repair images.
+        space: Channel space of the unpruned network.
 
     Returns:
-        For each such layer the second moments of what it reads, with a small ridge, and the inner
-        products of the weights that read it, each of shape (channels, channels). Their
-        elementwise product, summed up over all layers, adds up to 1; no layers where it is 0.
+        For each consumer, the second moments of its inputs with a small ridge, and the inner
+        products of the weights that read the inputs; shape (channels, channels) each. The sum of
+        their elementwise products over all consumers is 1. Without inputs other than zeros the
+        list is empty.
     """
     modules = dict(baseline.module.named_modules())
     layers = [modules[name] for name in space.consumers]
@@ -157,31 +158,32 @@ def _passed_on(baseline: Baseline, space: ChannelSpace) -> list[tuple[Array, Arr
 
 
 @njit(cache=True, nogil=True)
-def _left(moments: Array, weights: Array, mask: npt.NDArray[np.bool_]) -> float:
-    """What the kept channels cannot make up for: the Schur complement of their moments, weighted.
+def _lost(moments: Array, weights: Array, mask: npt.NDArray[np.bool_]) -> float:
+    """The share of a consumer's squared outputs that the kept channels cannot reproduce.
 
     Args:
-        moments: Positive definite, shape (channels, channels).
-        weights: Shape (channels, channels).
-        mask: Which channels are kept, shape (channels,).
+        moments: Second moments of the inputs, positive definite, shape (channels, channels).
+        weights: Inner products of the weights, shape (channels, channels).
+        mask: Mask of the kept channels, shape (channels,).
 
     Returns:
-        The sum over pairs of removed channels of what regression on the kept ones leaves.
+        Weighted sum of the Schur complement of the kept channels' moments: the moments of the
+        removed channels that remain after a regression on the kept channels.
     """
     order = np.concatenate((np.flatnonzero(mask), np.flatnonzero(~mask)))
     kept, channels = np.count_nonzero(mask), len(mask)
     rest = moments[order][:, order]
-    # Gauss elimination of the kept channels on the upper triangle. The inner loop starts at 0,
-    # so that the compiler sees that it never leaves the row, and vectorises it.
+    # Gaussian elimination of the kept channels on the upper triangle. The inner loop starts at 0,
+    # so that the compiler recognises that it stays within the row, and vectorises it.
     for pivot in range(kept):
         for i in range(pivot + 1, channels):
             factor = rest[pivot, i] / rest[pivot, pivot]
             target, source = rest[i, i:], rest[pivot, i:]
             for j in range(channels - i):
                 target[j] -= factor * source[j]
-    left = 0.0
+    lost = 0.0
     for i in range(kept, channels):
-        left += rest[i, i] * weights[order[i], order[i]]
+        lost += rest[i, i] * weights[order[i], order[i]]
         for j in range(i + 1, channels):
-            left += 2 * rest[i, j] * weights[order[i], order[j]]
-    return left
+            lost += 2 * rest[i, j] * weights[order[i], order[j]]
+    return lost

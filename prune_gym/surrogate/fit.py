@@ -1,4 +1,4 @@
-"""Fit a surrogate to records, and measure it on episodes and policies that it has not seen."""
+"""Fit a surrogate to records, and evaluate it on held-out episodes and policies."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,19 +15,21 @@ from prune_gym.surrogate.rows import Array, Rows, rows_of
 from prune_gym.surrogate.trees import TreeEnsemble
 
 FOLDS = 5
+"""Number of groups of episodes, each of which is held out once."""
 
 
 def fit(rows: Rows, seed: int = 0, **options: Any) -> Any:
-    """Fit the library's regressor: many shallow trees, each on half of the rows.
+    """Fit scikit-learn's regressor: many shallow trees, each to half of the rows.
 
     Args:
-        rows: What to learn from.
-        seed: Of the regressor.
-        options: In place of the defaults, chosen by tau on held-out episodes of ``shapes``.
+        rows: Training data.
+        seed: Seed of the regressor.
+        options: Options of the regressor. The defaults were chosen by tau on held-out episodes of
+            ``shapes``.
 
     Returns:
-        A ``sklearn.ensemble.GradientBoostingRegressor`` of the accuracy's logit, which tells
-        92 % from 93 % as it tells 50 % from 54 %.
+        A ``sklearn.ensemble.GradientBoostingRegressor`` of the accuracy's logit. For the logit, the
+        step from 92 % to 93 % is as large as that from 50 % to 54 %.
     """
     library = import_library()
     settings: dict[str, Any] = {
@@ -43,23 +45,23 @@ def fit(rows: Rows, seed: int = 0, **options: Any) -> Any:
 
 
 def held_out(rows: Rows, groups: npt.NDArray, seed: int = 0, **options: Any) -> Array:
-    """Predictions for each row by a regressor that saw no row of its group.
+    """Predict each row by a regressor that was fitted to the other groups.
 
     Args:
         rows: All rows.
-        groups: A number or name for each row.
-        seed: Of the regressors.
-        options: As for :func:`fit`.
+        groups: Number or name of each row's group, shape (rows,).
+        seed: Seed of the regressors.
+        options: Options of :func:`fit`.
 
     Returns:
-        Shape (rows,).
+        Predicted accuracies, shape (rows,).
 
     Raises:
-        DataError: There is but one group.
+        DataError: If there is only one group.
     """
     names = np.unique(groups)
     if len(names) < 2:
-        raise DataError(f"All records are of one group ({names[0]!s}): nothing can be held out.")
+        raise DataError(f"All records belong to one group ({names[0]!s}); none can be held out.")
     result = np.empty(len(rows.accuracy))
     for name in names:
         out = groups == name
@@ -69,17 +71,17 @@ def held_out(rows: Rows, groups: npt.NDArray, seed: int = 0, **options: Any) -> 
 
 
 def measure(rows: Rows, predicted: Array, among: npt.NDArray[np.bool_]) -> dict[str, float]:
-    """How well predictions rank and meet the accuracies.
+    """Compare predictions with the recorded accuracies.
 
     Args:
         rows: All rows.
-        predicted: Shape (rows,).
-        among: Which rows count, shape (rows,).
+        predicted: Predicted accuracies, shape (rows,).
+        among: Mask of the rows to compare, shape (rows,).
 
     Returns:
-        ``steps``, Kendall's ``tau`` (b), ``tau_same_space`` (mean over positions of the tau among
-        the steps there, which the position cannot help), mean absolute ``error``, and
-        ``baseline_error``, that of the mean of all other rows' accuracies.
+        Number of ``steps``; Kendall's ``tau`` (tau-b); ``tau_same_space``, the mean of the taus of
+        each position, to which the position does not contribute; mean absolute ``error``; and
+        ``baseline_error``, the error of predicting the mean accuracy of all steps.
     """
     from scipy.stats import kendalltau  # type: ignore[import-untyped]
 
@@ -87,7 +89,7 @@ def measure(rows: Rows, predicted: Array, among: npt.NDArray[np.bool_]) -> dict[
         value = kendalltau(rows.accuracy[which], predicted[which]).statistic
         return float(value) if np.isfinite(value) else 0.0
 
-    # The start is known, not predicted, and would flatter.
+    # The start of an episode is known, so it would make the predictions look better.
     among = among & (rows.position > 0)
     positions = np.unique(rows.position[among])
     same = [tau(among & (rows.position == position)) for position in positions]
@@ -103,13 +105,14 @@ def measure(rows: Rows, predicted: Array, among: npt.NDArray[np.bool_]) -> dict[
 
 
 @dataclass(frozen=True)
-class Report:
-    """A fitted surrogate with its trial.
+class FittedSurrogate:
+    """A surrogate with its held-out predictions.
 
     Args:
-        surrogate: Fitted to all records.
+        surrogate: Surrogate that was fitted to all records.
         rows: All rows.
-        predicted: Predictions by regressors that had not seen the row's episode, shape (rows,).
+        predicted: Predictions by regressors that were fitted without the row's episode, shape
+            (rows,).
     """
 
     surrogate: Surrogate
@@ -117,42 +120,34 @@ class Report:
     predicted: Array
 
 
-def fit_surrogate(records: Records, env: PruningEnv, seed: int = 0, **options: Any) -> Report:
-    """Fit a surrogate to all records, and measure it on held-out episodes and policies.
+def fit_surrogate(
+    records: Records, env: PruningEnv, seed: int = 0, **options: Any
+) -> FittedSurrogate:
+    """Fit a surrogate to all records, and evaluate it on held-out episodes and policies.
 
     Args:
-        records: Of at least ``FOLDS`` episodes.
-        env: The environment that they were recorded in.
-        seed: Decides the folds and the regressor.
-        options: As for :func:`fit`.
+        records: Records of at least ``FOLDS`` episodes.
+        env: Environment in which they were recorded.
+        seed: Seed of the folds and of the regressor.
+        options: Options of :func:`fit`.
 
     Returns:
-        The surrogate, its metrics among its facts.
+        The surrogate, with its metrics in ``surrogate.facts``, and the held-out predictions.
 
     Raises:
-        DataError: Too few episodes, or of another environment.
-        PruneGymError: scikit-learn is missing, or its trees cannot be read.
+        DataError: If there are too few episodes, or they come from another environment.
+        PruneGymError: If scikit-learn is missing, or its trees cannot be read.
     """
     if len(records.episodes) < FOLDS:
         raise DataError(
-            f"{len(records.episodes)} episodes are too few, at least {FOLDS} are needed. "
+            f"{len(records.episodes)} episodes are too few; fitting needs at least {FOLDS}. "
             "Record more: prune-gym record with the same --out and more --episodes."
         )
     rows = rows_of(records, env)
     features = Features(env.baseline, env.visited)
     order = np.random.default_rng(seed).permutation(len(records.episodes))
     by_episode = held_out(rows, order[rows.episode] % FOLDS, seed, **options)
-    everything = np.ones(len(rows.accuracy), bool)
-    last = rows.position == len(env.visited)
-    metrics: dict[str, Any] = {
-        "held_out_episodes": measure(rows, by_episode, everything),
-        "held_out_episodes_final": measure(rows, by_episode, last & ~rows.tried),
-    }
-    if len(np.unique(rows.policy)) > 1:
-        by_policy = held_out(rows, rows.policy, seed, **options)
-        metrics["held_out_policies"] = measure(rows, by_policy, everything)
-        for name in np.unique(rows.policy):
-            metrics[f"held_out_policy_{name}"] = measure(rows, by_policy, rows.policy == name)
+    metrics = _metrics(rows, by_episode, len(env.visited), seed, options)
     regressor = fit(rows, seed, **options)
     trees = TreeEnsemble.from_library(regressor)
     check_against_library(trees, regressor, rows.inputs)
@@ -165,18 +160,43 @@ def fit_surrogate(records: Records, env: PruningEnv, seed: int = 0, **options: A
         "seed": seed,
         "metrics": metrics,
     }
-    return Report(Surrogate(trees, facts), rows, by_episode)
+    return FittedSurrogate(Surrogate(trees, facts), rows, by_episode)
+
+
+def _metrics(
+    rows: Rows, by_episode: Array, spaces: int, seed: int, options: dict[str, Any]
+) -> dict[str, dict[str, float]]:
+    """Metrics on held-out episodes and, with several policies, on held-out policies."""
+    everything = np.ones(len(rows.accuracy), bool)
+    final = (rows.position == spaces) & ~rows.tried
+    metrics = {
+        "held_out_episodes": measure(rows, by_episode, everything),
+        "held_out_episodes_final": measure(rows, by_episode, final),
+    }
+    policies = np.unique(rows.policy)
+    if len(policies) > 1:
+        by_policy = held_out(rows, rows.policy, seed, **options)
+        metrics["held_out_policies"] = measure(rows, by_policy, everything)
+        for name in policies:
+            metrics[f"held_out_policy_{name}"] = measure(rows, by_policy, rows.policy == name)
+    return metrics
 
 
 def check_against_library(trees: TreeEnsemble, regressor: Any, inputs: Array) -> None:
-    """Make sure that the compiled trees are the library's.
+    """Check that the compiled trees predict what scikit-learn's regressor predicts.
+
+    Args:
+        trees: Compiled trees.
+        regressor: Fitted regressor of scikit-learn.
+        inputs: Feature vectors to compare, shape (rows, features).
 
     Raises:
-        PruneGymError: They are not: this version of scikit-learn keeps its trees otherwise.
+        PruneGymError: If they differ, since this version of scikit-learn stores its trees
+            differently.
     """
     own = np.array([trees.predict(row) for row in inputs])
     if not np.allclose(own, regressor.predict(inputs), rtol=0, atol=1e-9):
         raise PruneGymError(
-            "The trees of this version of scikit-learn cannot be read; install the one that "
-            "constraints.txt names."
+            "The trees of this version of scikit-learn cannot be read. Install the version in "
+            "constraints.txt."
         )

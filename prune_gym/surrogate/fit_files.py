@@ -1,4 +1,4 @@
-"""Fits a surrogate to files of records, and writes it with its metrics and a picture."""
+"""Fit a surrogate to files of records, and write it with its metrics and a picture."""
 
 from collections.abc import Sequence
 from importlib import metadata
@@ -12,7 +12,7 @@ from prune_gym.files import sha256, write_atomically
 from prune_gym.provenance import versions
 from prune_gym.registration import make_environment, real_environment
 from prune_gym.surrogate import predictor, records
-from prune_gym.surrogate.fit import Report, fit_surrogate
+from prune_gym.surrogate.fit import FittedSurrogate, fit_surrogate
 
 
 def fit_files(
@@ -21,19 +21,19 @@ def fit_files(
     picture: Path | None = None,
     seed: int = 0,
     threads: int | None = None,
-) -> tuple[Report, Path, Path]:
+) -> tuple[FittedSurrogate, Path, Path]:
     """Fit a surrogate to files of records.
 
     Args:
         paths: Files of :func:`prune_gym.surrogate.recording.record`.
-        out: Safetensors file; by default it is in the cache folder, where the surrogate
-            environment finds it.
-        picture: PNG file; by default it is beside the surrogate.
+        out: Safetensors file; None: a file in the cache folder, where the surrogate environment
+            finds it.
+        picture: PNG file; None: a file of the same name as the surrogate.
         seed: Seed of the folds and of the regressor.
-        threads: Number of torch threads; by default the records'.
+        threads: Number of torch threads; None: the number that the records used.
 
     Returns:
-        The report of the fit, the path of the surrogate and the path of the picture.
+        The fitted surrogate, the path of its file and the path of the picture.
 
     Raises:
         PruneGymError: If the name of the file is wrong, or scikit-learn is missing.
@@ -47,31 +47,31 @@ def fit_files(
     if threads is not None:
         arguments["threads"] = threads
     env = real_environment(make_environment(joined.header["id"], arguments))
-    report = fit_surrogate(joined, env, seed)
-    facts = report.surrogate.facts
+    fitted = fit_surrogate(joined, env, seed)
+    facts = fitted.surrogate.facts
     facts["records"]["sha256"] = [sha256(path) for path in paths]
     facts["versions"] = versions() | {"scikit-learn": metadata.version("scikit-learn")}
     path = out or predictor.cache_folder() / predictor.file_name(facts["conditions"])
     picture = picture or path.with_suffix(".png")
-    report.surrogate.save(path)
-    plot(report, picture)
-    return report, path, picture
+    fitted.surrogate.save(path)
+    plot(fitted, picture)
+    return fitted, path, picture
 
 
-def plot(report: Report, path: Path) -> None:
-    """Predicted over real accuracy of held-out episodes, with a colour for each policy.
+def plot(fitted: FittedSurrogate, path: Path) -> None:
+    """Plot predicted over real accuracy of held-out episodes, with a colour for each policy.
 
     Args:
-        report: Report of the fit.
+        fitted: Surrogate with its held-out predictions.
         path: PNG file.
     """
-    rows, metrics = report.rows, report.surrogate.facts["metrics"]["held_out_episodes"]
+    rows, metrics = fitted.rows, fitted.surrogate.facts["metrics"]["held_out_episodes"]
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
     after = rows.position > 0
     for policy in np.unique(rows.policy):
         chosen = after & (rows.policy == policy)
-        axes.scatter(rows.accuracy[chosen], report.predicted[chosen], s=6, alpha=0.5, label=policy)
+        axes.scatter(rows.accuracy[chosen], fitted.predicted[chosen], s=6, alpha=0.5, label=policy)
     axes.plot([0, 1], [0, 1], color="black", linewidth=0.8)
     axes.set(
         xlabel="real accuracy after a step",

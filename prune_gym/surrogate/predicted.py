@@ -1,4 +1,4 @@
-"""The parts of an environment whose accuracy is predicted: mode, observer and evaluator.
+"""The parts of an environment that predicts its accuracy: mode, observer and evaluator.
 
 No network is cut, repaired, trained or evaluated, so a step takes a fraction of a millisecond.
 Parameters, MACs, latency and energy are exact.
@@ -27,12 +27,18 @@ from prune_gym.surrogate.records import conditions
 
 REDUCED, LAST_KEEP = LAYER_FEATURES.index("reduced"), LAYER_FEATURES.index("last_keep")
 REMEMBERED = 64
-"""States whose features are kept: the candidates of one state and those of the next."""
+"""Number of states whose features are kept: the candidates of two successive states."""
 _NONE = np.zeros(0, np.float32)
 
 
 class PredictedObserver(Observer):
-    """Shows the filters of the unpruned network, which are computed once for each position."""
+    """Shows the filters of the unpruned network, computed once for each position.
+
+    Args:
+        baseline: The unpruned network.
+        visited: Spaces that an episode visits.
+        kind: Kind of observation, ``"features"`` or ``"weights"``.
+    """
 
     def __init__(self, baseline: Baseline, visited: tuple[ChannelSpace, ...], kind: str) -> None:
         super().__init__(baseline, visited, kind)
@@ -73,7 +79,7 @@ class PredictedObserver(Observer):
 
 
 class PredictedMode(FilterRules):
-    """The filter mode without networks: a step counts the remaining filters.
+    """The filter mode without networks: a step only counts the remaining filters.
 
     Args:
         config: Configuration of the environment.
@@ -111,32 +117,33 @@ class PredictedMode(FilterRules):
         )
 
     def accept(self, state: State, candidate: Candidate) -> list[Build]:
-        """A surrogate takes no networks.
+        """Refuse the network, since a surrogate evaluates no networks.
 
         Raises:
-            PruneGymError: Always.
+            PruneGymError: In every case.
         """
         raise PruneGymError("A surrogate evaluates no networks. Use the real environment.")
 
     def fits(self, state: State) -> bool:
-        """See :meth:`Mode.fits`; states of real environments do not fit."""
+        """See :meth:`Mode.fits`; pruned states of real environments do not fit."""
         return state.counts() == self._full
 
 
 class PredictedEvaluator:
-    """Predicts the accuracy with a regressor that was fitted to recorded real steps.
+    """Predicts the accuracy with a regressor that was fitted to steps of the real environment.
 
     Args:
-        config: Configuration of the environment; ``surrogate`` may name the file.
+        config: Configuration of the environment; ``surrogate`` may be the path of the file.
         baseline: The unpruned network.
         visited: Spaces that an episode visits.
 
     Attributes:
-        images: 0: no image is evaluated.
-        surrogate: The regressor.
+        images: Number of evaluated images, 0.
+        surrogate: Fitted surrogate.
 
     Raises:
-        WeightsError: If no surrogate was fitted for these arguments; the message says how to.
+        WeightsError: If no surrogate was fitted for these arguments; the message says how to fit
+            one.
     """
 
     images = 0
@@ -165,7 +172,7 @@ class PredictedEvaluator:
         return Evaluation(accuracy, _NONE, self.images)
 
     def _shares(self, state: State) -> KeptShares:
-        """What the regressor sees of a state."""
+        """The shares of a state, from the cache or from its history."""
         known = self._kept.get(state.token)
         if known is None:
             known = self.features.start()

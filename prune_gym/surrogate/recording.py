@@ -1,4 +1,4 @@
-"""Records steps of real episodes, to which a surrogate is fitted."""
+"""Recording of real episodes, to which a surrogate is fitted."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,13 +21,14 @@ from prune_gym.surrogate.records import (
     RecordedStep,
     conditions,
     cut_to_whole_lines,
+    first_difference,
     read,
     step_of,
 )
 
 POLICIES = ("random", "l1", "uniform", "l2pf", "mixed")
 EVALUATED_IN_FULL = ["fold", "prefix", "moments", "memo"]
-"""All fast paths but the early exit, which measures hopeless networks less exactly."""
+"""All fast paths except ``early_exit``, which measures hopeless networks less accurately."""
 
 
 def record(
@@ -41,12 +42,13 @@ def record(
 ) -> int:
     """Play real episodes with several policies in turn, and write every step to a file.
 
-    An episode depends only on the seed and its number, so an interrupted recording is continued.
+    An episode depends only on the seed and its number, so an interrupted recording can be
+    continued.
 
     Args:
-        path: File of JSON lines; an earlier one of the same recording is continued.
+        path: File of JSON lines; if it exists, the recording is continued.
         env_id: Id of a real environment.
-        arguments: Arguments of the environment, by name.
+        arguments: Arguments of the environment by name; None: the defaults.
         episodes: Number of episodes in the file at the end.
         policies: Names of the policies, some of :data:`POLICIES`.
         seed: Seed of the recording.
@@ -57,8 +59,8 @@ def record(
 
     Raises:
         UnknownNameError: If a policy is unknown.
-        PruneGymError: If an argument is out of range, the environment is no real one, or the file
-            belongs to another recording.
+        PruneGymError: If an argument is out of range, the environment is not a real one, or the
+            file belongs to another recording.
     """
     if not policies:
         raise PruneGymError(f"The list names no agent to play; known: {', '.join(POLICIES)}")
@@ -116,7 +118,7 @@ def header(env: PruningEnv, name: str, arguments: dict[str, Any], seed: int) -> 
 
 
 class _Steps(Callback):
-    """Keeps all trials of an episode, and the steps that were carried out."""
+    """Keeps all trials and all steps of an episode."""
 
     def __init__(self, env: PruningEnv) -> None:
         self.names = [space.name for space in env.visited]
@@ -143,7 +145,7 @@ def play(env: gym.Env, policy: str, seed: int, number: int) -> RecordedEpisode:
         env: Real environment.
         policy: Name of the policy, one of :data:`POLICIES`.
         seed: Seed of the recording.
-        number: Number of the episode; with the seed it decides everything.
+        number: Number of the episode, from which its seed and options are drawn.
     """
     random = np.random.default_rng([seed, number])
     own_seed, options = int(random.integers(2**31)), draw_options(policy, random)
@@ -160,11 +162,11 @@ def play(env: gym.Env, policy: str, seed: int, number: int) -> RecordedEpisode:
 
 
 def draw_options(policy: str, random: np.random.Generator) -> dict[str, Any]:
-    """The hyperparameters of one episode's policy.
+    """Draw the hyperparameters of a policy for one episode.
 
     Args:
-        policy: One of :data:`POLICIES`.
-        random: Generator of the draws.
+        policy: Name of the policy, one of :data:`POLICIES`.
+        random: Random generator.
     """
     kind = random.random()
     duration = 0.0
@@ -195,11 +197,10 @@ def _recorded(path: Path, first: dict[str, Any]) -> int | None:
     if not path.exists() or (path.is_file() and not path.stat().st_size):
         return None
     records = read(path)
-    odd = sorted(key for key in first | records.header if first.get(key) != records.header.get(key))
-    if odd:
+    if odd := first_difference(first, records.header):
         raise PruneGymError(
-            f"{str(path)!r} belongs to another recording ({odd[0]} differs). Name another file, or "
-            "give the same arguments to continue it."
+            f"{str(path)!r} belongs to another recording ({odd} differs). Name another file, or "
+            "use the same arguments to continue it."
         )
     cut_to_whole_lines(path)
     return len(records.episodes)

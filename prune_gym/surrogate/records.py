@@ -1,11 +1,12 @@
-"""Recorded steps of real episodes: JSON lines that a surrogate is fitted to.
+"""Records: JSON lines with the steps of real episodes, to which a surrogate is fitted.
 
-The first line says what the accuracies depend on; every further one is an episode. A line that a
-kill cut off is left out when reading, and removed when recording goes on.
+The first line is the header, which holds everything on which the accuracies depend; each further
+line is an episode. A line that an interruption cut off is ignored by :func:`read`, and removed
+before a recording is continued.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,14 @@ KIND = "steps of real episodes"
 
 @dataclass(frozen=True)
 class RecordedStep:
-    """A real step, or a candidate that was tried in its place.
+    """A step of a real episode, or a candidate that was only tried.
 
     Args:
-        space: The space that was visited.
-        kept: Numbers of the kept filters.
+        space: Name of the visited space.
+        kept: Indices of the kept filters.
         batches: Mini-batches of fine-tuning.
-        accuracy: Behind the step, 0 to 1.
-        tried: Candidates from the same state that were not carried out.
+        accuracy: Accuracy after the step, 0 to 1.
+        tried: Candidates that were tried from the same state but not executed.
     """
 
     space: str
@@ -41,7 +42,7 @@ class RecordedStep:
     tried: tuple["RecordedStep", ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """As it stands in the file."""
+        """The entry of the file, ready for JSON."""
         result: dict[str, Any] = {
             "space": self.space,
             "kept": list(self.kept),
@@ -58,11 +59,11 @@ class RecordedEpisode:
     """A real episode.
 
     Args:
-        number: Counts from 0 in its file.
-        policy: Who played it.
-        options: The policy's hyperparameters.
-        seed: Of policy and environment.
-        steps: In their order.
+        number: Number of the episode in its file, from 0.
+        policy: Name of the policy that played it.
+        options: Hyperparameters of the policy.
+        seed: Seed of the policy and of the environment.
+        steps: Steps of the episode, in their order.
     """
 
     number: int
@@ -72,7 +73,7 @@ class RecordedEpisode:
     steps: tuple[RecordedStep, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """As it stands in the file."""
+        """The entry of the file, ready for JSON."""
         return {
             "episode": self.number,
             "policy": self.policy,
@@ -84,11 +85,11 @@ class RecordedEpisode:
 
 @dataclass(frozen=True)
 class Records:
-    """A file of recorded episodes.
+    """Recorded episodes with their header.
 
     Args:
-        header: Its first line.
-        episodes: The others.
+        header: First line of the file.
+        episodes: Episodes of the other lines.
     """
 
     header: dict[str, Any]
@@ -98,10 +99,10 @@ class Records:
 def conditions(
     config: EnvConfig, baseline: Baseline, visited: Sequence[ChannelSpace]
 ) -> dict[str, Any]:
-    """Everything but masks and mini-batches on which the accuracy after a step depends.
+    """Everything on which the accuracy after a step depends, except masks and mini-batches.
 
-    Objective, accelerator, tolerance, ``min_keep`` and the like are not part of it: they change
-    costs, rewards and requests, which the surrogate computes exactly.
+    Arguments such as objective, accelerator, tolerance and ``min_keep`` are not included, since
+    they only affect costs, rewards and clipping, which the surrogate computes exactly.
 
     Args:
         config: Configuration of the environment.
@@ -109,7 +110,7 @@ def conditions(
         visited: Spaces that an episode visits.
 
     Returns:
-        Values by name; records with equal values can be combined.
+        Values by name. Records with equal values can be combined.
     """
     return {
         "env_revision": ENV_REVISION,
@@ -128,26 +129,27 @@ def conditions(
 
 
 def step_of(space: str, mask: npt.NDArray, batches: int, accuracy: float) -> RecordedStep:
-    """A step as it is recorded.
+    """Make the record of a step.
 
     Args:
-        space: The space's name.
-        mask: The executed mask, padded or not.
+        space: Name of the visited space.
+        mask: Executed mask, padded or not.
         batches: Mini-batches of fine-tuning.
-        accuracy: Behind it.
-
-    Returns:
-        The step.
+        accuracy: Accuracy after the step, 0 to 1.
     """
     kept = tuple(int(number) for number in np.flatnonzero(mask))
     return RecordedStep(space, kept, int(batches), float(accuracy))
 
 
 def read(path: Path) -> Records:
-    """Read a file of records; a last line without its end is left out.
+    """Read a file of records; an incomplete last line is ignored.
+
+    Args:
+        path: File of JSON lines.
 
     Raises:
-        DataError: It is missing, damaged or no such file; the line is named.
+        DataError: If the file is missing, is damaged or holds no records; the message names the
+            line.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -162,7 +164,7 @@ def read(path: Path) -> Records:
     first = _table(path, 1, lines[0])
     if first.get("kind") != KIND or first.get("schema") != SCHEMA:
         raise DataError(
-            f"{str(path)!r} is no file of records of schema {SCHEMA}: its first line has kind "
+            f"{str(path)!r} is not a file of records of schema {SCHEMA}: its first line has kind "
             f"{first.get('kind')!r} and schema {first.get('schema')!r}."
         )
     channels = dict(first["conditions"]["spaces"])
@@ -172,13 +174,17 @@ def read(path: Path) -> Records:
             episodes.append(_episode(_table(path, number, line), channels))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
-                f"Line {number} of {str(path)!r} is no episode ({error!r}). Remove the line."
+                f"Line {number} of {str(path)!r} is not an episode ({error!r}). Remove the line."
             ) from error
     return Records(first, tuple(episodes))
 
 
 def cut_to_whole_lines(path: Path) -> None:
-    """Remove what a kill left of a last line, so that appending begins on a line of its own."""
+    """Remove an incomplete last line, so that further lines can be appended.
+
+    Args:
+        path: File of JSON lines.
+    """
     data = path.read_bytes()
     whole = data.rfind(b"\n") + 1
     if whole != len(data):
@@ -187,28 +193,38 @@ def cut_to_whole_lines(path: Path) -> None:
 
 
 def joined(records: Sequence[Records], names: Sequence[str]) -> Records:
-    """Several files' records as one.
+    """Combine the records of several files.
 
     Args:
-        records: At least one.
-        names: The files' names, for the error.
+        records: Records of each file; at least one.
+        names: Names of the files, for the error.
 
     Returns:
-        The first one's header with all episodes.
+        All episodes with the header of the first file.
 
     Raises:
-        DataError: They were recorded under different conditions.
+        DataError: If the files were recorded under different conditions.
     """
     first = records[0]
     for other, name in zip(records[1:], names[1:], strict=True):
         mine, theirs = first.header["conditions"], other.header["conditions"]
-        odd = sorted(key for key in mine | theirs if mine.get(key) != theirs.get(key))
-        if odd:
+        if odd := first_difference(mine, theirs):
             raise DataError(
-                f"{name!r} and {names[0]!r} were recorded under other conditions: {odd[0]} is "
-                f"{theirs.get(odd[0])!r} and {mine.get(odd[0])!r}. Fit them apart."
+                f"{name!r} and {names[0]!r} were recorded under different conditions: {odd} is "
+                f"{theirs.get(odd)!r} and {mine.get(odd)!r}. Fit one surrogate to each."
             )
     return Records(first.header, tuple(e for part in records for e in part.episodes))
+
+
+def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """The first name, in alphabetical order, whose values differ; None if all are equal.
+
+    Args:
+        one: Values by name.
+        other: Values by name; a missing name has the value None.
+    """
+    names = sorted({*one, *other})
+    return next((name for name in names if one.get(name) != other.get(name)), None)
 
 
 def _table(path: Path, number: int, line: str) -> dict[str, Any]:
@@ -219,7 +235,7 @@ def _table(path: Path, number: int, line: str) -> dict[str, Any]:
             f"Line {number} of {str(path)!r} is damaged ({error}). Remove the line."
         ) from error
     if not isinstance(value, dict):
-        raise DataError(f"Line {number} of {str(path)!r} holds no table. Remove the line.")
+        raise DataError(f"Line {number} of {str(path)!r} is not a table. Remove the line.")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Recorded steps as the rows of a table that a regressor is fitted to."""
+"""Recorded steps as rows of a table, to which a regressor is fitted."""
 
 from dataclasses import dataclass, fields
 
@@ -8,22 +8,22 @@ import numpy.typing as npt
 from prune_gym.envs import PruningEnv
 from prune_gym.errors import DataError
 from prune_gym.surrogate.features import Features, KeptShares
-from prune_gym.surrogate.records import RecordedStep, Records, conditions
+from prune_gym.surrogate.records import RecordedStep, Records, conditions, first_difference
 
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Recorded steps as a regressor takes them.
+    """Recorded steps as input of a regressor.
 
     Args:
         inputs: Feature vectors, shape (rows, features).
-        accuracy: Behind the step, shape (rows,).
-        episode: Which episode a row is of, shape (rows,).
-        policy: Who played it, shape (rows,).
-        position: How many spaces were visited, shape (rows,).
-        tried: Whether the step was a candidate that was not carried out, shape (rows,).
+        accuracy: Accuracy after the step, shape (rows,).
+        episode: Number of the episode, shape (rows,).
+        policy: Name of the policy, shape (rows,).
+        position: Number of visited spaces, shape (rows,).
+        tried: Whether the step was a candidate that was not executed, shape (rows,).
     """
 
     inputs: Array
@@ -34,26 +34,30 @@ class Rows:
     tried: npt.NDArray[np.bool_]
 
     def among(self, chosen: npt.NDArray[np.bool_]) -> "Rows":
-        """Some of the rows; ``chosen`` has shape (rows,)."""
+        """The chosen rows.
+
+        Args:
+            chosen: Mask of the rows, shape (rows,).
+        """
         return Rows(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
 def rows_of(records: Records, env: PruningEnv) -> Rows:
-    """Features and accuracies of all recorded steps, and of each episode's start.
+    """Features and accuracies of all recorded steps and of the start of each episode.
 
     Args:
-        records: Of at least one episode.
-        env: The environment that they were recorded in.
+        records: Records of at least one episode.
+        env: Environment in which they were recorded.
 
     Raises:
-        DataError: No episodes, or another environment's.
+        DataError: If there is no episode, or the records come from another environment.
     """
     here = conditions(env.config, env.baseline, env.visited)
-    odd = sorted(key for key in here if records.header["conditions"].get(key) != here[key])
-    if odd:
+    recorded = records.header["conditions"]
+    if name := first_difference(recorded, here):
         raise DataError(
-            f"The records are of other conditions than the environment: {odd[0]} was "
-            f"{records.header['conditions'].get(odd[0])!r}, here it is {here[odd[0]]!r}. "
+            f"The records were made under other conditions than those of the environment: {name} "
+            f"was {recorded.get(name)!r}, here it is {here.get(name)!r}. "
             "Record again: prune-gym record."
         )
     features = Features(env.baseline, env.visited)
@@ -70,7 +74,7 @@ def rows_of(records: Records, env: PruningEnv) -> Rows:
             for state, accuracy, tried in states
         ]
     if not rows:
-        raise DataError("The records hold no episode. Record some: prune-gym record.")
+        raise DataError("The records contain no episode. Record some: prune-gym record.")
     columns = list(zip(*rows, strict=True))
     return Rows(*(np.asarray(column) for column in columns))
 
@@ -79,7 +83,7 @@ def _after(features: Features, kept: KeptShares, step: RecordedStep) -> KeptShar
     space = features.visited[kept.position]
     if step.space != space.name:
         raise DataError(
-            f"The records visit {step.space!r} where the environment visits {space.name!r}. "
+            f"The records visit {step.space!r}, but the environment visits {space.name!r}. "
             "Record again: prune-gym record."
         )
     mask = np.zeros(space.channels, bool)

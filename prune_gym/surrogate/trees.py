@@ -1,4 +1,4 @@
-"""Boosted trees as flat arrays, evaluated one row at a time by a compiled kernel."""
+"""Boosted trees as flat arrays, which a compiled kernel evaluates one row at a time."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,20 +15,21 @@ Indices = npt.NDArray[np.int32]
 class TreeEnsemble:
     """A sum of regression trees.
 
-    A node whose ``left`` is its own number is a leaf. Rows go left where the feature is at most
-    the threshold.
+    A node is a leaf if ``left`` is the node's own index. Otherwise a row continues to ``left`` if
+    its feature is at most the threshold, and to ``right`` if it is larger.
 
     Args:
-        feature: The feature that each node asks for, int32, shape (nodes,).
-        threshold: Shape (nodes,).
-        left: The next node where the answer is yes, int32, shape (nodes,).
-        right: The next node where it is no, int32, shape (nodes,).
-        value: What a leaf adds, shape (nodes,).
-        roots: The first node of each tree, int32, shape (trees,).
-        baseline: What the leaves are added to, shape (1,).
+        feature: Index of the feature that a node compares, int32, shape (nodes,).
+        threshold: Threshold of a node, shape (nodes,).
+        left: Index of the left child, int32, shape (nodes,).
+        right: Index of the right child, int32, shape (nodes,).
+        value: Value of a leaf, shape (nodes,).
+        roots: Index of the root of each tree, int32, shape (trees,).
+        baseline: Constant to which the leaves are added, shape (1,).
 
     Raises:
-        ValueError: Shapes that differ, or a node that leads backwards or out of the arrays.
+        ValueError: If shapes differ, a value is not finite, an index is out of range, or a child
+            does not follow its parent.
     """
 
     feature: Indices
@@ -45,12 +46,12 @@ class TreeEnsemble:
             if getattr(self, name).shape != nodes.shape:
                 raise ValueError(f"{name} has shape {getattr(self, name).shape}, not {nodes.shape}")
         leaf = self.left == nodes
-        # Children stand behind their parents, so that no walk goes on for ever.
+        # Children follow their parents, so that every walk through a tree ends.
         for child in (self.left, self.right):
             if not ((leaf | (child > nodes)) & (child < max(len(nodes), 1))).all():
-                raise ValueError("a node of a tree leads backwards or nowhere")
+                raise ValueError("a child of a node does not follow it or is out of range")
         if self.baseline.shape != (1,) or not len(self.roots):
-            raise ValueError("trees need a root and one baseline")
+            raise ValueError("an ensemble needs at least one root and exactly one baseline")
         if self.roots.min() < 0 or self.roots.max() >= len(nodes) or self.feature.min() < 0:
             raise ValueError("a root or a feature is out of range")
         if not all(np.isfinite(part).all() for part in (self.value, self.threshold, self.baseline)):
@@ -58,13 +59,10 @@ class TreeEnsemble:
 
     @classmethod
     def from_library(cls, regressor: Any) -> "TreeEnsemble":
-        """The trees of a fitted ``sklearn.ensemble.GradientBoostingRegressor``.
+        """Copy the trees of a fitted ``sklearn.ensemble.GradientBoostingRegressor``.
 
         Args:
-            regressor: Fitted to squared error.
-
-        Returns:
-            The ensemble.
+            regressor: Regressor that was fitted with the squared error as its loss.
         """
         trees = [stage[0].tree_ for stage in regressor.estimators_]
         sizes = [tree.node_count for tree in trees]
@@ -89,10 +87,11 @@ class TreeEnsemble:
         """The prediction for one row.
 
         Args:
-            row: Shape (features,), its length the caller's to check; float32 is what is compared.
+            row: Feature vector, shape (features,); its length is not checked. It is compared as
+                float32.
 
         Returns:
-            The sum of baseline and leaves.
+            The sum of the baseline and of one leaf of each tree.
         """
         return float(
             _predict(
@@ -108,7 +107,7 @@ class TreeEnsemble:
         )
 
     def arrays(self) -> dict[str, npt.NDArray]:
-        """All arrays by name."""
+        """All arrays, by name."""
         return asdict(self)
 
 

@@ -29,15 +29,15 @@ def tiny_records(tiny_trained):
 
 
 @pytest.fixture(scope="session")
-def tiny_report(tiny_records):
+def tiny_fitted(tiny_records):
     """A surrogate fitted to the records, and its metrics."""
     return fit_surrogate(*tiny_records, n_estimators=100)
 
 
 @pytest.fixture(scope="session")
-def tiny_file(tiny_report, tmp_path_factory):
+def tiny_file(tiny_fitted, tmp_path_factory):
     """Path of the surrogate's file."""
-    return tiny_report.surrogate.save(tmp_path_factory.mktemp("surrogate") / "tiny.safetensors")
+    return tiny_fitted.surrogate.save(tmp_path_factory.mktemp("surrogate") / "tiny.safetensors")
 
 
 @pytest.fixture

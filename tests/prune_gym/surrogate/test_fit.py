@@ -36,7 +36,7 @@ def test_the_kernel_equals_the_library(tiny_records, features):
     assert np.ptp(regressor.predict(rows.inputs)) > 0.05
 
 
-def test_shares_are_of_the_baseline_and_of_kept_filters(features, tiny_records):
+def test_features_are_shares_of_the_unpruned_network(features, tiny_records):
     start = features.start()
     assert features.vector(start).shape == (len(features.names),)
     mask = np.array([1, 0, 1, 1, 0, 1], bool)
@@ -52,21 +52,23 @@ def test_shares_are_of_the_baseline_and_of_kept_filters(features, tiny_records):
 
 
 @pytest.mark.float
-def test_rebuilt_is_what_least_squares_leaves(tiny_records):
+def test_rebuilt_agrees_with_least_squares(tiny_records):
     _, env = tiny_records
-    task, space = env.baseline, env.visited[1]
-    features, mask = Features(task, env.visited), np.array([1, 0, 1, 0, 1], bool)
+    baseline, space = env.baseline, env.visited[1]
+    features, mask = Features(baseline, env.visited), np.array([1, 0, 1, 0, 1], bool)
     reads = []
-    handle = task.module.head.register_forward_pre_hook(lambda _, inputs: reads.append(inputs[0]))
+    handle = baseline.module.head.register_forward_pre_hook(
+        lambda _, inputs: reads.append(inputs[0])
+    )
     with torch.no_grad():
-        task.module(task.repair_images)
+        baseline.module(baseline.repair_images)
     handle.remove()
     # One row per image and pixel, one column per channel.
     inputs = reads[0].double().reshape(64, space.channels, -1).permute(0, 2, 1).flatten(0, 1)
     inputs = inputs.numpy()
     found, *_ = np.linalg.lstsq(inputs[:, mask], inputs[:, ~mask], rcond=None)
     rest = inputs[:, ~mask] - inputs[:, mask] @ found
-    weight = task.module.head.weight.detach().double()
+    weight = baseline.module.head.weight.detach().double()
     columns = weight.reshape(len(weight), space.channels, -1).permute(0, 2, 1).numpy()
     error = np.square(rest @ columns.reshape(-1, space.channels)[:, ~mask].T).sum()
     whole = np.square(inputs @ columns.reshape(-1, space.channels).T).sum()
@@ -77,8 +79,8 @@ def test_rebuilt_is_what_least_squares_leaves(tiny_records):
 
 
 @pytest.mark.float
-def test_it_learns_and_says_how_well(tiny_report):
-    metrics = tiny_report.surrogate.facts["metrics"]
+def test_predictions_beat_the_mean(tiny_fitted):
+    metrics = tiny_fitted.surrogate.facts["metrics"]
     whole = metrics["held_out_episodes"]
     assert whole["tau"] > 0.3
     assert whole["error"] < whole["baseline_error"]
@@ -87,7 +89,7 @@ def test_it_learns_and_says_how_well(tiny_report):
     )
 
 
-def test_what_is_held_out_is_not_seen(tiny_records):
+def test_held_out_rows_do_not_affect_their_predictions(tiny_records):
     records, env = tiny_records
     rows = rows_of(records, env)
     groups = rows.episode % 3
@@ -100,7 +102,7 @@ def test_what_is_held_out_is_not_seen(tiny_records):
         held_out(rows, np.zeros(len(rows.accuracy)))
 
 
-def test_measures():
+def test_metrics_follow_their_definitions():
     rows = Rows(
         np.zeros((5, 1)),
         np.array([0.9, 0.1, 0.2, 0.3, 0.4]),
@@ -127,7 +129,7 @@ def test_the_same_records_give_the_same_file(tiny_records, tiny_file, tmp_path):
     assert again.with_suffix(".json").read_text() == tiny_file.with_suffix(".json").read_text()
 
 
-def test_too_few_or_foreign_records_are_refused(tiny_records, make_tiny_env):
+def test_too_few_records_and_those_of_other_conditions_are_refused(tiny_records, make_tiny_env):
     records, env = tiny_records
     with pytest.raises(DataError, match="3 episodes are too few"):
         fit_surrogate(replace(records, episodes=records.episodes[:3]), env)
@@ -135,13 +137,15 @@ def test_too_few_or_foreign_records_are_refused(tiny_records, make_tiny_env):
         fit_surrogate(records, make_tiny_env(eval_images=32))
 
 
-def test_without_the_library_the_error_names_the_extra(tiny_records, monkeypatch):
+def test_without_scikit_learn_the_error_names_the_extra(tiny_records, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sklearn.ensemble", None)
     with pytest.raises(PruneGymError, match=r"prune-gym\[surrogate\]"):
         fit_surrogate(*tiny_records)
 
 
-def test_files_hold_the_trees_and_damage_is_refused(tiny_report, tiny_file, features, tmp_path):
+def test_files_contain_the_trees_and_damaged_files_are_refused(
+    tiny_fitted, tiny_file, features, tmp_path
+):
     facts = json.loads(tiny_file.with_suffix(".json").read_text())
     here = facts["conditions"]
 
@@ -149,7 +153,7 @@ def test_files_hold_the_trees_and_damage_is_refused(tiny_report, tiny_file, feat
         return model.load(path, here, features.names)
 
     row = features.vector(features.start())
-    assert load(tiny_file).trees.predict(row) == tiny_report.surrogate.trees.predict(row)
+    assert load(tiny_file).trees.predict(row) == tiny_fitted.surrogate.trees.predict(row)
     path = tmp_path / "bad.safetensors"
     with pytest.raises(WeightsError, match="missing or damaged"):
         load(path)
@@ -166,12 +170,12 @@ def test_files_hold_the_trees_and_damage_is_refused(tiny_report, tiny_file, feat
         model.load(tiny_file, here, features.names[::-1])
 
 
-def test_trees_that_never_end_are_refused(tiny_report):
-    trees = tiny_report.surrogate.trees
+def test_cyclic_trees_are_refused(tiny_fitted):
+    trees = tiny_fitted.surrogate.trees
     inner = int(np.flatnonzero(trees.left != np.arange(len(trees.left)))[3])
     left = trees.left.copy()
     left[inner] = 0
-    with pytest.raises(ValueError, match="backwards"):
+    with pytest.raises(ValueError, match="does not follow it"):
         replace(trees, left=left)
     with pytest.raises(ValueError, match="finite"):
         replace(trees, value=np.full_like(trees.value, np.nan))

@@ -28,7 +28,7 @@ RULES = [
 EXACT += ("peak_activation_bytes", "params_ratio", "macs_ratio", "cost_ratio", "batches")
 
 
-def test_it_passes_the_checker(make_surrogate):
+def test_gymnasium_checker(make_surrogate):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_env(make_surrogate(), skip_render_check=True)
@@ -36,11 +36,11 @@ def test_it_passes_the_checker(make_surrogate):
 
 @pytest.mark.float
 @pytest.mark.parametrize("arguments", RULES)
-def test_costs_masks_and_rules_are_the_real_ones(
-    make_tiny_env, tiny_trained, tiny_report, tmp_path, arguments
+def test_costs_masks_and_rules_equal_the_real_ones(
+    make_tiny_env, tiny_trained, tiny_fitted, tmp_path, arguments
 ):
     real = make_tiny_env(**arguments)
-    path = _surrogate_of(real, tiny_report, tmp_path)
+    path = _surrogate_of(real, tiny_fitted, tmp_path)
     fitted = PruningEnv(*tiny_trained, surrogate=str(path), **TINY, **arguments)
     both = real, fitted
     assert real.action_space == fitted.action_space
@@ -71,10 +71,12 @@ def test_costs_masks_and_rules_are_the_real_ones(
         assert fitted.score() == other["score"] == expected
 
 
-def test_rewards_for_the_way_to_a_target(make_tiny_env, tiny_trained, tiny_report, tmp_path):
+def test_target_rewards_add_up_to_the_final_accuracy_term(
+    make_tiny_env, tiny_trained, tiny_fitted, tmp_path
+):
     arguments = {"target": {"macs": 0.6}, "reward": "target", "duration_weight": 0.0}
     real = make_tiny_env(**arguments)
-    path = _surrogate_of(real, tiny_report, tmp_path)
+    path = _surrogate_of(real, tiny_fitted, tmp_path)
     fitted = PruningEnv(*tiny_trained, surrogate=str(path), **TINY, **arguments)
     fitted.reset(seed=0)
     total = 0.0
@@ -82,21 +84,21 @@ def test_rewards_for_the_way_to_a_target(make_tiny_env, tiny_trained, tiny_repor
         _, reward, _, _, info = fitted.step(action)
         total += reward
     reward = real.reward_function
-    assert total == pytest.approx(_worth(reward, info["accuracy"], np.log(1 / 0.6)))
+    assert total == pytest.approx(_potential(reward, info["accuracy"], np.log(1 / 0.6)))
 
 
-def _worth(reward, accuracy, way):
+def _potential(reward, accuracy, progress):
     psi = reward.psi(accuracy)
-    return psi * way if psi >= 0 else psi * (1 + way)
+    return psi * progress if psi >= 0 else psi * (1 + progress)
 
 
-def _surrogate_of(real, report, folder):
+def _surrogate_of(real, fitted, folder):
     """A surrogate for the spaces and rules of a real environment; its trees do not matter."""
-    facts = report.surrogate.facts | {
+    facts = fitted.surrogate.facts | {
         "conditions": conditions(real.config, real.baseline, real.visited),
         "features": list(Features(real.baseline, real.visited).names),
     }
-    return Surrogate(report.surrogate.trees, facts).save(folder / "own.safetensors")
+    return Surrogate(fitted.surrogate.trees, facts).save(folder / "own.safetensors")
 
 
 def _same(info, other):
@@ -104,14 +106,14 @@ def _same(info, other):
         assert info.get(name) == other.get(name), name
 
 
-def test_the_start_is_the_measured_baseline(make_surrogate):
+def test_an_episode_starts_at_the_measured_accuracy(make_surrogate):
     env = make_surrogate()
     _, info = env.reset(seed=0)
     assert info["accuracy"] == env.baseline.accuracy
     assert info["search_macs"] == env.search_macs_total == 0
 
 
-def test_the_same_actions_give_the_same_whatever_the_seed(make_surrogate):
+def test_the_seed_does_not_change_the_results(make_surrogate):
     first, second = make_surrogate(), make_surrogate()
     assert data_equivalence(first.reset(seed=1), second.reset(seed=2), exact=True)
     for action in random_actions(first, 0, 2):
@@ -119,7 +121,7 @@ def test_the_same_actions_give_the_same_whatever_the_seed(make_surrogate):
 
 
 @pytest.mark.float
-def test_trials_leave_the_state_and_tell_what_a_step_gives(make_surrogate):
+def test_trials_equal_steps_and_leave_the_state_alone(make_surrogate):
     env = make_surrogate()
     env.reset(seed=0)
     tried = random_actions(env, 1, 3)
@@ -138,7 +140,7 @@ def test_trials_leave_the_state_and_tell_what_a_step_gives(make_surrogate):
     assert env.kept["two"].size == 5
 
 
-def test_observations_are_the_readers_own(make_surrogate):
+def test_observations_are_copies(make_surrogate):
     env = make_surrogate()
     observation, info = env.reset(seed=0)
     kept = {name: values.copy() for name, values in observation.items()}
@@ -149,7 +151,7 @@ def test_observations_are_the_readers_own(make_surrogate):
     assert data_equivalence(again, kept, exact=True)
 
 
-def test_it_has_no_network_and_says_where_there_is_one(make_surrogate, tmp_path):
+def test_without_a_network_the_error_names_the_real_environment(make_surrogate, tmp_path):
     env = make_surrogate()
     env.reset(seed=0)
     with pytest.raises(PruneGymError, match="warm-start"):
@@ -184,7 +186,7 @@ def test_a_snapshot_of_the_real_environment_is_refused(make_surrogate, make_tiny
 
 
 @pytest.mark.float
-def test_a_copy_goes_on_alone(make_surrogate):
+def test_copies_continue_alike(make_surrogate):
     env = make_surrogate()
     env.reset(seed=0)
     actions = random_actions(env, 0, 2)
@@ -193,7 +195,7 @@ def test_a_copy_goes_on_alone(make_surrogate):
     assert data_equivalence(env.step(actions[1]), copy.step(actions[1]), exact=True)
 
 
-def test_wrapped_actions(make_surrogate):
+def test_flat_actions(make_surrogate):
     env = FlatBoxAction(make_surrogate())
     env.reset(seed=0)
     _, reward, *_ = env.step(env.action_space.sample())
@@ -223,21 +225,21 @@ def test_l2pf_learns_on_it(make_surrogate):
         # Keeps filters with high probability, for all norms; two episodes can change this.
         untrained, agent = (L2PF(env, seed, initial_keep=0.9, norm_prior=1.0) for _ in range(2))
         agent.learn(Budget(episodes=2), Count())
-        before.append(worth(env, untrained))
-        after.append(worth(env, agent))
+        before.append(greedy_score(env, untrained))
+        after.append(greedy_score(env, agent))
     assert (len(episodes), len(trials)) == (4 * 2, 4 * 2 * 2 * (3 * 4 + 1))
     # The most likely actions score higher: 0 before, 0.17 after (8 seeds, deviation 0.1).
     assert np.mean(after) > np.mean(before) + 0.02
 
 
-def worth(env, agent):
+def greedy_score(env, agent):
     observation, _ = env.reset(seed=0)
     for _ in env.visited:
         observation, *_ = env.step(agent.act(observation, deterministic=True))
     return env.score()
 
 
-def test_another_setting_names_the_two_commands(tiny_trained, monkeypatch, tmp_path):
+def test_a_missing_surrogate_names_the_two_commands(tiny_trained, monkeypatch, tmp_path):
     monkeypatch.setenv("PRUNE_GYM_HOME", str(tmp_path))
     network, dataset = tiny_trained
     with pytest.raises(WeightsError, match=r"prune-gym record .*eval_images=64.*fit-surrogate"):
@@ -249,10 +251,10 @@ def test_a_surrogate_of_other_conditions_is_refused(make_surrogate):
         make_surrogate(eval_images=32)
 
 
-def test_the_users_own_is_found(tiny_trained, tiny_report, monkeypatch, tmp_path):
+def test_a_surrogate_in_the_cache_folder_is_found(tiny_trained, tiny_fitted, monkeypatch, tmp_path):
     monkeypatch.setenv("PRUNE_GYM_HOME", str(tmp_path))
-    tiny_report.surrogate.save(
-        cache_folder() / file_name(tiny_report.surrogate.facts["conditions"])
+    tiny_fitted.surrogate.save(
+        cache_folder() / file_name(tiny_fitted.surrogate.facts["conditions"])
     )
     env = PruningEnv(*tiny_trained, surrogate=True, **TINY)
     assert env.reset(seed=0)[1]["surrogate"] is True

@@ -20,7 +20,7 @@ def written(tiny_records, tmp_path):
     return path
 
 
-def test_what_is_written_is_read(written, tiny_records):
+def test_written_records_are_read(written, tiny_records):
     records, _ = tiny_records
     again = read(written)
     assert again.episodes == records.episodes
@@ -28,7 +28,7 @@ def test_what_is_written_is_read(written, tiny_records):
     assert any(step.tried for episode in again.episodes for step in episode.steps)
 
 
-def test_a_cut_off_line_is_left_out_and_then_removed(written, tiny_records):
+def test_an_incomplete_line_is_ignored_and_then_removed(written, tiny_records):
     records, _ = tiny_records
     whole = written.read_bytes()
     written.write_bytes(whole[:-20])
@@ -42,8 +42,8 @@ def test_a_cut_off_line_is_left_out_and_then_removed(written, tiny_records):
     ("line", "match"),
     [
         ("{", "Line 3 .*damaged"),
-        ("[1]", "Line 3 .*no table"),
-        ('{"episode": 1}', "Line 3 .*no episode.*policy"),
+        ("[1]", "Line 3 .*not a table"),
+        ('{"episode": 1}', "Line 3 .*not an episode.*policy"),
         ('{"kept": [0, 0]}', "kept"),
         ('{"kept": [6]}', "kept"),
         ('{"kept": []}', "kept"),
@@ -65,7 +65,7 @@ def test_a_bad_line_is_named(written, tiny_records, line, match):
         read(written)
 
 
-def test_what_is_no_file_of_records_is_refused(tmp_path):
+def test_other_files_are_refused(tmp_path):
     with pytest.raises(DataError, match="prune-gym record"):
         read(tmp_path / "none")
     path = tmp_path / "other.jsonl"

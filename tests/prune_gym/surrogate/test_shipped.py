@@ -40,7 +40,7 @@ def test_it_ranks_held_out_episodes(env):
 
 
 @pytest.mark.float
-def test_keeping_all_is_near_the_baseline_and_keeping_one_is_not(env):
+def test_accuracy_is_high_with_all_filters_and_low_with_one(env):
     accuracies = []
     for kept in (64, 1):
         _, info = env.reset(seed=0)
@@ -52,7 +52,7 @@ def test_keeping_all_is_near_the_baseline_and_keeping_one_is_not(env):
     assert accuracies[1] < 0.4
 
 
-def test_it_is_not_taken_for_other_settings(monkeypatch, tmp_path):
+def test_other_settings_are_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(model, "cache_folder", lambda: tmp_path)
     with pytest.raises(WeightsError, match=r"prune-gym record PruneResNet20-v0 .*max_epochs=0.04"):
         gym.make(NAME, threads=1, max_epochs=0.04)
