@@ -181,15 +181,15 @@ class Run:
         changes = dict(changes or {})
         env = make_environment(self.config.env_id, {**self.config.env_arguments, **changes})
         env.reset(seed=self.config.seed)
-        # Data or weights that the caller names are meant.
+        # Data or weights that the caller names are wanted.
         if (self.folder / files.CONFIG).is_file() and not {"weights", "dataset"} & set(changes):
             then, now = files.read_setup(self.folder).hashes, hashes(real_environment(env))
             for name in ("weights", "dataset"):
                 if then[name] != now[name]:
                     raise PruneGymError(
                         f"{str(self.folder)!r} was made with {name} {then[name][:12]}, here it is "
-                        f"{now[name][:12]}: another baseline or other images. Name those that are "
-                        "meant (--weights, --dataset), or start a new run."
+                        f"{now[name][:12]}: another baseline or other images. Name the "
+                        "right ones (--weights, --dataset), or start a new run."
                     )
         return env
 
