@@ -20,6 +20,8 @@ FINAL_EPOCHS = 5.0
 WARM_START = 50
 """Usual number of episodes in the surrogate, where a warm start is wanted."""
 LIMITS = ("episodes", "steps", "search_macs", "seconds")
+_OPTIONS = ("dataset", "weights", "objective", "accelerator", "device", "threads")
+"""Arguments of the environment that have options of their own on the command line."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,8 @@ class RunConfig:
             if name == "target" and value:
                 for cost, most in value.items():
                     words += ["--target", f"{cost}={most}"]
+            elif name in _OPTIONS:
+                words += [f"--{name}", _word(value)]
             else:
                 words += ["--env", f"{name}={_word(value)}"]
         for name, value in self.agent_options.items():

@@ -109,6 +109,7 @@ def test_the_command_line_that_does_the_same():
         ("--minutes", "1.5"),
         ("--target", "macs=0.5"),
         ("--env", 'fast=["fold"]'),
+        ("--objective", "energy"),
         ("--set", "keep=0.42"),
         ("--warm-start-episodes", "2"),
     ):
