@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from benchmarks.results import Result
+from prune_gym.runs.records import Setup
 
 CONTROLS = ("random", "uniform", "l1")
 SCRATCH = "scratch"
@@ -54,7 +55,7 @@ class Row:
     @property
     def seeds(self) -> list[int]:
         """The runs' seeds."""
-        return [run.config["seed"] for run in self.runs]
+        return [run.seed for run in self.runs]
 
 
 @dataclass(frozen=True)
@@ -91,35 +92,31 @@ class Group:
 
 def key_of(result: Result) -> Key:
     """The group of a finished run."""
-    report, hashes = result.report, result.config["hashes"]
-    assert report is not None
-    wanted = report.get("target", {}).get("wanted", {})
+    setup = result.setup
     return Key(
         " version ".join(map(str, result.task)) if result.task else "",
-        result.config["id"],
-        hashes["dataset"],
-        hashes["weights"],
-        hashes["accelerator"],
-        report.get("accelerator_batch", 1),
-        report["objective"],
-        json.dumps(wanted, sort_keys=True),
-        result.config["env_revision"],
+        setup.config.env_id,
+        setup.hashes["dataset"],
+        setup.hashes["weights"],
+        setup.hashes["accelerator"],
+        setup.environment["accelerator_batch"],
+        setup.environment["objective"],
+        json.dumps(setup.wanted, sort_keys=True),
+        setup.env_revision,
     )
 
 
 def settings(result: Result) -> dict[str, Any]:
     """All that may differ between runs of one group, by name; seed, time and place left out."""
-    config = result.config
-    given: dict[str, Any] = {str(name): value for name, value in config["agent_options"].items()}
-    for name, value in config["env_arguments"].items():
+    config = result.setup.config
+    given: dict[str, Any] = dict(config.agent_options)
+    for name, value in config.env_arguments.items():
         if name not in _NOT_SETTINGS:
             given[f"env {name}"] = value
-    for name, value in config["budget"].items():
-        if value is not None:
-            given[f"budget {name}"] = value
-    given["final epochs"] = config["final_epochs"]
-    if "warm_start" in config:
-        given["warm start episodes"] = config["warm_start"].get("episodes")
+    given |= {f"budget {name}": value for name, value in config.limits.items()}
+    given["final epochs"] = config.final_epochs
+    if config.warm_start:
+        given["warm start episodes"] = config.warm_start
     return given
 
 
@@ -143,12 +140,12 @@ def _group(key: Key, members: Sequence[Result]) -> Group:
     by_row: dict[tuple[str, str], dict[int, Result]] = {}
     repeats = []
     for result in members:
-        kind = (result.config["agent"], json.dumps(settings(result), sort_keys=True))
+        kind = (result.agent, json.dumps(settings(result), sort_keys=True))
         seeds = by_row.setdefault(kind, {})
-        if result.config["seed"] in seeds:
+        if result.seed in seeds:
             repeats.append(result)
         else:
-            seeds[result.config["seed"]] = result
+            seeds[result.seed] = result
     labels = _labels(list(by_row))
     rows = [
         Row(labels[kind][0], kind[0], tuple(seeds[seed] for seed in sorted(seeds)), labels[kind][1])
@@ -195,12 +192,10 @@ def differences(members: Sequence[Row]) -> list[str]:
     seen: dict[str, dict[str, list[str]]] = {}
     for row in members:
         for run in row.runs:
-            config, given = run.config, settings(run)
-            facts = {
-                name: value for name, value in given.items() if name not in config["agent_options"]
-            }
-            facts |= {"threads": config["threads"], "machine": machine(config)}
-            facts |= {f"{name} version": value for name, value in config["versions"].items()}
+            setup, given = run.setup, settings(run)
+            facts = {n: v for n, v in given.items() if n not in setup.config.agent_options}
+            facts |= {"threads": setup.threads, "machine": machine(setup)}
+            facts |= {f"{name} version": value for name, value in setup.versions.items()}
             for name, value in facts.items():
                 labels = seen.setdefault(name, {}).setdefault(str(value), [])
                 if row.label not in labels:
@@ -217,8 +212,8 @@ def differences(members: Sequence[Row]) -> list[str]:
     return sentences
 
 
-def machine(config: Mapping[str, Any]) -> str:
-    """A machine's kind in words."""
-    facts = config["machine"]
+def machine(setup: Setup) -> str:
+    """The kind of a run's machine, as text."""
+    facts = setup.machine
     device = facts.get("device_name") or facts.get("device", "?")
     return f"{facts.get('processor', '?')}, {facts.get('cores', '?')} cores, {device}"

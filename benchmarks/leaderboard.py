@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from benchmarks import tables
 from benchmarks.groups import CONTROLS, Group, Row, group
 from benchmarks.metrics import Estimate, estimate, meets_target, scratch_values, values_of
-from benchmarks.results import Result
+from benchmarks.results import Result, Scratch
 from benchmarks.tables import Cell, Form, Line, Table, cell, percent
 
 COLUMNS: tuple[tuple[str, str, str, Form], ...] = (
@@ -55,7 +54,7 @@ def entries(found: Group) -> list[Entry]:
         Entry(
             row,
             {name: estimate(values) for name, values in values_of(row).items()},
-            estimate(trained) if (trained := scratch_values(row, "test_accuracy")) else None,
+            estimate(trained) if (trained := scratch_values(row)) else None,
             sum(map(meets_target, row.runs)),
         )
         for row in found.rows
@@ -170,7 +169,6 @@ def _scratch_cell(entry: Entry) -> Cell:
     return Cell(found.text, ", ".join(filter(None, [found.small, few])))
 
 
-def _epochs(controls: Sequence[Mapping[str, Any]]) -> str:
+def _epochs(controls: Sequence[Scratch]) -> str:
     """Epochs that the controls were trained for."""
-    epochs = {control.get("options", {}).get("epochs") for control in controls}
-    return "/".join(f"{each:g}" for each in sorted(epochs - {None})) + " epochs"
+    return "/".join(f"{each:g}" for each in sorted({c.epochs for c in controls})) + " epochs"

@@ -1,8 +1,7 @@
 """The numbers of a run that tables and figures show, and their aggregates over seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +9,7 @@ import numpy.typing as npt
 from benchmarks.groups import Group, Row
 from benchmarks.results import Result
 from benchmarks.statistics import bootstrap_interval, hypervolume, iqm
+from prune_gym.runs.records import Episode, Report
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def estimate(*tasks: npt.ArrayLike) -> Estimate:
     return Estimate(pooled, value, float(low), float(high))
 
 
-def finished(run: Result) -> Mapping[str, Any]:
+def finished(run: Result) -> Report:
     """The report of a finished run."""
     assert run.report is not None
     return run.report
@@ -56,49 +56,52 @@ def finished(run: Result) -> Mapping[str, Any]:
 def measure(run: Result) -> dict[str, float]:
     """A finished run's numbers by name.
 
-    Accuracies are shares, ratios say how many times less than unpruned. ``hypervolume`` is that
-    of all networks that the search finished, of accuracy and the objective's cost as a share of
-    the unpruned network's, with reference (0, 1).
+    Accuracies are shares; ratios are the unpruned network's cost over the final one's.
+    ``hypervolume`` is that of all networks of the search, of accuracy and the objective's cost as a
+    share of the unpruned network's, with reference (0, 1).
     """
     report, last = finished(run), run.episodes[-1]
-    accuracy, ratios = report["accuracy"], report["ratios"]
-    done = [episode for episode in run.episodes if episode["complete"]]
-    shares = [1 / episode["cost_ratio"] for episode in done]
+    ratios = report.ratios
+    done = [episode for episode in run.episodes if episode.complete]
+    shares = [1 / run.setup.ratio(episode.costs) for episode in done]
+    assert report.validation.after_search is not None
     return {
-        "after_search": accuracy["validation"]["after_search"],
-        "validation": accuracy["validation"]["final"],
-        "test": accuracy["test"]["final"],
+        "after_search": report.validation.after_search,
+        "validation": report.validation.final,
+        "test": report.test.final,
         "params": ratios["params"],
         "macs": ratios["macs"],
         "macs_left": 1 / ratios["macs"],
         "latency": ratios["latency_ms"],
         "energy": ratios["energy_uj"],
-        "search_macs": last["search_macs_total"],
-        "wall": last["wall_seconds"],
-        "device": last["device_seconds"],
+        "search_macs": last.search_macs_total,
+        "wall": last.wall_seconds,
+        "device": last.device_seconds,
         "episodes": len(run.episodes),
-        "trials": last["trials"],
-        "hypervolume": hypervolume([episode["accuracy"] for episode in done], shares),
+        "trials": last.trials,
+        "hypervolume": hypervolume([episode.accuracy for episode in done], shares),
     }
 
 
 def meets_target(run: Result) -> bool:
-    """Whether the final network meets the target; True where nothing is wanted."""
-    return bool(finished(run).get("target", {}).get("met", True))
+    """Whether the final network meets the target; True without one."""
+    return finished(run).target.met
 
 
-def within_tolerance(episode: Mapping[str, Any]) -> bool:
-    """Whether an episode's last network lost no more accuracy than the reward tolerates.
+def valid(run: Result, episode: Episode) -> bool:
+    """Whether an episode's network is complete and meets the target."""
+    setup = run.setup
+    return episode.complete and setup.target(episode.accuracy, episode.costs).met
 
-    That is where the reward's accuracy term psi is 0 or more (docs/environment.md).
+
+def first_success(run: Result) -> Episode | None:
+    """The first episode whose network meets target and tolerance; None if there is none.
+
+    A network is within the tolerance if the reward's accuracy term psi is 0 or more
+    (docs/environment.md).
     """
-    return bool(episode["steps"]) and episode["steps"][-1]["rewards"]["psi"] >= 0
-
-
-def first_success(run: Result) -> Mapping[str, Any] | None:
-    """The first episode whose network meets target and tolerance; None if there is none."""
     for episode in run.episodes:
-        if episode["complete"] and episode["target_met"] and within_tolerance(episode):
+        if valid(run, episode) and run.setup.psi(episode.accuracy) >= 0:
             return episode
     return None
 
@@ -116,32 +119,15 @@ def best_run(rows: Sequence[Row]) -> tuple[Row, Result]:
     return max(runs, key=lambda pair: (meets_target(pair[1]), measure(pair[1])["validation"]))
 
 
-def scratch_values(row: Row, name: str) -> list[float]:
-    """Accuracies of a row's shapes trained from scratch.
-
-    Args:
-        row: The agent that found the shapes.
-        name: ``"validation_accuracy"`` or ``"test_accuracy"``.
-
-    Returns:
-        One for each seed that has it.
-    """
-    records = [run.scratch for run in row.runs if run.scratch is not None]
-    return [float(record[name]) for record in records if record.get(name) is not None]
+def scratch_values(row: Row) -> list[float]:
+    """Test accuracies of a row's shapes trained from scratch, one for each seed that has it."""
+    return [run.scratch.test for run in row.runs if run.scratch is not None]
 
 
 def values_of(row: Row) -> dict[str, list[float]]:
     """All numbers of a row's runs, by name, one for each seed."""
     measured = [measure(run) for run in row.runs]
     return {name: [numbers[name] for numbers in measured] for name in measured[0]}
-
-
-def spread(row: Row, episodes_value: str) -> list[np.ndarray]:
-    """One number of every finished episode, an array for each run."""
-    return [
-        np.array([episode[episodes_value] for episode in run.episodes if episode["complete"]])
-        for run in row.runs
-    ]
 
 
 def shared_scores(groups: Sequence[Group]) -> dict[str, list[npt.NDArray[np.float64]]]:
@@ -158,5 +144,5 @@ def shared_scores(groups: Sequence[Group]) -> dict[str, list[npt.NDArray[np.floa
 
 
 def _kept_accuracy(row: Row) -> npt.NDArray[np.float64]:
-    unpruned = finished(row.runs[0])["accuracy"]["test"]["unpruned"]
+    unpruned = finished(row.runs[0]).test.unpruned
     return np.array(values_of(row)["test"]) / unpruned

@@ -1,44 +1,81 @@
-"""Finished and unfinished runs, read from run folders and from files of benchmark records."""
+"""Runs, read from their folders and from files of benchmark records, and records of runs."""
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import first_schema, schema
 from prune_gym.errors import PruneGymError
+from prune_gym.files import write_atomically
 from prune_gym.pruning.saved import DESCRIPTION
-from prune_gym.runs import folder as run_folder
+from prune_gym.runs import folder as files
+from prune_gym.runs.fields import Fields, parse_json
+from prune_gym.runs.records import SCHEMA, Episode, Report, Setup, best_so_far, check_schema
 
-SCHEMA = 1
-REPORT = Path(run_folder.BEST) / "report.json"
+REPORT = Path(files.BEST) / files.REPORT
 SCRATCH = "scratch.json"
 MARK = "task.json"
-"""Beside the runs of a benchmark: their task, its version and the images."""
+"""Beside the runs of a benchmark: name and version of the task, and the images."""
+IMAGES = "imagefolder:"
+ANONYMOUS = f"{IMAGES}PATH"
+"""Name of an image folder in records, without its place on the machine."""
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """The same shape trained from scratch, as ``prune-gym pretrain --shape`` records it.
+
+    Args:
+        validation: Accuracy on the validation split, 0 to 1.
+        test: Accuracy on the test split, 0 to 1.
+        epochs: Epochs of the training.
+    """
+
+    validation: float
+    test: float
+    epochs: float
+
+    @classmethod
+    def from_json(cls, value: object, where: str) -> "Scratch":
+        """Read the recipe that ``prune-gym pretrain --test`` writes.
+
+        Raises:
+            PruneGymError: If an accuracy is missing or out of range.
+        """
+        own = Fields(value, where)
+        accuracies = own.share("validation_accuracy"), own.share("test_accuracy")
+        return cls(*accuracies, own.table("options").number("epochs"))
+
+    def to_json(self) -> dict[str, Any]:
+        """The part of the recipe that :meth:`from_json` reads."""
+        return {
+            "validation_accuracy": self.validation,
+            "test_accuracy": self.test,
+            "options": {"epochs": self.epochs},
+        }
 
 
 @dataclass(frozen=True)
 class Result:
     """One run of one agent with one seed.
 
-    Attributes:
-        source: Where it was read: a folder, or a file and line.
-        config: What ran (``config.json``).
-        episodes: What the search found (``episodes.jsonl``), in order.
-        report: What came out (``best/report.json``); None for a run that did not finish.
-        scratch: Accuracies of the same shape trained from scratch, as ``prune-gym pretrain
-            --shape`` writes them; None where that was not done.
-        task: Name and version of the benchmark's task; None for a run outside of it.
-        folder: Of the run, where there is one.
+    Args:
+        source: Folder of the run, or file and line of its record.
+        setup: What the run was started with.
+        episodes: The episodes of the search, in order.
+        report: The final network; None if the run is not finished.
+        scratch: The same shape trained from scratch; None if it was not trained.
+        task: Name and version of the benchmark task; None for a run outside of one.
+        folder: Folder of the run; None for a record.
     """
 
     source: str
-    config: Mapping[str, Any]
-    episodes: tuple[Mapping[str, Any], ...]
-    report: Mapping[str, Any] | None
-    scratch: Mapping[str, Any] | None = None
+    setup: Setup
+    episodes: tuple[Episode, ...]
+    report: Report | None
+    scratch: Scratch | None = None
     task: tuple[str, int] | None = None
     folder: Path | None = None
 
@@ -46,6 +83,16 @@ class Result:
     def finished(self) -> bool:
         """Whether there is a fine-tuned and measured network."""
         return self.report is not None
+
+    @property
+    def agent(self) -> str:
+        """Name of the agent."""
+        return self.setup.config.agent
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        return self.setup.config.seed
 
 
 def load(paths: Iterable[str | Path]) -> list[Result]:
@@ -68,7 +115,7 @@ def load(paths: Iterable[str | Path]) -> list[Result]:
             folders = list(_run_folders(path))
             if not folders:
                 raise PruneGymError(
-                    f"{str(path)!r} holds no run (no {run_folder.CONFIG} at any depth). Name the "
+                    f"{str(path)!r} holds no run (no {files.CONFIG} at any depth). Name the "
                     "folders that `prune-gym train --out` wrote, or files of records (*.jsonl)."
                 )
             results += [_read_folder(folder) for folder in folders]
@@ -80,56 +127,45 @@ def load(paths: Iterable[str | Path]) -> list[Result]:
 
 
 def _run_folders(path: Path) -> Iterator[Path]:
-    for root, folders, files in os.walk(path):
+    for root, folders, names in os.walk(path):
         folders.sort()
-        if run_folder.CONFIG in files:
+        if files.CONFIG in names:
             folders.clear()
             yield Path(root)
 
 
 def _read_folder(folder: Path) -> Result:
-    where = str(folder / run_folder.CONFIG)
     try:
-        setup = run_folder.read_setup(folder)
-        config = first_schema.config_of(setup)
-        episodes = first_schema.episodes_of(setup, run_folder.read_episodes(folder))
-        found = run_folder.read_report(folder)
-        report = None if found is None else first_schema.report_of(found)
+        setup, episodes = files.read_setup(folder), files.read_episodes(folder)
+        report = files.read_report(folder)
     except PruneGymError as error:
-        raise PruneGymError(f"{error} Run it again, or leave the run out.") from error
-    if report is not None and not (folder / run_folder.BEST / DESCRIPTION).is_file():
+        raise PruneGymError(f"{error} Run it again, or name the other runs alone.") from error
+    if report is not None and not (folder / files.BEST / DESCRIPTION).is_file():
         raise PruneGymError(
-            f"{str(folder)!r} has a report but no {run_folder.BEST}/{DESCRIPTION}: files are "
-            "missing. Make them again with `prune-gym export`."
+            f"{str(folder)!r} has a report but no {files.BEST}/{DESCRIPTION}: files are missing. "
+            "Make them again with `prune-gym export`."
         )
-    result = Result(
-        str(folder), config, tuple(episodes), report, _read_json(folder / SCRATCH),
-        _task_of(folder), folder,
-    )  # fmt: skip
-    return _checked(result, where, str(folder / run_folder.EPISODES), str(folder / REPORT))
+    path = folder / SCRATCH
+    scratch = Scratch.from_json(_read(path), repr(str(path))) if path.is_file() else None
+    task = _task_of(folder)
+    result = Result(str(folder), setup, tuple(episodes), report, scratch, task, folder)
+    return _checked(result, str(folder / files.EPISODES))
 
 
 def _task_of(folder: Path) -> tuple[str, int] | None:
-    """Name and version of the benchmark's task that a run is a cell of, if any."""
-    mark = _read_json(folder.parent / MARK)
-    if mark is None:
-        return None
-    schema.check(mark, schema.MARK, str(folder.parent / MARK))
-    return mark["task"], mark["version"]
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
+    """Name and version of the benchmark task that a run is a cell of, if any."""
+    path = folder.parent / MARK
     if not path.is_file():
         return None
+    mark = Fields(_read(path), repr(str(path)))
+    return mark.text("task"), mark.count("version")
+
+
+def _read(path: Path) -> Any:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-    except ValueError as error:
-        raise PruneGymError(
-            f"{str(path)!r} is damaged ({error}). Make it again, or leave the run out."
-        ) from error
-    if not isinstance(value, dict):
-        raise PruneGymError(f"{str(path)!r} holds no table. Make it again, or leave the run out.")
-    return value
+        return parse_json(path.read_text(encoding="utf-8"), repr(str(path)))
+    except PruneGymError as error:
+        raise PruneGymError(f"{error} Make it again, or leave the run out.") from error
 
 
 def _read_records(path: Path) -> Iterator[Result]:
@@ -139,60 +175,96 @@ def _read_records(path: Path) -> Iterator[Result]:
         raise PruneGymError(f"{str(path)!r} is no text ({error}). Name *.jsonl files.") from error
     if path.suffix == ".json":
         raise PruneGymError(
-            f"{str(path)!r} is a record of its own kind, not benchmark records. Name *.jsonl files."
+            f"{str(path)!r} is not a file of benchmark records. Name *.jsonl files."
         )
     lines = text.splitlines()
     if not any(line.strip() for line in lines):
         raise PruneGymError(f"{str(path)!r} holds no record. Leave it out.")
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{str(path)!r} line {number}"
-        try:
-            record = json.loads(line, parse_constant=_refuse)
-        except (ValueError, RecursionError) as error:
-            raise PruneGymError(
-                f"{where} is cut off or damaged ({error}). Remove that line, or write the "
-                "record again."
-            ) from error
-        if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-            own = record.get("schema") if isinstance(record, dict) else None
-            raise PruneGymError(
-                f"{where} is of schema {own!r}, not {SCHEMA}. Use the version of prune_gym "
-                "that wrote it, or leave the file out."
-            )
-        schema.check(record, schema.RECORD, where)
-        yield _checked(
-            Result(
-                where,
-                record["config"],
-                tuple(record["episodes"]),
-                record.get("report"),
-                record.get("scratch"),
-                (record["task"], record["task_version"]),
-            ),
-            where,
-            where,
-            where,
+        if line.strip():
+            where = f"{str(path)!r} line {number}"
+            try:
+                value = parse_json(line, where)
+            except PruneGymError as error:
+                raise PruneGymError(
+                    f"{error} Remove that line, or write the record again."
+                ) from error
+            yield _record(value, where)
+
+
+def _checked(result: Result, where: str) -> Result:
+    """Refuse a report without a search."""
+    if result.report is not None and not result.episodes:
+        raise PruneGymError(
+            f"{where} holds no episode, though there is a report. Run it again, or leave it out."
         )
-
-
-def _refuse(name: str) -> float:
-    raise ValueError(f"{name} is no number of ours")
-
-
-def _checked(result: Result, config: str, episodes: str, report: str) -> Result:
-    """Hold a result against what figures and tables read; the names are for the errors."""
-    schema.check(result.config, schema.CONFIG, config)
-    for number, episode in enumerate(result.episodes):
-        schema.check(episode, schema.EPISODE, f"{episodes}, episode {number}")
-    if result.scratch is not None:
-        schema.check(result.scratch, schema.SCRATCH, f"{report}, from-scratch control")
-    if result.report is not None:
-        schema.check(result.report, schema.REPORT, f"{report}, report")
-        if not result.episodes:
-            raise PruneGymError(
-                f"{episodes} holds no episode, though there is a report. Run it again, or leave "
-                "it out."
-            )
     return result
+
+
+# Records
+
+
+def _record(value: object, where: str) -> Result:
+    own = Fields(value, where)
+    check_schema(own)
+    setup_json = {"schema": SCHEMA, **own.table("setup").values}
+    setup = Setup.from_json(setup_json, where)
+    episodes = tuple(
+        Episode.from_json(each.values, f"{where}, episode {number}")
+        for number, each in enumerate(own.tables("episodes"))
+    )
+    report = None
+    if "report" in own and episodes:
+        # The rest of the report is in the record already; the oldest records lack the time.
+        shared = {"schema": SCHEMA, "setup": setup_json, "search": _spending(episodes)}
+        report = Report.from_json(
+            {"final_seconds": 0.0, **own.table("report").values, **shared}, f"{where}, report"
+        )
+    scratch = None
+    if "scratch" in own:
+        scratch = Scratch.from_json(own.table("scratch").values, f"{where}, scratch")
+    task = (own.text("task"), own.count("task_version")) if "task" in own else None
+    return Result(where, setup, episodes, report, scratch, task)
+
+
+def _spending(episodes: Sequence[Episode]) -> dict[str, Any]:
+    last = episodes[-1]
+    names = ("trials", "search_macs_total", "wall_seconds", "device_seconds")
+    return {"episodes": len(episodes), **{name: getattr(last, name) for name in names}}
+
+
+def write(path: Path, results: Sequence[Result]) -> None:
+    """Write the records of finished runs as JSON lines.
+
+    Steps are kept of the episodes whose network was the best so far.
+
+    Args:
+        path: The file, which is replaced.
+        results: Finished runs.
+    """
+    text = "".join(json.dumps(_to_json(result), allow_nan=False) + "\n" for result in results)
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _to_json(result: Result) -> dict[str, Any]:
+    assert result.report is not None
+    shared = ("schema", "setup", "search")
+    report = {n: value for n, value in result.report.to_json().items() if n not in shared}
+    setup = result.setup.to_json()
+    dataset = setup["config"]["env_arguments"].get("dataset", "")
+    if str(dataset).startswith(IMAGES):
+        setup["config"]["env_arguments"] |= {"dataset": ANONYMOUS}
+    del setup["schema"]
+    best = best_so_far(result.setup, result.episodes)
+    return {
+        "schema": SCHEMA,
+        "task": result.task and result.task[0],
+        "task_version": result.task and result.task[1],
+        "setup": setup,
+        "episodes": [
+            episode.to_json() | ({} if kept else {"steps": []})
+            for episode, kept in zip(result.episodes, best, strict=True)
+        ],
+        "report": report,
+        "scratch": result.scratch and result.scratch.to_json(),
+    }

@@ -11,13 +11,13 @@ from threading import Event
 
 from tqdm import tqdm
 
-from benchmarks import records
-from benchmarks.results import MARK, REPORT, SCRATCH, Result, load
-from benchmarks.stages import CLI, Stage, run_stage
+from benchmarks.results import MARK, REPORT, SCRATCH, Result, load, write
+from benchmarks.stages import Stage, run_stage, scratch_stage, search_stage
 from benchmarks.tasks import Task
 from prune_gym.errors import PruneGymError
 from prune_gym.files import write_json
-from prune_gym.runs import folder as run_folder
+from prune_gym.runs.agents import completed
+from prune_gym.runs.config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,18 @@ class Benchmark:
             write_json(path, own)
 
     def check(self) -> None:
-        """Refuse what would fail in every cell.
+        """Refuse agents, options and images with which every cell would fail.
 
         Raises:
-            PruneGymError: The task needs images and none are named, or the reverse.
+            PruneGymError: An agent or option is unknown, the task needs images and none are
+                named, or the reverse.
         """
-        self.task.command(self.agents[0], 0, self.out, self.dataset, self.device)
+        for agent in self.agents:
+            completed(self._config(agent, 0))
+
+    def _config(self, agent: str, seed: int) -> RunConfig:
+        folder = self.out / f"{folder_name(agent)}-{seed}"
+        return self.task.run_config(agent, seed, folder, self.dataset, self.device)
 
     def comparable(self, results: Sequence[Result]) -> list[Result]:
         """The finished ones of some results, which may be shown beside this benchmark's.
@@ -124,20 +130,13 @@ class Benchmark:
 
     def cell(self, agent: str, seed: int) -> Cell:
         """The run of an agent with a seed, and its from-scratch control."""
-        folder = self.out / f"{folder_name(agent)}-{seed}"
+        config = self._config(agent, seed)
+        folder, epochs = config.folder, self.task.final_epochs
         log = folder.with_name(folder.name + ".log")
-
-        def search() -> list[str]:
-            if (folder / run_folder.CONFIG).is_file():
-                return [*CLI, "train", "--resume", str(folder), "--quiet"]
-            return [*CLI, *self.task.command(agent, seed, folder, self.dataset, self.device)]
-
-        def control() -> list[str]:
-            return [*CLI, *self.task.scratch_command(folder, seed, self.dataset, self.device)]
-
-        stages = [Stage("search", (folder / REPORT).is_file, search, log)]
-        if self.scratch and self.task.final_epochs > 0:
-            stages.append(Stage("scratch", (folder / SCRATCH).is_file, control, log))
+        stages = [search_stage(config, "search", log)]
+        if self.scratch and epochs > 0:
+            weights = (folder / SCRATCH).with_suffix(".safetensors")
+            stages.append(scratch_stage(config, epochs, weights, log))
         return Cell(folder, tuple(stages))
 
     def finished(self) -> list[Result]:
@@ -150,7 +149,7 @@ class Benchmark:
         """
         folders = [report.parents[1] for report in self.out.glob(f"*/{REPORT}")]
         results = load(folders) if folders else []
-        return sorted(results, key=lambda each: (each.config["seed"], each.config["agent"]))
+        return sorted(results, key=lambda each: (each.seed, each.agent))
 
     def write_records(self) -> list[Result]:
         """Write the records of all finished runs; without any, write nothing.
@@ -160,7 +159,7 @@ class Benchmark:
         """
         found = self.finished()
         if found:
-            records.write(self.path, records.of_results(found, self.task))
+            write(self.path, found)
         return found
 
     def run(

@@ -1,5 +1,6 @@
 """Stages of long work: commands that are stopped at a time limit and continued by the next call."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-CLI = (sys.executable, "-m", "prune_gym.cli")
+from prune_gym.runs import folder as files
+from prune_gym.runs.config import RunConfig
+
 UNFINISHED = 75
 """Exit status of a script that ran out of time (``EX_TEMPFAIL``): call it again."""
 OUT_OF_TIME = "the time is over"
@@ -38,6 +41,46 @@ class Stage:
 def deadline(minutes: float | None) -> float | None:
     """The end of a time limit on the monotonic clock; None: no limit."""
     return None if minutes is None else time.monotonic() + 60 * minutes
+
+
+def search_stage(config: RunConfig, name: str, log: Path) -> Stage:
+    """The stage of a run.
+
+    Args:
+        config: Configuration of the run.
+        name: Name of the stage.
+        log: File that the output is appended to.
+    """
+    command = [sys.executable, "-m", "benchmarks.worker", json.dumps(config.to_json())]
+    return Stage(name, lambda: files.finished(config.folder), lambda: command, log)
+
+
+def scratch_stage(
+    run: RunConfig, epochs: float, weights: Path, log: Path, name: str = "scratch"
+) -> Stage:
+    """The stage that trains the shape of a finished run from scratch.
+
+    Args:
+        run: Configuration of the run: its shape, images, device and seed.
+        epochs: Epochs of the training.
+        weights: The safetensors file to write; the recipe with the accuracies is beside it.
+        log: File that the output is appended to.
+        name: Name of the stage.
+    """
+    given = run.environment()
+    words = [sys.executable, "-m", "prune_gym.cli", "pretrain", "--test", "--quiet"]
+    for option, value in (
+        ("--shape", run.folder / files.BEST),
+        ("--out", weights),
+        ("--epochs", f"{epochs:g}"),
+        ("--seed", run.seed),
+        ("--image-size", given["image_size"]),
+        ("--dataset", given["dataset"]),
+        ("--device", given["device"]),
+        ("--threads", given["threads"]),
+    ):
+        words += [option, str(value)]
+    return Stage(name, weights.with_suffix(".json").is_file, lambda: words, log)
 
 
 def run_stage(stage: Stage, until: float | None = None, stop: Event | None = None) -> str | None:

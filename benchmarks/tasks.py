@@ -1,4 +1,4 @@
-"""The benchmark's tasks: everything that has to be equal where agents are compared."""
+"""The benchmark's tasks: everything that is equal for the agents that are compared."""
 
 import hashlib
 import json
@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results import SCRATCH
 from prune_gym.errors import PruneGymError, UnknownNameError
-from prune_gym.runs import folder as run_folder
+from prune_gym.runs.config import RunConfig
+from prune_gym.settings import parse_settings
 
 FEW = 3.84
 """L2PF's compression ratio."""
@@ -17,20 +17,20 @@ FEW = 3.84
 
 @dataclass(frozen=True)
 class Task:
-    """One task. Whatever changes of it makes it another version.
+    """One task; a change of any value makes another version.
 
     The best network of a search is the most accurate on the validation subset of those that meet
-    the target; its score is the test accuracy after the final fine-tune.
+    the target; its score is the test accuracy after the final fine-tuning.
 
     Args:
-        name: The task's name.
-        version: Counts changes.
-        env_id: The environment.
-        environment: Its arguments; the data may be given from outside where ``needs_data``.
-        search_macs: What a search may spend.
-        final_epochs: Final fine-tune of the best network, with distillation.
+        name: Name of the task.
+        version: Number of the version, from 1.
+        env_id: Id of the environment.
+        environment: Arguments of the environment.
+        search_macs: Largest number of MACs of a search.
+        final_epochs: Epochs of the final fine-tuning.
         needs_data: Whether the user names the images (``--dataset``).
-        agent_options: For each agent the hyperparameters that suit the budget.
+        agent_options: Hyperparameters that suit the budget, by agent.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Task:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of all that the version stands for."""
+        """SHA-256 of everything that makes the version."""
         facts = {name: value for name, value in asdict(self).items() if name != "version"}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -60,67 +60,47 @@ class Task:
             f"{self.search_macs:g} search MACs, {self.final_epochs:g} final epochs, {images}"
         )
 
-    def command(
+    def run_config(
         self, agent: str, seed: int, out: Path, dataset: str | None = None, device: str = "cpu"
-    ) -> list[str]:
-        """The words after ``prune-gym`` that run one cell.
+    ) -> RunConfig:
+        """The configuration of a run of the task.
 
         Args:
-            agent: As for :func:`variant`; its options go before the task's.
-            seed: Of agent and environment.
-            out: The run's folder.
-            dataset: The images, where the task asks for them.
-            device: Where the network runs.
+            agent: Name and options of the agent, as for :func:`variant`; its options override the
+                task's.
+            seed: Seed of agent and environment.
+            out: Folder of the run.
+            dataset: The images, if the task asks for them.
+            device: Device of the network.
 
         Raises:
             PruneGymError: The task needs images and none are named, or the reverse; or the agent's
                 options cannot be read.
         """
-        agent, own = variant(agent)
-        if self.needs_data != (dataset is not None):
-            if self.needs_data:
-                raise PruneGymError(
-                    f"task {self.name!r} needs images: add --dataset cifar10 or imagefolder:PATH"
-                )
+        name, own = variant(agent)
+        if self.needs_data and dataset is None:
+            raise PruneGymError(
+                f"task {self.name!r} needs images: add --dataset cifar10 or imagefolder:PATH"
+            )
+        if dataset is not None and not self.needs_data:
             raise PruneGymError(
                 f"task {self.name!r} has images of its own: leave --dataset {dataset} out"
             )
-        words = ["train", self.env_id, "--agent", agent, "--seed", str(seed), "--out", str(out)]
-        given = dict(self.environment)
-        for name, share in given.pop("target", {}).items():
-            words += ["--target", f"{name}={share}"]
-        for name, value in given.items():
-            words += ["--env", f"{name}={value}"]
-        for name, value in {**self.agent_options.get(agent, {}), **own}.items():
-            words += ["--set", f"{name}={value}"]
-        if dataset is not None:
-            words += ["--dataset", dataset]
-        words += ["--search-macs", f"{self.search_macs:g}"]
-        words += ["--final-epochs", f"{self.final_epochs:g}", "--quiet"]
-        return [*words, "--device", device, "--threads", "1"]
-
-    def scratch_command(
-        self, run: Path, seed: int, dataset: str | None = None, device: str = "cpu"
-    ) -> list[str]:
-        """The words after ``prune-gym`` that train a finished run's shape from scratch.
-
-        Args:
-            run: The run's folder; weights and recipe are written beside its files.
-            seed: Of weights and images.
-            dataset: As for :meth:`command`.
-            device: Where the network runs.
-        """
-        words = ["pretrain", "--shape", str(run / run_folder.BEST), "--test", "--quiet"]
-        words += ["--out", str((run / SCRATCH).with_suffix(".safetensors"))]
-        words += ["--epochs", f"{self.final_epochs:g}", "--seed", str(seed)]
-        words += ["--image-size", str(self.environment.get("image_size", 32))]
-        if dataset is not None:
-            words += ["--dataset", dataset]
-        return [*words, "--device", device, "--threads", "1"]
+        images = {} if dataset is None else {"dataset": dataset}
+        return RunConfig(
+            self.env_id,
+            name,
+            out,
+            seed,
+            search_macs=int(self.search_macs),
+            final_epochs=self.final_epochs,
+            env_arguments={**images, "device": device, "threads": 1, **self.environment},
+            agent_options={**self.agent_options.get(name, {}), **own},
+        )
 
 
-def variant(agent: str) -> tuple[str, dict[str, str]]:
-    """An agent's name and the options that a benchmark is to give it.
+def variant(agent: str) -> tuple[str, dict[str, Any]]:
+    """An agent's name and the options that a benchmark gives it.
 
     Args:
         agent: A name or ``package.module:Class``, and any number of ``@option=value`` after it,
@@ -130,13 +110,11 @@ def variant(agent: str) -> tuple[str, dict[str, str]]:
         PruneGymError: An option without a name or a value.
     """
     name, *given = agent.split("@")
-    options = dict[str, str]()
     for text in given:
         option, _, value = text.partition("=")
         if not option or not value:
             raise PruneGymError(f"agent {agent!r}: {text!r} is not of the form option=value")
-        options[option] = value
-    return name, options
+    return name, parse_settings(given, f"option of agent {name!r}")
 
 
 def agent_names(text: str) -> list[str]:
@@ -146,21 +124,13 @@ def agent_names(text: str) -> list[str]:
         text: Names, each as for :func:`variant`.
 
     Raises:
-        PruneGymError: None, an unknown one, one with an unknown option, or one twice: two cells
-            would share a folder.
+        PruneGymError: None, or one twice: two cells would share a folder.
     """
-    from prune_gym.runs import agents
-    from prune_gym.settings import parse_settings
-
     names = [name.strip() for name in text.split(",") if name.strip()]
     twice = sorted({name for name in names if names.count(name) > 1})
     if not names or twice:
         wrong = f"{', '.join(twice)} twice" if twice else "none"
         raise PruneGymError(f"--agents {text!r} names {wrong}: name each agent once")
-    for name in names:
-        agent, options = variant(name)
-        given = [f"{option}={value}" for option, value in options.items()]
-        parse_settings(given, f"{agent}'s hyperparameter", agents.options_of(agent))
     return names
 
 
@@ -171,7 +141,7 @@ _SHORT: dict[str, dict[str, Any]] = {
     **{name: {"warmup_episodes": 3} for name in ("sac", "td3", "ddpg")},
     **{name: {"rollout_episodes": 2, "minibatches": 2} for name in ("ppo", "maskable_ppo")},
 }
-"""With a budget of about ten episodes an agent has to begin to learn early."""
+"""With a budget of about ten episodes, an agent has to start learning early."""
 
 
 def _cifar10(
@@ -198,7 +168,7 @@ def _short(
     options: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Task:
-    """What two cores can carry of a task on CIFAR-10."""
+    """A task on CIFAR-10 with a budget for two cores."""
     environment = {"target": target, "tolerance": 0.5, "eval_images": 500, "repair_images": 128}
     env_id, own = f"Prune{network}-CIFAR10-v0", {**_SHORT, **(options or {})}
     given = {**environment, **more}
@@ -208,18 +178,18 @@ def _short(
 EPOCH = 5000 / 45_000
 """L2PF's epoch of 5,000 images, as a share of CIFAR-10's training split here."""
 _WAY: dict[str, Any] = {"reward": "target", "tolerance": 0.3}
-"""Where the target is within easy reach: with the reward of a step and a tolerance of 0.5 L2PF
-learned to prune far beyond it and not to train at all (version 1 of these tasks)."""
+"""For targets that are easy to reach: with the reward of a step and a tolerance of 0.5, L2PF
+learned to prune far beyond the target and not to train at all (version 1 of these tasks)."""
 _LEARNED = {"l2pf": {**_SHORT["l2pf"], "duration_learns": "total"}}
-"""What fine-tuning regains has to count where durations are learned."""
+"""Accuracy that fine-tuning regains has to be paid if durations are learned."""
 _UNTUNED = {"evolution": {"duration": 0}}
-"""Repair alone makes an individual cheap, so that the budget is four generations of them."""
+"""Without fine-tuning an individual is cheap: the budget pays for four generations."""
 HARDWARE = {"macs": (0.6, 0.45, 0.3), "latency": (0.7, 0.6, 0.52)}
-"""Targets of the tasks that set one objective against the other on the default accelerator."""
+"""Targets of the tasks that compare the two objectives on the default accelerator."""
 
 
 def hardware_task(objective: str, share: float, short: bool = True) -> str:
-    """The name of the task that wants so much of one objective, a share of the unpruned's."""
+    """The name of the task with a target for one objective, a share of the unpruned cost."""
     return f"cifar10-{objective}-{share:g}{'-short' if short else ''}"
 
 
@@ -276,7 +246,7 @@ def find(name: str) -> Task:
     """A task by name.
 
     Raises:
-        UnknownNameError: There is none.
+        UnknownNameError: There is no such task.
     """
     if name not in TASKS:
         raise UnknownNameError("task", name, TASKS)

@@ -17,7 +17,7 @@ from benchmarks.metrics import (
     measure,
     scratch_values,
     shared_scores,
-    spread,
+    valid,
     values_of,
 )
 from benchmarks.report.style import GREY, Style, Styles, clean, outside_legend, percent
@@ -31,7 +31,6 @@ from benchmarks.statistics import (
     pareto_front,
     performance_profile,
 )
-from prune_gym.costs import Costs
 
 Floats = npt.NDArray[np.float64]
 NAMES = {"edp": "energy-delay product", "macs": "MACs", "params": "parameters"}
@@ -64,14 +63,10 @@ def accuracy_figure(group: Group, styles: Styles) -> Figure:
             alpha=0.8,
         )
         axes.plot([found.value] * 2, [place - 0.3, place + 0.3], color=style.colour, linewidth=2)
-    scratch = [
-        (value, place)
-        for place, row in enumerate(rows)
-        for value in scratch_values(row, "test_accuracy")
-    ]
+    scratch = [(value, place) for place, row in enumerate(rows) for value in scratch_values(row)]
     if scratch:
         axes.plot(*zip(*scratch, strict=True), "x", color=GREY, label="same shape from scratch")
-    unpruned = finished(group.runs[0])["accuracy"]["test"]["unpruned"]
+    unpruned = finished(group.runs[0]).test.unpruned
     axes.axvline(unpruned, color=GREY, linestyle=":", label=f"unpruned, {unpruned:.2%}")
     axes.set_yticks(range(len(lines)), [name for name, _, _ in lines])
     axes.set_ylim(len(lines) - 0.4, -0.6)
@@ -127,7 +122,7 @@ def pareto_figure(group: Group, styles: Styles) -> Figure:
         _draw_finished(final, row, styles[row.label])
     if any(run.scratch is not None for run in group.runs):
         final.plot([], [], "x", color=GREY, label="that shape from scratch")
-    unpruned = finished(group.runs[0])["accuracy"]["test"]["unpruned"]
+    unpruned = finished(group.runs[0]).test.unpruned
     final.axhline(unpruned, color=GREY, linestyle=":", label="unpruned, at 100 %")
     name = NAMES.get(group.key.objective, group.key.objective)
     for axes, title in ((search, "accuracy in the search (%)"), (final, "final test accuracy (%)")):
@@ -143,8 +138,9 @@ def pareto_figure(group: Group, styles: Styles) -> Figure:
 
 def _draw_search(axes: Any, row: Row, style: Style) -> None:
     """All networks of a row's searches, and their front."""
-    cost = 1 / np.concatenate(spread(row, "cost_ratio"))
-    accuracy = np.concatenate(spread(row, "accuracy"))
+    done = [(run, each) for run in row.runs for each in run.episodes if each.complete]
+    cost = 1 / np.array([run.setup.ratio(episode.costs) for run, episode in done])
+    accuracy = np.array([episode.accuracy for _, episode in done])
     front = pareto_front(accuracy, cost)
     look = {"color": style.colour, "marker": style.marker}
     axes.plot(cost, accuracy, linestyle="", markersize=3, alpha=0.25, **look)
@@ -158,20 +154,15 @@ def _draw_finished(axes: Any, row: Row, style: Style) -> None:
     points = [(_share(run), measure(run)["test"]) for run in row.runs]
     look = {"linestyle": "", "color": style.colour, "markersize": 7, "alpha": 0.85}
     axes.plot(*zip(*points, strict=True), marker=style.marker, label=row.label, **look)
-    scratch = [
-        (_share(run), run.scratch["test_accuracy"])
-        for run in row.runs
-        if run.scratch is not None and run.scratch.get("test_accuracy") is not None
-    ]
+    scratch = [(_share(run), run.scratch.test) for run in row.runs if run.scratch is not None]
     if scratch:
         axes.plot(*zip(*scratch, strict=True), marker="x", **look)
 
 
 def _share(run: Result) -> float:
     """The final network's cost in the objective as a share of the unpruned one's."""
-    report = finished(run)
-    now, full = (Costs(**report["costs"][which]) for which in ("final", "unpruned"))
-    return now.of(report["objective"]) / full.of(report["objective"])
+    objective = run.setup.environment["objective"]
+    return finished(run).costs.of(objective) / run.setup.costs.of(objective)
 
 
 def efficiency_figure(group: Group, styles: Styles) -> Figure:
@@ -220,19 +211,14 @@ def efficiency_figure(group: Group, styles: Styles) -> Figure:
 
 def _curves(row: Row) -> tuple[Floats, Floats, int] | None:
     """Grid, curves (runs, points) and number of the runs that ever meet the target."""
-    reached = [
-        run
-        for run in row.runs
-        if any(episode["complete"] and episode["target_met"] for episode in run.episodes)
-    ]
+    reached = [run for run in row.runs if any(valid(run, each) for each in run.episodes)]
     if not reached:
         return None
     columns = []
     for run in reached:
-        spent = [episode["search_macs_total"] for episode in run.episodes]
-        accuracy = [episode["accuracy"] for episode in run.episodes]
-        valid = [episode["complete"] and episode["target_met"] for episode in run.episodes]
-        columns.append((spent, accuracy, valid))
+        spent = [episode.search_macs_total for episode in run.episodes]
+        accuracy = [episode.accuracy for episode in run.episodes]
+        columns.append((spent, accuracy, [valid(run, episode) for episode in run.episodes]))
     grid = common_grid([spent for spent, _, _ in columns])
     return grid, np.array([best_so_far(*column, grid) for column in columns]), len(reached)
 

@@ -21,10 +21,10 @@ class CannotDrawError(PruneGymError):
 
 def filters_figure(label: str, run: Result) -> Figure:
     """Kept and pruned filters of each layer that pruning can change, as bars."""
-    channels = finished(run)["channels"]
+    channels, full = finished(run).channels, run.setup.channels
     names = list(channels)
-    kept = [channels[name][0] for name in names]
-    gone = [channels[name][1] - channels[name][0] for name in names]
+    kept = [channels[name] for name in names]
+    gone = [full[name] - channels[name] for name in names]
     figure = Figure(figsize=(max(6.0, 1.5 + 0.5 * len(names)), 3.4), layout="constrained")
     axes = figure.subplots()
     axes.bar(names, kept, color="#0072B2", label="kept")
@@ -32,10 +32,10 @@ def filters_figure(label: str, run: Result) -> Figure:
     for place, (left, removed) in enumerate(zip(kept, gone, strict=True)):
         axes.annotate(str(left), (place, left + removed), ha="center", va="bottom", fontsize=8)
     axes.set_ylabel("filters")
-    axes.set_title(f"{label}, seed {run.config['seed']}", fontsize=10)
+    axes.set_title(f"{label}, seed {run.seed}", fontsize=10)
     axes.tick_params(axis="x", rotation=60, labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_ylim(0, 1.1 * max(full for _, full in channels.values()))
+    axes.set_ylim(0, 1.1 * max(full.values()))
     figure.legend(loc="outside right center", frameon=False, fontsize=9)
     return figure
 
@@ -43,8 +43,10 @@ def filters_figure(label: str, run: Result) -> Figure:
 def kept_figure(rows: Sequence[Row]) -> Figure:
     """Share of filters that each agent's best network keeps, layer by layer, as a map."""
     runs = [best_run([row])[1] for row in rows]
-    names = list(finished(runs[0])["channels"])
-    pairs = [[finished(run)["channels"][name] for name in names] for run in runs]
+    names = list(finished(runs[0]).channels)
+    pairs = [
+        [(finished(run).channels[name], run.setup.channels[name]) for name in names] for run in runs
+    ]
     shares = [[kept / full for kept, full in line] for line in pairs]
     size = (max(6.5, 2.5 + 0.5 * len(names)), 1.6 + 0.34 * len(rows))
     figure = Figure(figsize=size, layout="constrained")
@@ -54,9 +56,7 @@ def kept_figure(rows: Sequence[Row]) -> Figure:
         for x, (kept, full) in enumerate(line):
             colour = "white" if kept / full < 0.55 else "black"
             axes.text(x, y, str(kept), ha="center", va="center", fontsize=8, color=colour)
-    labels = [
-        f"{row.label}, seed {run.config['seed']}" for row, run in zip(rows, runs, strict=True)
-    ]
+    labels = [f"{row.label}, seed {run.seed}" for row, run in zip(rows, runs, strict=True)]
     axes.set_yticks(range(len(rows)), labels, fontsize=9)
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
     axes.spines[:].set_visible(False)
@@ -73,7 +73,7 @@ def layers_figure(label: str, run: Result) -> Figure:
     from hw_sim.plot import cost_figure
 
     unpruned, pruned = layer_costs(run)
-    name = f"{label}, seed {run.config['seed']}"
+    name = f"{label}, seed {run.seed}"
     if len(pruned.layers) > MANY_LAYERS:
         return cost_figure([pruned], [name])
     return cost_figure([unpruned, pruned], ["unpruned", name])
@@ -93,33 +93,38 @@ def layer_costs(run: Result) -> tuple[NetworkCost, NetworkCost]:
     from prune_gym.costs import load_accelerator
     from prune_gym.pruning import Geometry
 
-    report, config = finished(run), run.config
+    report, setup = finished(run), run.setup
+    given = setup.environment
     classes, size = _shape(run)
     try:
-        accelerator = load_accelerator(report["accelerator"])
-        if run.folder is None and report["architecture"] not in networks.names():
+        accelerator = load_accelerator(given["accelerator"])
+        if run.folder is None and given["network"] not in networks.names():
             # A record must not decide what is imported here.
-            raise CannotDrawError(f"the network {report['architecture']!r} is not known here")
+            raise CannotDrawError(f"the network {given['network']!r} is not known here")
         with torch.random.fork_rng(devices=[]):
-            network = networks.build(report["architecture"], classes, size)
+            network = networks.build(given["network"], classes, size)
         geometry = Geometry(network.module, network.spaces, network.input_shape)
-        counts = {name: kept for name, (kept, _) in report["channels"].items()}
-        objective = report["objective"] if report["objective"] in OBJECTIVES else "latency"
-        batch = report.get("accelerator_batch", 1)
+        objective = given["objective"] if given["objective"] in OBJECTIVES else "latency"
         unpruned, pruned = (
-            evaluate_network(geometry.accelerator_layers(c, batch), accelerator, objective)
-            for c in (None, counts)
+            evaluate_network(
+                geometry.accelerator_layers(counts, given["accelerator_batch"]),
+                accelerator,
+                objective,
+            )
+            for counts in (None, dict(report.channels))
         )
     except (PruneGymError, ValueError) as error:
         raise CannotDrawError(str(error)) from error
-    if accelerator.fingerprint != config["hashes"]["accelerator"]:
-        raise CannotDrawError(f"the accelerator {report['accelerator']!r} is another one by now")
-    for which, cost in (("unpruned", unpruned), ("final", pruned)):
-        recorded = report["costs"][which]
-        if (cost.cycles, cost.energy_uj) != (recorded["cycles"], recorded["energy_uj"]):
+    if accelerator.fingerprint != setup.hashes["accelerator"]:
+        raise CannotDrawError(f"the accelerator {given['accelerator']!r} has changed since")
+    for which, cost, recorded in (
+        ("unpruned", unpruned, setup.costs),
+        ("final", pruned, report.costs),
+    ):
+        if (cost.cycles, cost.energy_uj) != (recorded.cycles, recorded.energy_uj):
             raise CannotDrawError(
-                f"the {which} network takes {cost.cycles} cycles here, {recorded['cycles']} in "
-                "the record"
+                f"the {which} network takes {cost.cycles} cycles here, {recorded.cycles} in the "
+                "record"
             )
     return unpruned, pruned
 
@@ -132,4 +137,4 @@ def _shape(run: Result) -> tuple[int, int]:
     if run.folder is not None:
         saved = json.loads((run.folder / BEST / DESCRIPTION).read_text(encoding="utf-8"))
         return int(saved["num_classes"]), int(saved["input_shape"][1])
-    return 10, int(run.config["env_arguments"].get("image_size", 32))
+    return 10, int(run.setup.environment["image_size"])

@@ -58,10 +58,9 @@ def section(group: Group, number: int, styles: Styles) -> Section:
         number: Its place on the page, from 1; names its figures.
         styles: Looks by label.
     """
-    report = finished(group.runs[0])
     row, best = best_run(group.rows)
     pictures, not_drawn = _network_pictures(group, row, best, number)
-    on = f"{group.key.objective} on {report['accelerator']}"
+    on = f"{group.key.objective} on {best.setup.environment['accelerator']}"
     task = f"{group.key.task}: " if group.key.task else ""
     return Section(
         anchor=f"group-{number}",
@@ -95,7 +94,7 @@ def section(group: Group, number: int, styles: Styles) -> Section:
         network=pictures,
         not_drawn=not_drawn,
         runs=[
-            (member.label, run, shlex.join(map(str, run.config["command"])), machine(run.config))
+            (member.label, run, shlex.join(run.setup.config.command()), machine(run.setup))
             for member in group.rows
             for run in member.runs
         ],
@@ -153,39 +152,38 @@ def _target(group: Group) -> str:
 
 
 def _facts(group: Group) -> list[tuple[str, str]]:
-    run = group.runs[0]
-    report, key = finished(run), group.key
-    accuracy, costs = report["accuracy"], report["costs"]["unpruned"]
+    run, key = group.runs[0], group.key
+    report, given, costs = finished(run), run.setup.environment, run.setup.costs
     return [
         ("target", _target(group)),
-        ("data set", f"{report['dataset']} (SHA-256 {key.dataset[:12]})"),
-        ("network", f"{report['architecture']} (weights' SHA-256 {key.weights[:12]})"),
+        ("data set", f"{given['dataset']} (SHA-256 {key.dataset[:12]})"),
+        ("network", f"{given['network']} (weights' SHA-256 {key.weights[:12]})"),
         (
             "unpruned",
-            f"validation {accuracy['validation']['unpruned']:.2%}, "
-            f"test {accuracy['test']['unpruned']:.2%}, {costs['params']:,} parameters, "
-            f"{costs['macs']:,} MACs, {costs['latency_ms']:.3f} ms, {costs['energy_uj']:.1f} uJ",
+            f"validation {report.validation.unpruned:.2%}, test {report.test.unpruned:.2%}, "
+            f"{costs.params:,} parameters, {costs.macs:,} MACs, {costs.latency_ms:.3f} ms, "
+            f"{costs.energy_uj:.1f} uJ",
         ),
         (
             "accelerator",
-            f"{report['accelerator']}, batch {key.batch} (SHA-256 {key.accelerator[:12]})",
+            f"{given['accelerator']}, batch {key.batch} (SHA-256 {key.accelerator[:12]})",
         ),
         ("environment", f"{key.id}, revision {key.env_revision}"),
-        ("machines", "; ".join(sorted({machine(run.config) for run in group.runs}))),
+        ("machines", "; ".join(sorted({machine(run.setup) for run in group.runs}))),
         ("versions", "; ".join(sorted({_versions(run) for run in group.runs}))),
     ]
 
 
 def _versions(run: Result) -> str:
-    return ", ".join(f"{name} {value}" for name, value in run.config["versions"].items())
+    return ", ".join(f"{name} {value}" for name, value in run.setup.versions.items())
 
 
 def _headline(group: Group, row: Row, best: Result) -> list[str]:
-    numbers, where = measure(best), f"{row.label}, seed {best.config['seed']}"
+    numbers, where = measure(best), f"{row.label}, seed {best.seed}"
     met = "" if meets_target(best) else " It misses the target, as all of them do."
     lines = [
         f"The best network on validation is of {where}: {numbers['test']:.2%} on the test split "
-        f"(unpruned {finished(best)['accuracy']['test']['unpruned']:.2%}), with "
+        f"(unpruned {finished(best).test.unpruned:.2%}), with "
         f"{numbers['params']:.2f}x fewer parameters, {numbers['macs']:.2f}x fewer MACs, "
         f"{numbers['latency']:.2f}x less latency and {numbers['energy']:.2f}x less energy.{met}"
     ]
@@ -227,8 +225,5 @@ def _caveats(group: Group) -> list[str]:
 
 
 def _tolerance(group: Group) -> str:
-    from prune_gym.envs.config import EnvConfig
-
-    default = EnvConfig.tolerance
-    values = {run.config["env_arguments"].get("tolerance", default) for run in group.runs}
+    values = {run.setup.environment["tolerance"] for run in group.runs}
     return " or ".join(f"{100 * value:g}" for value in sorted(values))

@@ -13,7 +13,19 @@ from benchmarks.metrics import (
     values_of,
 )
 from benchmarks.statistics import Strata, bootstrap_interval, probability_of_improvement
-from benchmarks.tables import Cell, Line, Table, between, big, cell, percent, plain, seconds, times
+from benchmarks.tables import (
+    Cell,
+    Form,
+    Line,
+    Table,
+    between,
+    big,
+    cell,
+    percent,
+    plain,
+    seconds,
+    times,
+)
 
 
 def search_cost(group: Group) -> Table:
@@ -37,7 +49,7 @@ def search_cost(group: Group) -> Table:
         for label, episodes in found.items()
     }
     costs = {
-        label: estimate([episode["search_macs_total"] for episode in episodes])
+        label: estimate([episode.search_macs_total for episode in episodes])
         for label, episodes in reached.items()
         if episodes
     }
@@ -52,22 +64,23 @@ def search_cost(group: Group) -> Table:
     for row in sorted(group.rows, key=place):
         episodes, cost, values = reached[row.label], costs.get(row.label), values_of(row)
         ratio = Cell(times(cost.value / least)) if cost and row.label in whole else Cell("–")
-        until = [
-            ([episode["wall_seconds"] for episode in episodes], seconds),
-            ([episode["device_seconds"] for episode in episodes], seconds),
-            ([episode["episode"] + 1 for episode in episodes], plain),
-        ]
         cells = [
             Cell(f"{len(episodes)} of {len(row.runs)}"),
             cell(cost, big),
             ratio,
-            *(cell(estimate(spent) if spent else None, form) for spent, form in until),
+            _until([episode.wall_seconds for episode in episodes], seconds),
+            _until([episode.device_seconds for episode in episodes], seconds),
+            _until([episode.number + 1 for episode in episodes], plain),
             cell(estimate(values["search_macs"]), big),
             cell(estimate(values["hypervolume"]), plain),
         ]
         best = cost is not None and row.label in whole and cost.value == least
         table.lines.append(Line(row.agent, cells, row.control, best, row.telling))
     return table
+
+
+def _until(spent: Sequence[float], form: Form) -> Cell:
+    return cell(estimate(spent) if spent else None, form)
 
 
 def improvement(group: Group) -> Table | None:

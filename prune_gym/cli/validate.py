@@ -1,4 +1,4 @@
-"""``prune-gym validate``: benchmark records, played again."""
+"""``prune-gym validate``: benchmark records, replayed."""
 
 import argparse
 from pathlib import Path
@@ -6,15 +6,15 @@ from pathlib import Path
 from prune_gym.cli.settings import Commands, add_command
 
 DESCRIPTION = """\
-Replay records in the environment: actions in, metrics out. Parameters, MACs, cycles and search MACs
-must be equal, latency and energy to the last digits, accuracies within 1e-5 on the same kind of
-processor and the same versions, and within a stated tolerance elsewhere; which one was applied is
-printed. The steps of the episodes that became the best so far are replayed (the others are
-recorded without steps), and the report's costs are held against the last one's network. With
---final the final fine-tune is done again, too, and the report's accuracies, the score among them,
-are held against it: that takes as long as it took. Of networks that were compressed as a whole
-(agent alf) the costs are held, their training is not done again. The exit status is 1 where a
-figure differs, with one line for each.
+Replay records in the environment: actions in, accuracies and costs out. Parameters, MACs, cycles
+and search MACs must be equal, latency and energy to the last digits. Accuracies must agree within
+1e-5 on the same kind of processor with the same versions, elsewhere within a stated tolerance; the
+command prints which one it applied. The steps of the episodes whose network was the best so far
+are replayed (records leave the steps of the others out), and the costs of the report are compared
+with the last one's network. With --final the final fine-tuning is repeated too, and the report's
+accuracies, the score among them, are compared with its result; that takes as long as it took. Of
+networks that were compressed as a whole (agent alf) only the costs are compared; their training is
+not repeated. The exit status is 1 if a value differs; each difference is one line.
 """
 
 
@@ -22,42 +22,36 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     """Add the command to the parser."""
     parser = add_command(commands, "validate", "replay benchmark records", DESCRIPTION)
     parser.add_argument("records", nargs="+", type=Path, metavar="FILE", help="*.jsonl")
-    parser.add_argument("--dataset", help="where the images are on this machine")
+    parser.add_argument("--dataset", help="the images on this machine")
     parser.add_argument(
-        "--final", action="store_true", help="do the final fine-tune again, and hold the score"
+        "--final", action="store_true", help="repeat the final fine-tuning and compare the score"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Replay all, print what differs."""
+    """Replay all records, print the differences."""
+    from collections import Counter
+
     from tqdm import tqdm
 
-    from benchmarks import records, results
-    from benchmarks.consistency import copies
-    from benchmarks.replay import replay, trained_as_a_whole
+    from benchmarks import results, validate
 
     found = results.load(arguments.records)
     for result in found:
-        records.check_replayable(result)
-    wrong, repeats = copies(found)
-    applied: dict[str, int] = {}
+        validate.check_replayable(result)
+    wrong, repeats = validate.find_copies(found)
+    applied = Counter[str]()
     for result in tqdm(found, unit="record", disable=arguments.quiet):
-        env = records.make_environment(result, arguments.dataset)
-        wrong += replay(result, env.unwrapped, arguments.final)
-        allowed = records.tolerance(result)
-        told = f"accuracies within {allowed.each:g}, {allowed.mean:g} on average ({allowed.why})"
-        if trained_as_a_whole(result):
-            told = "costs alone: compressed as a whole, their training is not done again"
-        elif not arguments.final:
-            told += "; those after the final fine-tune not at all, which takes --final"
-        applied[told] = applied.get(told, 0) + 1
+        env = validate.make_environment(result, arguments.dataset)
+        wrong += validate.replay(result, env, arguments.final)
+        applied[validate.applied(result, arguments.final)] += 1
         env.close()
     for line in wrong:
         print(line)
-    for told, count in applied.items():
-        print(f"{count} records: {told}")
+    for text, count in applied.items():
+        print(f"{count} records: {text}")
     for line in repeats:
         print(line)
     print(f"{len(found)} records, {len(wrong)} differences")

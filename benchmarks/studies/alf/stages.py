@@ -1,17 +1,21 @@
 """The runs of ALF's table, each a stage that continues after an interruption."""
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from benchmarks.stages import CLI, Stage
+from benchmarks.stages import Stage, scratch_stage, search_stage
 from prune_gym.data import load_dataset
 from prune_gym.errors import WeightsError
 from prune_gym.networks import pretrained as baselines
+from prune_gym.runs.config import RunConfig
 
 ENVIRONMENTS = {"resnet20": "PruneResNet20-v0", "plain20": "PrunePlain20-v0"}
 PARAMS, MACS = 0.30, 0.39
 """Shares that the abstract's networks keep: -70 % of the parameters, -61 % of the operations."""
+AGENTS = ("alf", "l1", "l2pf")
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,6 @@ class Setting:
     from_scratch: bool
     eval_images: int
 
-    def run(self, agent: str) -> Path:
-        """The folder of an agent's run."""
-        return self.out / f"{self.network}-{agent}"
-
     @property
     def command(self) -> str:
         """The command of the study, without the folders of this machine."""
@@ -59,60 +59,72 @@ class Setting:
         return " ".join([*words, *(["--from-scratch"] if self.from_scratch else []), "--out RUNS"])
 
     @property
+    def longer(self) -> float:
+        """Epochs of the controls' final fine-tuning: ALF has them in its two trainings."""
+        return self.epochs + self.final_epochs
+
+    def path(self, name: str) -> Path:
+        """A file or folder of the study."""
+        return self.out / f"{self.network}-{name}"
+
+    def run(self, agent: str) -> RunConfig:
+        """The configuration of an agent's run."""
+        options: dict[str, Any] = {}
+        given: dict[str, Any] = {
+            "dataset": self.dataset,
+            "device": self.device,
+            "threads": self.threads,
+            "eval_images": self.eval_images,
+            "target": {"macs": MACS},
+        }
+        if agent == "alf":
+            given |= {"action_mode": "alf", "scope": "all"}
+            given["target"] = {"macs": MACS, "params": PARAMS}
+            options = {"epochs": self.epochs, "from_scratch": self.from_scratch}
+        else:
+            given["tolerance"] = 0.5
+        if agent == "l2pf":
+            # Paid for the way to the target alone, one untrained episode ends at equal MACs.
+            given["reward"] = "target"
+            options = {"candidates": 3, "updates": 1}
+        return RunConfig(
+            ENVIRONMENTS[self.network],
+            agent,
+            self.path(agent),
+            self.seed,
+            episodes=1,
+            final_epochs=self.final_epochs if agent == "alf" else self.longer,
+            env_arguments=given,
+            agent_options=options,
+        )
+
+    @property
     def scratch(self) -> Path:
         """The weights of the from-scratch control; its recipe is beside them."""
-        return self.out / f"{self.network}-scratch.safetensors"
-
-    def log(self, stage: str) -> Path:
-        """The log of a stage."""
-        return self.out / f"{self.network}-{stage}.log"
+        return self.path("scratch.safetensors")
 
 
 def stages(setting: Setting) -> Iterator[Stage]:
     """All stages of one network, in order."""
-    hardware = ["--device", setting.device, "--threads", str(setting.threads)]
-    every = ["--dataset", setting.dataset, "--seed", str(setting.seed), *hardware, "--quiet"]
-
-    def baseline() -> list[str]:
-        own = ["--network", setting.network, "--epochs", str(setting.baseline_epochs)]
-        return [*CLI, "pretrain", *own, *every]
-
-    yield Stage("baseline", lambda: _has_baseline(setting), baseline, setting.log("baseline"))
-    own = ["--set", f"epochs={setting.epochs}", "--episodes", "1"]
-    own += ["--env", "action_mode=alf", "--env", "scope=all"]
-    own += ["--target", f"macs={MACS}", "--target", f"params={PARAMS}"]
-    if setting.from_scratch:
-        own += ["--set", "from_scratch=true"]
-    yield _train(setting, "alf", lambda: own, setting.final_epochs, every)
-    # The controls get in their final fine-tuning what ALF gets in both trainings.
-    longer = setting.epochs + setting.final_epochs
-
-    def scratch() -> list[str]:
-        shape = ["--shape", str(setting.run("alf") / "best"), "--epochs", str(longer), "--test"]
-        return [*CLI, "pretrain", *shape, "--out", str(setting.scratch), *every]
-
-    recipe = setting.scratch.with_suffix(".json")
-    yield Stage("scratch", recipe.is_file, scratch, setting.log("scratch"))
-    # Paid for the way to the target alone, so that one untrained episode ends at equal MACs.
-    few = ["--set", "candidates=3", "--set", "updates=1", "--env", "reward=target"]
-    for agent, more in (("l1", []), ("l2pf", few)):
-        equal = [*more, "--episodes", "1", "--target", f"macs={MACS}", "--env", "tolerance=0.5"]
-        yield _train(setting, agent, lambda equal=equal: equal, longer, every)  # type: ignore[misc]
+    yield Stage(
+        "baseline",
+        lambda: _has_baseline(setting),
+        lambda: _pretrain(setting),
+        setting.path("baseline.log"),
+    )
+    yield search_stage(setting.run("alf"), "alf", setting.path("alf.log"))
+    yield scratch_stage(
+        setting.run("alf"), setting.longer, setting.scratch, setting.path("scratch.log")
+    )
+    for agent in AGENTS[1:]:
+        yield search_stage(setting.run(agent), agent, setting.path(f"{agent}.log"))
 
 
-def _train(
-    setting: Setting, agent: str, own: Callable[[], list[str]], final: float, every: list[str]
-) -> Stage:
-    folder = setting.run(agent)
-
-    def command() -> list[str]:
-        if (folder / "config.json").is_file():
-            return [*CLI, "train", "--resume", str(folder), "--quiet"]
-        named = ["--agent", agent, "--out", str(folder), "--final-epochs", str(final)]
-        images = ["--env", f"eval_images={setting.eval_images}"]
-        return [*CLI, "train", ENVIRONMENTS[setting.network], *named, *images, *own(), *every]
-
-    return Stage(agent, (folder / "best" / "report.json").is_file, command, setting.log(agent))
+def _pretrain(setting: Setting) -> list[str]:
+    words = [sys.executable, "-m", "prune_gym.cli", "pretrain", "--quiet"]
+    for name in ("network", "dataset", "seed", "device", "threads"):
+        words += [f"--{name}", str(getattr(setting, name))]
+    return [*words, "--epochs", str(setting.baseline_epochs)]
 
 
 def _has_baseline(setting: Setting) -> bool:

@@ -1,15 +1,17 @@
 """ALF's figures beside the abstract's, from finished runs."""
 
 import json
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.studies.alf.stages import Setting
+from benchmarks.results import Result, Scratch, load
+from benchmarks.studies.alf.stages import AGENTS, Setting
 from prune_gym import networks
 from prune_gym.costs import CostModel
 from prune_gym.pruning import Geometry
 from prune_gym.pruning.saved import load_network
+from prune_gym.runs.folder import BEST
 
 ABSTRACT = {"parameters": -0.70, "operations": -0.61, "latency": -0.41}
 ACCELERATORS = ("eyeriss_256", "eyeriss")
@@ -26,32 +28,34 @@ def record(setting: Setting) -> dict[str, Any]:
         For each agent reductions (negative: less) and accuracies, for the scratch control its
         accuracies, and how all was made.
     """
-    agents = {agent: _figures(setting.run(agent)) for agent in ("alf", "l1", "l2pf")}
-    config = json.loads((setting.run("alf") / "config.json").read_text(encoding="utf-8"))
-    scratch = json.loads(setting.scratch.with_suffix(".json").read_text(encoding="utf-8"))
-    kept = ("versions", "machine", "hashes", "threads", "seed", "started")
+    results = {each.agent: each for each in load(setting.run(agent).folder for agent in AGENTS)}
+    alf, recipe = results["alf"].setup, setting.scratch.with_suffix(".json")
+    scratch = Scratch.from_json(json.loads(recipe.read_text(encoding="utf-8")), str(recipe))
     return {
         "schema": 1,
         "command": setting.command,
         "network": setting.network,
         "abstract": ABSTRACT,
-        "agents": agents,
-        "scratch": {
-            "epochs": scratch["options"]["epochs"],
-            "validation": scratch["validation_accuracy"],
-            "test": scratch["test_accuracy"],
-        },
-        "alf_options": config["agent_options"],
+        "agents": {agent: _figures(results[agent]) for agent in AGENTS},
+        "scratch": asdict(scratch),
+        "alf_options": alf.config.agent_options,
         "from_scratch": setting.from_scratch,
         "two_player_epochs": setting.epochs,
         "final_epochs": setting.final_epochs,
-        **{name: config[name] for name in kept},
+        "versions": alf.versions,
+        "machine": alf.machine,
+        "hashes": alf.hashes,
+        "threads": alf.threads,
+        "seed": setting.seed,
+        "started": alf.started,
     }
 
 
-def _figures(run: Path) -> dict[str, Any]:
-    report = json.loads((run / "best" / "report.json").read_text(encoding="utf-8"))
-    small, _ = load_network(run / "best")
+def _figures(result: Result) -> dict[str, Any]:
+    report, folder = result.report, result.folder
+    assert report is not None
+    assert folder is not None
+    small, _ = load_network(folder / BEST)
     full = networks.build(small.architecture, small.num_classes, small.input_shape[1])
     reductions: dict[str, float] = {}
     for accelerator in ACCELERATORS:
@@ -69,9 +73,9 @@ def _figures(run: Path) -> dict[str, Any]:
                 reductions[f"{name.partition('_')[0]} {accelerator} batch {batch}"] = change
     return {
         "reductions": reductions,
-        "accuracy": report["accuracy"],
-        "search_macs": report["search"]["search_macs_total"],
-        "final_epochs": report["final_epochs"],
+        "accuracy": report.to_json()["accuracy"],
+        "search_macs": report.search.search_macs_total,
+        "final_epochs": report.final_epochs,
     }
 
 

@@ -1,19 +1,20 @@
 """Learned against fixed durations: what a search costs until its first good network."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from benchmarks import tables
 from benchmarks.groups import Row, group
+from benchmarks.metrics import valid
 from benchmarks.results import Result
+from prune_gym.runs.records import Episode
 
 
-def first_of(run: Result, accuracy: float) -> Mapping[str, Any] | None:
+def first_of(run: Result, accuracy: float) -> Episode | None:
     """The first episode of a run that meets the target with at least this validation accuracy."""
     for episode in run.episodes:
-        if episode["complete"] and episode["target_met"] and episode["accuracy"] >= accuracy:
+        if valid(run, episode) and episode.accuracy >= accuracy:
             return episode
     return None
 
@@ -23,7 +24,7 @@ def cost_to(row: Row, accuracy: float) -> float | None:
     found = [first_of(run, accuracy) for run in row.runs]
     if any(episode is None for episode in found):
         return None
-    return float(np.mean([episode["search_macs_total"] for episode in found if episode]))
+    return float(np.mean([episode.search_macs_total for episode in found if episode]))
 
 
 def markdown(results: Sequence[Result], bars: Sequence[float]) -> str:
@@ -47,8 +48,8 @@ def markdown(results: Sequence[Result], bars: Sequence[float]) -> str:
     bars = [bar for bar in bars if any(cost_to(row, bar) is not None for row in rows)]
     lines = []
     for row in rows:
-        met = [e["accuracy"] for run in row.runs for e in run.episodes if e["target_met"]]
-        whole = np.mean([run.episodes[-1]["search_macs_total"] for run in row.runs])
+        met = [e.accuracy for run in row.runs for e in run.episodes if valid(run, e)]
+        whole = np.mean([run.episodes[-1].search_macs_total for run in row.runs])
         fixed = _fixed(row)
         lines.append(
             [
@@ -67,7 +68,7 @@ def markdown(results: Sequence[Result], bars: Sequence[float]) -> str:
 
 
 def _fixed(row: Row) -> float | None:
-    value = row.runs[0].config["agent_options"].get("fixed_duration")
+    value = row.runs[0].setup.config.agent_options.get("fixed_duration")
     return None if value is None else float(value)
 
 

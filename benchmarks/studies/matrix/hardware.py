@@ -32,22 +32,21 @@ def points(
     found: dict[float, list[dict[str, float]]] = {}
     for result in results:
         report = result.report
-        if result.config["agent"] != agent:
-            continue
-        if report is not None and set(report["target"]["wanted"]) == {objective}:
-            shares = {name: 1 / ratio for name, ratio in report["ratios"].items()}
+        wanted = result.setup.wanted
+        if result.agent == agent and report is not None and set(wanted) == {objective}:
+            shares = {name: 1 / ratio for name, ratio in report.ratios.items()}
             figures = {
                 "macs": shares["macs"],
                 "latency": shares["latency_ms"],
                 "energy": shares["energy_uj"],
-                "test": report["accuracy"]["test"]["final"],
-                "scratch": result.scratch["test_accuracy"] if result.scratch else np.nan,
+                "test": report.test.final,
+                "scratch": result.scratch.test if result.scratch else np.nan,
             }
-            found.setdefault(report["target"]["wanted"][objective], []).append(figures)
+            found.setdefault(wanted[objective], []).append(figures)
     rows = [
         {name: float(np.mean([figures[name] for figures in runs])) for name in runs[0]}
-        | {"wanted": wanted, "seeds": float(len(runs))}
-        for wanted, runs in found.items()
+        | {"wanted": share, "seeds": float(len(runs))}
+        for share, runs in found.items()
     ]
     return sorted(rows, key=lambda row: row["latency"])
 
