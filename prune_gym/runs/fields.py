@@ -27,6 +27,7 @@ class Fields:
     def __init__(self, value: object, where: str, inside: str = "") -> None:
         self.where, self.inside = where, inside
         if not isinstance(value, Mapping):
+            self.inside = ""
             raise self._error(inside.removesuffix(".") or "it", value, "a table of names")
         self.values: Mapping[str, Any] = value
 

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 
 import agents
-from benchmarks.results import load
+from benchmarks.results import load, write
 from prune_gym.envs import PruningEnv
 from prune_gym.files import write_json
 from prune_gym.runs import RunConfig
@@ -75,6 +75,7 @@ def make_run(real_run, tmp_path):
             setup=setup,
             test=replace(report.test, final=test),
             validation=replace(report.validation, final=test - 0.01),
+            search=replace(report.search, search_macs_total=len(episodes) * spent),
         )
         if finished:
             files.write_report(folder, report)
@@ -90,23 +91,13 @@ def make_run(real_run, tmp_path):
 
 @pytest.fixture
 def write_records(tmp_path):
-    """Writes folders of runs as lines of a file of benchmark records."""
+    """Writes folders of runs as a file of benchmark records; more arguments change the lines."""
 
-    def write(*folders, name="records.jsonl", **changes):
+    def record(*folders, name="records.jsonl", **changes):
         path = tmp_path / name
-        for folder in folders:
-            scratch = folder / "scratch.json"
-            (result,) = load([folder])
-            record = {
-                "schema": 1,
-                "task": "tiny",
-                "task_version": 1,
-                "config": result.config,
-                "episodes": result.episodes,
-                "report": result.report,
-                "scratch": json.loads(scratch.read_text()) if scratch.is_file() else None,
-            }
-            files.append_line(path, record | changes)
+        write(path, [replace(result, task=("tiny", 1)) for result in load(folders)])
+        lines = [json.loads(line) | changes for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         return path
 
-    return write
+    return record

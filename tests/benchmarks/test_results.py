@@ -1,12 +1,14 @@
 """Runs and records are read whole, or refused with one line that names file and remedy."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from benchmarks.results import load
 from prune_gym.errors import PruneGymError
 from prune_gym.files import write_json
+from prune_gym.runs.records import best_so_far
 
 
 def test_folders_at_any_depth_and_records_give_the_same(make_run, write_records, tmp_path):
@@ -16,14 +18,18 @@ def test_folders_at_any_depth_and_records_give_the_same(make_run, write_records,
     assert all(result.finished for result in found)
     read = load([write_records(first, second)])
     assert [result.task for result in read] == [("tiny", 1)] * 2
-    by_agent = {result.config["agent"]: result for result in found}
+    by_agent = {result.agent: result for result in found}
     for result in read:
-        other = by_agent[result.config["agent"]]
-        assert result.config == other.config
-        assert result.episodes == other.episodes
-        assert result.report == other.report
+        other = by_agent[result.agent]
+        assert result.setup.to_json() == other.setup.to_json()
+        assert result.report.to_json() == other.report.to_json()
         assert result.scratch == other.scratch
-    assert by_agent["l2pf"].scratch["test_accuracy"] == 0.4
+        # Records keep the steps of the best networks alone.
+        best = best_so_far(other.setup, other.episodes)
+        assert any(best)
+        for own, full, kept in zip(result.episodes, other.episodes, best, strict=True):
+            assert own == (full if kept else replace(full, steps=()))
+    assert by_agent["l2pf"].scratch.test == 0.4
 
 
 def test_an_unfinished_run_is_read_without_its_cut_line(make_run):
@@ -58,9 +64,9 @@ def _damaged_line(folder):
     path.write_text('{"episode": \n' + path.read_text())
 
 
-def _without_cycles(folder):
+def _without_accuracy(folder):
     path = folder / "episodes.jsonl"
-    path.write_text(path.read_text().replace('"cycles"', '"rounds"'))
+    path.write_text(path.read_text().replace('"accuracy"', '"accurate"'))
 
 
 @pytest.mark.parametrize(
@@ -68,10 +74,10 @@ def _without_cycles(folder):
     [
         (_cut("config.json"), "config.json", "is damaged", "Run it again"),
         (_edit("config.json", lambda c: c.update(schema=7)), "config.json", "schema 7", "again"),
-        (_edit("config.json", lambda c: c.pop("hashes")), "config.json", "has no hashes", "Run it"),
+        (_edit("config.json", lambda c: c.pop("hashes")), "config.json", "no hashes", "Run it"),
         (_damaged_line, "episodes.jsonl", "is damaged", "Run it again"),
-        (_without_cycles, "episodes.jsonl", "line 1 has no cycles", "leave it out"),
-        (_cut("best/report.json"), "report.json", "is damaged", "leave the run out"),
+        (_without_accuracy, "episodes.jsonl", "has no accuracy", "leave it out"),
+        (_cut("best/report.json"), "report.json", "is damaged", "Run it again"),
         (
             _edit("best/report.json", lambda r: r["accuracy"]["test"].update(final="0.9")),
             "report.json",
@@ -92,45 +98,54 @@ def test_damaged_runs(make_run, damage, file, message, remedy):
     assert all(part in text for part in (str(folder), file, message, remedy)), text
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1]\n", "must be a table"),
+        ('{"schema": NaN}\n', "line 1 is damaged.*NaN"),
+        ("\n", "holds no record"),
+    ],
+)
+def test_files_of_something_else(tmp_path, text, message):
+    path = tmp_path / "records.jsonl"
+    path.write_text(text)
+    with pytest.raises(PruneGymError, match=message):
+        load([path])
+
+
 def test_damaged_records(make_run, write_records, tmp_path):
     folder = make_run("l1", 0)
     path = write_records(folder, folder)
     text = path.read_text()
     path.write_text(text[: len(text) - 500])
-    with pytest.raises(PruneGymError, match=r"records.jsonl' line 2 is cut off.*Remove that line"):
+    with pytest.raises(PruneGymError, match=r"records.jsonl' line 2 is damaged.*Remove that line"):
         load([path])
-    other = write_records(folder, name="other.jsonl", schema=2)
-    with pytest.raises(PruneGymError, match=r"line 1 is of schema 2, not 1\. Use the version"):
+    other = write_records(folder, name="other.jsonl", schema=1)
+    with pytest.raises(PruneGymError, match=r"line 1 is of schema 1, not 2.*Use that version"):
         load([other])
-    (tmp_path / "list.jsonl").write_text("[1]\n")
-    with pytest.raises(PruneGymError, match="schema None"):
-        load([tmp_path / "list.jsonl"])
-    (tmp_path / "nan.jsonl").write_text('{"schema": NaN}\n')
-    with pytest.raises(PruneGymError, match="NaN"):
-        load([tmp_path / "nan.jsonl"])
-    (tmp_path / "none.jsonl").write_text("\n")
-    with pytest.raises(PruneGymError, match="holds no record"):
-        load([tmp_path / "none.jsonl"])
     (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(PruneGymError, match="is no text"):
         load([tmp_path / "binary.jsonl"])
-    without = write_records(folder, name="without.jsonl", config=None)
-    with pytest.raises(
-        PruneGymError, match=r"line 1: config=None is not what it must be \(type object\)"
-    ):
-        load([without])
 
 
-def test_fields_of_another_kind(make_run, write_records):
-    folder = make_run("l1", 0, scratch=0.4)
-    scratch = {"validation_accuracy": 0.4, "test_accuracy": "x"}
-    changes = {"task": [1], "task_version": "1", "scratch": scratch}
-    told = {"scratch": "line 1, from-scratch control: test_accuracy='x'"}
-    for name, value in changes.items():
-        path = write_records(folder, name=f"{name}.jsonl", **{name: value})
-        with pytest.raises(PruneGymError) as error:
-            load([path])
-        assert told.get(name, f"line 1: {name}={value!r}") in str(error.value)
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("setup", None, "line 1: setup=None must be a table"),
+        ("task", [1], r"line 1: task=\[1\] must be a text"),
+        ("task_version", "1", "line 1: task_version='1' must be a whole number"),
+        ("episodes", 5, "line 1: episodes=5 must be a list"),
+        (
+            "scratch",
+            {"validation_accuracy": 0.4, "test_accuracy": 7.0},
+            "line 1, scratch: test_accuracy=7.0 must be a number from 0 to 1",
+        ),
+    ],
+)
+def test_fields_of_another_kind(make_run, write_records, name, value, message):
+    path = write_records(make_run("l1", 0, scratch=0.4), **{name: value})
+    with pytest.raises(PruneGymError, match=message):
+        load([path])
 
 
 def test_paths_without_runs(tmp_path):

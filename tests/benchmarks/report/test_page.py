@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -129,14 +130,15 @@ def test_the_same_runs_give_the_same_page(make_run, write_records, tmp_path, mon
 def test_layer_costs_add_up_to_the_record_or_are_not_drawn(make_run):
     (result,) = load([make_run("l1", 0)])
     unpruned, pruned = network.layer_costs(result)
-    assert sum(layer.cycles for layer in pruned.layers) == result.report["costs"]["final"]["cycles"]
+    costs = result.report.costs
+    assert sum(layer.cycles for layer in pruned.layers) == costs.cycles
     assert pruned.cycles < unpruned.cycles
-    result.report["costs"]["final"]["cycles"] += 1
+    costs = replace(costs, cycles=costs.cycles + 1)
     with pytest.raises(network.CannotDrawError, match="cycles here"):
-        network.layer_costs(result)
-    result.config["hashes"]["accelerator"] = "0" * 64
-    with pytest.raises(network.CannotDrawError, match="is another one by now"):
-        network.layer_costs(result)
+        network.layer_costs(replace(result, report=replace(result.report, costs=costs)))
+    setup = replace(result.setup, hashes={**result.setup.hashes, "accelerator": "0" * 64})
+    with pytest.raises(network.CannotDrawError, match="has changed since"):
+        network.layer_costs(replace(result, setup=setup))
 
 
 def test_bad_input(make_run, tmp_path, capsys):

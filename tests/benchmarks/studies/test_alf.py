@@ -3,6 +3,7 @@
 import itertools
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from benchmarks.studies import alf
 from benchmarks.studies.alf import __main__
 from benchmarks.studies.alf.stages import Setting, stages
 from benchmarks.studies.alf.table import markdown
+from prune_gym.runs.config import RunConfig
 
 ROOT = Path(alf.__file__).parents[3]
 RECORDS = ROOT / "benchmarks" / "data"
@@ -26,25 +28,27 @@ def test_all_networks_get_equal_training(setting):
     found = {stage.name: stage for stage in stages(setting)}
     assert list(found) == ["baseline", "alf", "scratch", "l1", "l2pf"]
     assert found["baseline"].done(), "it ships with the package"
-    words = {name: " ".join(stage.command()) for name, stage in found.items()}
-    assert "--set epochs=1.0" in words["alf"]
-    assert "--final-epochs 0.5" in words["alf"]
-    assert "--epochs 1.5" in words["scratch"]
-    for agent in ("l1", "l2pf"):
-        assert "--final-epochs 1.5" in words[agent]
-        assert "--target macs=0.39" in words[agent]
     assert not any(found[name].done() for name in ("alf", "scratch", "l1", "l2pf"))
+    alf = setting.run("alf")
+    assert alf.agent_options["epochs"] + alf.final_epochs == 1.5
+    assert "--epochs 1.5" in " ".join(found["scratch"].command())
+    for agent in ("l1", "l2pf"):
+        run = setting.run(agent)
+        assert run.final_epochs == 1.5
+        assert run.env_arguments["target"] == {"macs": 0.39}
 
 
-def test_an_interrupted_run_continues(setting):
-    folder = setting.run("l1")
-    folder.mkdir()
-    (folder / "config.json").write_text("{}")
-    l1 = next(stage for stage in stages(setting) if stage.name == "l1")
-    assert f"train --resume {folder}" in " ".join(l1.command())
-    (folder / "best").mkdir()
-    (folder / "best" / "report.json").write_text("{}")
-    assert l1.done()
+def test_stages_run_the_configurations(setting):
+    found = {stage.name: stage for stage in stages(setting)}
+    for agent in ("alf", "l1", "l2pf"):
+        *_, text = found[agent].command()
+        assert RunConfig.from_json(json.loads(text)) == replace(
+            setting.run(agent), out=str(setting.path(agent))
+        )
+        report = setting.path(agent) / "best" / "report.json"
+        report.parent.mkdir(parents=True)
+        report.touch()
+        assert found[agent].done()
 
 
 @pytest.fixture

@@ -106,22 +106,23 @@ def validate(workplace):
 
 def test_images_of_a_folder_have_to_be_named(records, capsys):
     assert main(["validate", str(records()), "--quiet"]) == 2
-    assert "say where they are, --dataset imagefolder:PATH" in capsys.readouterr().err
+    assert "Name it: --dataset imagefolder:PATH" in capsys.readouterr().err
 
 
 def test_the_matrix_and_its_records(benched, words, workplace, capsys):
     folders = {path.name for path in benched.iterdir() if path.is_dir()}
     assert folders == {"l1-0", "l1-1", "random-0", "random-1"}
-    lines = [json.loads(line) for line in (benched / "records.jsonl").read_text().splitlines()]
-    assert [line["config"]["agent"] for line in lines] == ["l1", "random", "l1", "random"]
-    for line in lines:
-        assert (line["task"], line["task_version"]) == ("tiny", 3)
-        assert line["report"]["target"]["met"]
-        assert line["scratch"]["options"]["epochs"] == 0.5
-        assert 0 < line["scratch"]["test_accuracy"] < 1
-        assert sum(bool(episode["steps"]) for episode in line["episodes"]) >= 1
-        assert str(benched) not in json.dumps(line)
-        assert f"{workplace}/images" not in json.dumps(line)
+    text = (benched / "records.jsonl").read_text()
+    assert str(benched) not in text
+    assert f"{workplace}/images" not in text
+    found = results.load([benched / "records.jsonl"])
+    assert [result.agent for result in found] == ["l1", "random", "l1", "random"]
+    for result in found:
+        assert result.task == ("tiny", 3)
+        assert result.report.target.met
+        assert result.scratch.epochs == 0.5
+        assert 0 < result.scratch.test < 1
+        assert any(episode.steps for episode in result.episodes)
     # Nothing is left to be done, so nothing is run.
     times = {path: path.stat().st_mtime for path in benched.rglob("report.json")}
     assert main(words(benched, "l1,random", "--seeds", "2")) == 0
@@ -142,8 +143,8 @@ def test_a_missing_control_is_made_up_and_can_be_left_out(words, benched, tmp_pa
     assert report.stat().st_mtime == searched
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| l1 "))
     recipes = [benched / f"l1-{seed}" / "scratch.json" for seed in (0, 1)]
-    told = [json.loads(recipe.read_text())["test_accuracy"] for recipe in recipes]
-    assert f"| {sum(told) / 2:.2%} |" in row
+    printed = [json.loads(recipe.read_text())["test_accuracy"] for recipe in recipes]
+    assert f"| {sum(printed) / 2:.2%} |" in row
     out = tmp_path / "out"
     assert main(words(out, "uniform", "--no-scratch")) == 0
     assert not (out / "uniform-0" / "scratch.json").exists()
@@ -153,10 +154,18 @@ def test_a_missing_control_is_made_up_and_can_be_left_out(words, benched, tmp_pa
 @pytest.mark.float
 def test_fresh_records_replay(records, capsys, validate):
     assert validate(records()) == 0
-    told = capsys.readouterr().out
-    assert "4 records, 0 differences" in told
-    assert "those after the final fine-tune not at all, which takes --final" in told
-    assert "within 1e-05, 1e-05 on average (same microarchitecture" in told
+    printed = capsys.readouterr().out
+    assert "4 records, 0 differences" in printed
+    assert "without those after the final fine-tuning (--final)" in printed
+    assert "within 1e-05, 1e-05 on average (same microarchitecture" in printed
+
+
+BLOCK = {"sparsity": 0.5, "codes": 3, "merged": False}
+BLOCK |= {"reconstruction_error": 0.1, "updates": 1}
+
+
+def _config(record):
+    return record["setup"]["config"]
 
 
 def _best(record):
@@ -164,23 +173,20 @@ def _best(record):
 
 
 def _another_seed(record):
-    """One run passed off as another seed's."""
-    for table in (record["config"], record["report"], *record["episodes"]):
-        table["seed"] = 7
+    """Pass the run off as another seed's."""
+    record["setup"]["config"]["seed"] = record["report"]["final_seed"] = 7
 
 
 def _longer(record):
-    """An episode that nobody ran."""
-    last = {**record["episodes"][-1], "best": False, "steps": []}
+    """Add an episode that nobody ran."""
+    last = {**record["episodes"][-1], "accuracy": 0.0, "steps": []}
     last["search_macs_total"] += last["search_macs"]
     last["episode"] += 1
-    record["report"]["search"]["search_macs_total"] = last["search_macs_total"]
-    record["report"]["search"]["episodes"] += 1
     record["episodes"].append(last)
 
 
 def _seed_of_a_later_episode(record):
-    """Another seed's run, in which the first draw cannot be looked at."""
+    """Another seed's run, whose first draw is not checked in a later episode."""
     _another_seed(record)
     _best(record)["episode"] = 1
 
@@ -190,53 +196,37 @@ def _seed_of_a_later_episode(record):
     [
         (lambda r: _best(r)["steps"][0].update(macs=1), "macs is 1, here"),
         (lambda r: _best(r)["steps"][-1].update(accuracy=0.999), "accuracy is 0.999"),
+        (lambda r: _best(r)["steps"][-1].update(accuracy=0.999), "not those of its last step"),
+        (lambda r: _best(r).update(accuracy=0.999), "not those of its last step"),
+        (lambda r: _best(r).update(macs=1), "not those of its last step"),
         (lambda r: _best(r).update(search_macs=7), "search_macs is 7, here"),
         (lambda r: _best(r)["steps"][0].update(latency_ms=1e9), "latency_ms is 1000000000.0"),
         (lambda r: _best(r)["steps"][0]["kept"].pop(), "macs is"),
-        (lambda r: _best(r)["steps"][0].pop("seed"), "name no seed"),
+        (lambda r: _best(r)["steps"][0].pop("seed"), "have no seed"),
         (lambda r: _best(r)["steps"].pop(), "steps, here"),
-        (lambda r: r["config"].update(agent="l2pf"), "the agent is 'l2pf', elsewhere"),
-        (lambda r: r["config"].update(seed=7), "the seed is 7, elsewhere"),
-        (_another_seed, "did not draw what seed 7 draws"),
+        (lambda r: r["setup"]["config"].update(seed=7), "is not one that seed 7 draws"),
+        (_another_seed, "is not one that seed 7 draws"),
         (lambda r: _best(r).update(search_macs_total=5), "search_macs_total is 5, less than"),
-        (
-            lambda r: r["report"]["search"].update(search_macs_total=5),
-            "is 5, the last episode's is",
-        ),
-        (lambda r: _best(r).update(macs_ratio=50), "macs_ratio is 50, here"),
-        (lambda r: _best(r).update(score=9.0), "score is 9.0, here"),
-        (_longer, "it began though the budget of 1e+06 search MACs was spent"),
-        (_seed_of_a_later_episode, "episode 1 stands where episode 0 belongs"),
-        (lambda r: _best(r).update(best=False), "it is the best so far, and says otherwise"),
-        (lambda r: _best(r).update(complete=False), "it is not the best so far, and says"),
-        (lambda r: _best(r).update(target_met=False), "target_met is False, here True"),
-        (lambda r: _best(r)["steps"][0]["rewards"].update(psi=0.1), "psi is 0.1, here"),
-        (lambda r: _best(r)["steps"][0]["rewards"].update(total=9), "reward total is 9, here"),
+        (_longer, "it began after the budget of 1e+06 search MACs was spent"),
+        (_seed_of_a_later_episode, "episode 1 is at the place of episode 0"),
+        (lambda r: _best(r).update(complete=False), "it has steps and was not the best so far"),
         (lambda r: _best(r)["steps"][0].update(space="trunk9"), "of other layers"),
-        (lambda r: r["report"].update(objective="energy"), "objective is 'energy', here"),
-        (lambda r: r["report"].update(accelerator="tpu"), "accelerator is 'tpu', here"),
-        (lambda r: r["report"].update(dataset="cifar10"), "dataset is 'cifar10', here"),
-        (lambda r: r["report"].update(channels={}), "channels are {}, here"),
-        (lambda r: r["report"].update(final_epochs=30), "final_epochs is 30, the run's is 0.5"),
-        (lambda r: r["report"]["search"].update(episodes=3), "episodes is 3, the last episode's"),
-        (lambda r: r["report"]["target"].update(wanted={"macs": 0.1}), "the target's wanted is"),
-        (lambda r: r["report"]["target"].update(reached={"macs": 0.1}), "the target's reached is"),
+        (lambda r: r["setup"].update(accuracy=0.999), "unpruned network: accuracy is 0.999"),
+        (lambda r: r["setup"]["costs"].update(latency_ms=1), "unpruned network: latency_ms is 1"),
+        (lambda r: r["setup"].update(channels={}), "unpruned network: channels are {}, here"),
+        (lambda r: r["report"].update(channels={}), "report: channels are {}, here"),
+        (lambda r: r["report"].update(final_epochs=30), "final_epochs is 30.0, the run's is 0.5"),
+        (lambda r: r["report"].update(final_seed=30), "final_seed is 30, the run's is 0"),
+        (lambda r: r["report"]["costs"].update(params=1), "report: params is 1, here"),
         (lambda r: [e.update(steps=[]) for e in r["episodes"]], "no episode has steps"),
         (lambda r: r.update(report=None), "there is no report"),
-        (
-            lambda r: r["report"]["costs"]["final"].update(params=1),
-            "costs of the final: params is 1",
-        ),
-        (lambda r: r["report"]["costs"]["unpruned"].update(latency_ms=1), "latency_ms is 1, here"),
-        (lambda r: r["report"]["ratios"].update(macs=9.0), "the ratio of macs is 9.0, here"),
-        (lambda r: r["report"]["target"].update(met=False), "the target {'macs': 0.6} is met"),
     ],
 )
-def test_edited_figures_are_found(records, capsys, change, message, validate):
+def test_edited_values_are_found(records, capsys, change, message, validate):
     assert validate(records(change)) == 1
-    told = capsys.readouterr().out
-    assert message in told
-    assert "line 1" in told
+    printed = capsys.readouterr().out
+    assert message in printed
+    assert "line 1" in printed
 
 
 def test_a_copied_run_is_found_and_a_repeated_one_told(records, capsys, validate):
@@ -244,7 +234,10 @@ def test_a_copied_run_is_found_and_a_repeated_one_told(records, capsys, validate
     first = path.read_text().splitlines()[0]
     path.write_text(f"{first}\n{first}\n")
     assert validate(path) == 0
-    assert f"{str(path)!r} line 2 is {str(path)!r} line 1 once more" in capsys.readouterr().out
+    assert (
+        f"{str(path)!r} line 2 repeats {str(path)!r} line 1: tables count it once"
+        in capsys.readouterr().out
+    )
     other = json.loads(first)
     _another_seed(other)
     path.write_text(f"{first}\n{json.dumps(other)}\n")
@@ -261,7 +254,7 @@ def test_an_edited_score_is_found_by_the_final_fine_tune(records, capsys, valida
     path = records(lambda r: r["report"]["accuracy"][split].update({which: 0.999}))
     assert validate(path) == 0
     assert validate(path, "--final") == 1
-    assert f"report: {split} accuracy, {which}, is 0.999000" in capsys.readouterr().out
+    assert f"report, {split}, {which}: accuracy is 0.999000" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -272,42 +265,33 @@ def test_an_edited_score_is_found_by_the_final_fine_tune(records, capsys, valida
         (lambda s: s.update(seed="x"), "seed='x'"),
         (lambda s: s.update(duration=7), "duration=7"),
         (lambda s: s.update(accuracy=None), "accuracy=None"),
-        (lambda s: s.pop("macs"), "lacks macs"),
-        (lambda s: s.update(codes=3, sparsity=0.5), "action_mode is 'filters'"),
+        (lambda s: s.pop("macs"), "no steps.0.macs"),
+        (lambda s: s.update(block=BLOCK), "action_mode is 'filters'"),
     ],
 )
 def test_steps_that_cannot_be_are_refused(records, capsys, validate, change, message):
     assert validate(records(lambda r: change(_best(r)["steps"][0]))) == 2
-    told = capsys.readouterr().err
-    assert "step 0" in told or "steps.0" in told
-    assert message in told
+    printed = capsys.readouterr().err
+    assert "step 0" in printed or "steps.0" in printed
+    assert message in printed
 
 
 @pytest.mark.float
-@pytest.mark.parametrize(
-    ("edit", "told"),
-    [
-        (lambda config: config["versions"].update(torch="1.0"), "other torch"),
-        (lambda config: config["machine"].update(vector="NONE"), "other vector instructions"),
-        (lambda config: config["machine"].pop("vector"), "other vector instructions"),
-        (lambda config: config["machine"].pop("microarchitecture"), "other microarchitecture"),
-        (lambda config: config["machine"].update(device="cuda:0"), "other device"),
-    ],
-)
-def test_another_machine_gets_another_tolerance(records, capsys, validate, edit, told):
+def test_another_machine_gets_another_tolerance(records, capsys, validate):
     def change(record):
-        edit(record["config"])
+        record["setup"]["machine"].pop("microarchitecture")
         _best(record)["steps"][-1]["accuracy"] -= 0.02
-        _best(record)["accuracy"] -= 0.02
+        _best(record)["accuracy"] = _best(record)["steps"][-1]["accuracy"]
 
     assert validate(records(change)) == 0
-    assert f"1 records: accuracies within 0.15, 0.03 on average ({told})" in capsys.readouterr().out
+    expected = "1 records: accuracies within 0.15, 0.03 on average (other microarchitecture)"
+    assert expected in capsys.readouterr().out
 
 
 @pytest.mark.float
 def test_what_was_edited_everywhere_passes_nowhere(records, capsys, validate):
     def change(record):
-        record["config"]["machine"].pop("vector")
+        record["setup"]["machine"].pop("vector")
         for step in [step for episode in record["episodes"] for step in episode["steps"]]:
             step["accuracy"] -= 0.05
 
@@ -321,27 +305,26 @@ def test_what_was_edited_everywhere_passes_nowhere(records, capsys, validate):
         (lambda r: r.update(schema=9), "of schema 9"),
         (lambda r: r.update(task_version=2), "is of version 2 of 'tiny', here it is 3"),
         (lambda r: r.update(task="other"), "task 'other'"),
-        (lambda r: r["config"].update(env_revision=1), "revision 1"),
-        (lambda r: r["config"]["env_arguments"].update(tolerance=0.9), "its env_arguments is"),
-        (lambda r: r["config"]["budget"].update(search_macs=1e9), "its budget is"),
-        (lambda r: r["config"].update(final_epochs=9), "its final_epochs is 9"),
-        (lambda r: r["config"].update(id="Other-v0"), "its environment is Other-v0"),
-        (lambda r: r["config"].update(budget=None), "budget=None is not what it must be"),
-        (lambda r: r["config"].update(machine=[]), "machine=[] is not what it must be"),
-        (lambda r: r["config"].update(seed="0"), "seed='0' is not what it must be"),
-        (lambda r: r.update(episodes=5), "episodes=5 is not what it must be"),
-        (lambda r: _best(r).update(macs=10**400), "is not what it must be (maximum"),
+        (lambda r: r["setup"].update(env_revision=1), "revision 1"),
+        (lambda r: _config(r)["env_arguments"].update(tolerance=0.9), "env_arguments is"),
+        (lambda r: _config(r).update(search_macs=1e9), "budget is"),
+        (lambda r: _config(r).update(episodes=3), "budget is"),
+        (lambda r: _config(r).update(final_epochs=9), "final_epochs is 9"),
+        (lambda r: _config(r).update(env_id="Other-v0"), "environment is Other-v0"),
+        (lambda r: _config(r).update(env_id=""), "env_id='' must be a name"),
+        (lambda r: _config(r).update(seed="0"), "seed='0' must be a whole number"),
+        (lambda r: r["setup"].update(machine=[]), "machine=[] must be a table"),
+        (lambda r: r.update(episodes=5), "episodes=5 must be a list"),
+        (lambda r: _best(r).update(macs=10**400), "must be a whole number"),
         (
             lambda r: r["report"]["accuracy"]["test"].update(final=2.0),
-            "accuracy.test.final=2.0 is not",
+            "accuracy.test.final=2.0 must be a number from 0 to 1",
         ),
-        (lambda r: r["config"]["budget"].update(episodes=3), "its budget is"),
-        (lambda r: r["config"].update(threads=2), "threads is 2, its environment has 1"),
-        (lambda r: r["report"].update(ratios={}), "ratios lacks params, macs"),
-        (lambda r: r["report"].update(objective="speed"), "objective='speed' is not what it must"),
-        (lambda r: r["scratch"].update(test_accuracy=7.0), "test_accuracy=7.0 is not what"),
-        (lambda r: r["config"]["hashes"].update(weights="0" * 64), "its weights has the hash 0000"),
-        (lambda r: r["config"]["hashes"].update(accelerator="f" * 64), "its accelerator"),
+        (lambda r: r["setup"].update(threads=2), "threads is 2, its environment has 1"),
+        (lambda r: r["report"].update(costs={}), "no costs.params"),
+        (lambda r: r["scratch"].update(test_accuracy=7.0), "test_accuracy=7.0 must be a number"),
+        (lambda r: r["setup"]["hashes"].update(weights="0" * 64), "of its weights is 00000"),
+        (lambda r: r["setup"]["hashes"].update(accelerator="f" * 64), "of its accelerator is ff"),
     ],
 )
 def test_records_of_something_else_are_refused(records, capsys, change, message, validate):
@@ -353,17 +336,17 @@ def test_a_cut_line_is_refused(records, capsys, validate):
     path = records()
     path.write_text(path.read_text()[:-200])
     assert validate(path) == 2
-    assert "line 4 is cut off or damaged" in capsys.readouterr().err
+    assert "line 4 is damaged" in capsys.readouterr().err
 
 
 def test_one_that_raises_does_not_lose_the_others(words, tmp_path, capsys):
     out = tmp_path / "out"
     broken = "tests.prune_gym.cli.test_bench:Raises"
     assert main(words(out, f"{broken},l1")) == 1
-    told = capsys.readouterr()
-    assert "1 of 2 cells failed" in told.err
-    assert "this agent is broken" in told.err
-    assert "| l1 (control) | 1 |" in told.out
+    printed = capsys.readouterr()
+    assert "1 of 2 cells failed" in printed.err
+    assert "this agent is broken" in printed.err
+    assert "| l1 (control) | 1 |" in printed.out
     assert len((out / "records.jsonl").read_text().splitlines()) == 1
     assert main(words(tmp_path / "none", broken)) == 1
     assert "|" not in capsys.readouterr().out
@@ -396,9 +379,9 @@ def test_records_stand_beside_without_being_run(words, benched, tmp_path, capsys
     out = tmp_path / "out"
     against = ["--against", str(benched / "records.jsonl")]
     assert main(words(out, "uniform", *against)) == 0
-    told = capsys.readouterr().out
-    assert "| uniform (control) | 1 |" in told
-    assert "| random (control) | 2 |" in told
+    printed = capsys.readouterr().out
+    assert "| uniform (control) | 1 |" in printed
+    assert "| random (control) | 2 |" in printed
     assert not (out / "random-0").exists()
 
 
@@ -440,15 +423,6 @@ def test_a_run_and_its_record_are_one_and_the_same(benched):
     assert leaderboard.text(found).count("\n| ") == 2
 
 
-def test_runs_on_other_hardware_get_a_table_of_their_own(benched, records):
-    def change(record):
-        record["config"]["hashes"]["accelerator"] = "f" * 64
-
-    told = leaderboard.text(results.load([records(change)]))
-    assert told.count("| agent |") == 2
-    assert "Of accelerator ffffffffffff (not to be compared with the others):" in told
-
-
 def test_variants_of_an_agent(words, tmp_path, capsys):
     out = tmp_path / "out"
     variants = ["l1@duration=0.25", "l1@duration=0.5"]
@@ -461,7 +435,7 @@ def test_variants_of_an_agent(words, tmp_path, capsys):
     assert "| l1 (duration 0.5) |" in table
     with pytest.raises(PruneGymError, match=r"'l1@duration': 'duration' is not of the form"):
         tasks.variant("l1@duration")
-    assert tasks.variant("a.b:C@x=1@y=z") == ("a.b:C", {"x": "1", "y": "z"})
+    assert tasks.variant("a.b:C@x=1@y=z") == ("a.b:C", {"x": 1, "y": "z"})
 
 
 @pytest.mark.float
@@ -472,10 +446,10 @@ def test_networks_compressed_as_a_whole_are_held_by_their_costs(words, tmp_path,
     assert main(command) == 0
     path = out / "records.jsonl"
     assert validate(path) == 0
-    assert "costs alone" in (told := capsys.readouterr().out)
-    assert "1 records, 0 differences" in told
+    assert "costs only" in (printed := capsys.readouterr().out)
+    assert "1 records, 0 differences" in printed
     record = json.loads(path.read_text())
-    _best(record)["steps"][-1]["codes"] += 1
+    _best(record)["steps"][-1]["block"]["codes"] += 1
     path.write_text(json.dumps(record) + "\n")
     assert validate(path) == 1
     assert "macs is" in capsys.readouterr().out

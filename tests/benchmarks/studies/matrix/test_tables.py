@@ -23,8 +23,8 @@ def arms(make_run):
 
 
 def test_cost_to_an_accuracy(arms):
-    assert durations.first_of(arms[0], 0.64)["search_macs_total"] == 1000
-    assert durations.first_of(arms[0], 0.69)["search_macs_total"] == 2000
+    assert durations.first_of(arms[0], 0.64).search_macs_total == 1000
+    assert durations.first_of(arms[0], 0.69).search_macs_total == 2000
     assert durations.first_of(arms[0], 0.9) is None
 
 
@@ -68,7 +68,7 @@ def test_hardware_table(make_run):
     (point,) = hardware.points(runs, "macs")
     assert point["test"] == pytest.approx(0.85)
     assert point["seeds"] == 2
-    ratio = runs[0].report["ratios"]["latency_ms"]
+    ratio = runs[0].report.ratios["latency_ms"]
     assert point["latency"] == pytest.approx(1 / ratio)
     lines = hardware.markdown(runs).splitlines()
     assert len(lines) == 4

@@ -1,0 +1,70 @@
+"""The committed records are what this code still does, and what the documents show."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import benchmarks
+from benchmarks import leaderboard, results, tasks, validate
+from prune_gym.cli import main
+from prune_gym.errors import PruneGymError
+from prune_gym.provenance import machine, versions
+from prune_gym.runs.records import best_so_far
+
+FOLDER = Path(benchmarks.__file__).parent / "data"
+DOCUMENTS = Path(benchmarks.__file__).parents[1] / "docs"
+OF_TASKS = [path for path in sorted(FOLDER.glob("*.jsonl")) if path.stem in tasks.TASKS]
+
+
+def test_the_smoke_records_replay(capsys):
+    assert main(["validate", str(FOLDER / "smoke.jsonl"), "--final", "--quiet"]) == 0
+    assert "2 records, 0 differences" in capsys.readouterr().out
+
+
+def test_records_of_the_documents_are_committed():
+    assert {"smoke", "shapes", "cifar10-3.84x-short"} <= {path.stem for path in OF_TASKS}
+
+
+@pytest.mark.parametrize("path", OF_TASKS, ids=lambda path: path.stem)
+def test_committed_records_are_of_present_tasks(path):
+    found = results.load([path])
+    assert {result.task for result in found} == {(path.stem, tasks.find(path.stem).version)}
+    for result in found:
+        validate.check_replayable(result)
+        assert result.report.target.met
+        best = best_so_far(result.setup, result.episodes)
+        assert [bool(episode.steps) for episode in result.episodes] == best
+        images = result.setup.config.env_arguments.get("dataset")
+        assert images in (None, results.ANONYMOUS)
+
+
+@pytest.mark.parametrize("name", ["shapes", "cifar10-3.84x-short", "cifar10-resnet56-2x-short"])
+def test_documents_show_the_leaderboard_of_the_records(name):
+    table = leaderboard.text(results.load([FOLDER / f"{name}.jsonl"]))
+    assert table in (DOCUMENTS / "results.md").read_text(encoding="utf-8")
+
+
+def test_runs_outside_of_tasks_are_read_but_not_replayed():
+    found = results.load([FOLDER / "cifar10_jpeg_resnet20.jsonl"])
+    assert {result.agent for result in found} == {"l1", "l2pf", "uniform"}
+    best = max(found, key=lambda result: result.report.test.final)
+    assert (best.agent, f"{best.report.test.final:.2%}") == ("l1", "84.97%")
+    with pytest.raises(PruneGymError, match="is of no task"):
+        validate.check_replayable(found[0])
+
+
+def test_tolerance_depends_on_processor_instructions_and_versions():
+    (result, *_) = results.load([FOLDER / "smoke.jsonl"])
+    here = replace(result.setup, machine=machine("cpu"), versions=versions())
+    assert validate.tolerance(replace(result, setup=here)).each == 1e-5
+    for name in ("model", "vector", "device"):
+        other = replace(here, machine={**here.machine, name: "another"})
+        assert validate.tolerance(replace(result, setup=other)).each == 0.15
+    other = replace(here, versions={**here.versions, "torch": "1.0"})
+    assert validate.tolerance(replace(result, setup=other)).why == "other torch"
+
+
+@pytest.mark.slow
+def test_all_records_of_shapes_replay():
+    assert main(["validate", str(FOLDER / "shapes.jsonl"), "--quiet"]) == 0
