@@ -1,4 +1,4 @@
-"""Which runs may stand in one table, and which of them are seeds of the same thing."""
+"""Groups of runs that may be compared, and rows of runs that differ by their seed alone."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,12 @@ CONTROLS = ("random", "uniform", "l1")
 SCRATCH = "scratch"
 LONG = 40
 
-# These say where and on what a run ran; the group's key holds them, or they change no figure
-# but time.
+# Either the group's key has them, or they change no number but time.
 _NOT_SETTINGS = ("target", "dataset", "weights", "accelerator", "objective", "device", "threads")
 
 
 class Key(NamedTuple):
-    """What runs must have in common to be compared."""
+    """The facts that runs must share to be compared."""
 
     task: str
     id: str
@@ -35,11 +34,11 @@ class Key(NamedTuple):
 class Row:
     """One agent with one set of settings: a line of a table.
 
-    Attributes:
-        label: Its name on the page; settings are part of it where they tell rows apart.
-        agent: The agent's name.
+    Args:
+        label: Name in tables, with the settings that distinguish it from other rows of the agent.
+        agent: Name of the agent.
         runs: One run for each seed, by seed.
-        telling: The settings that tell it from its namesakes, if any, in words.
+        telling: Settings that distinguish it from other rows of the agent, as text.
     """
 
     label: str
@@ -49,7 +48,7 @@ class Row:
 
     @property
     def control(self) -> bool:
-        """Whether it is one of the controls that learn nothing."""
+        """Whether the agent is one of the controls that learn nothing."""
         return self.agent in CONTROLS
 
     @property
@@ -62,10 +61,10 @@ class Row:
 class Group:
     """Runs that may be compared.
 
-    Attributes:
-        key: What they have in common.
+    Args:
+        key: Facts that the runs share.
         rows: Agents, in alphabetical order, controls last.
-        repeats: Runs left out, for their seed is there already.
+        repeats: Runs that are left out because their seed is there already.
     """
 
     key: Key
@@ -79,12 +78,12 @@ class Group:
 
     @property
     def wanted(self) -> dict[str, float]:
-        """The target: most of each cost as a share of the unpruned network's."""
+        """The target: the largest share of each cost of the unpruned network's."""
         return dict(json.loads(self.key.target))
 
     @property
     def missing_controls(self) -> list[str]:
-        """The controls that nobody ran."""
+        """The controls that were not run."""
         there = {row.agent for row in self.rows}
         missing = [name for name in CONTROLS if name not in there]
         return missing + ([] if any(run.scratch for run in self.runs) else [SCRATCH])
@@ -107,7 +106,7 @@ def key_of(result: Result) -> Key:
 
 
 def settings(result: Result) -> dict[str, Any]:
-    """All that may differ between runs of one group, by name; seed, time and place left out."""
+    """Settings that may differ between runs of one group, by name, without seed and machine."""
     config = result.setup.config
     given: dict[str, Any] = dict(config.agent_options)
     for name, value in config.env_arguments.items():
@@ -127,8 +126,8 @@ def group(results: Sequence[Result]) -> list[Group]:
         results: Finished runs.
 
     Returns:
-        Groups in the order in which their first run came. Of runs with the same settings and
-        seed the first one counts: a repeat is no independent sample.
+        Groups in the order of their first runs. Of runs with the same settings and seed the first
+        one counts: a repeat is no independent sample.
     """
     by_key: dict[Key, list[Result]] = {}
     for result in results:
@@ -156,9 +155,9 @@ def _group(key: Key, members: Sequence[Result]) -> Group:
 
 
 def _labels(kinds: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, str]]:
-    """Names of rows, and the settings in which they differ from their namesakes.
+    """Labels of rows, and the settings that distinguish the rows of one agent.
 
-    Settings that fit are part of the name; where they are many, namesakes are numbered.
+    Short settings are part of the label; rows with many are numbered.
     """
     result = {}
     for agent, text in kinds:
@@ -180,13 +179,13 @@ def _show(given: Mapping[str, Any], name: str) -> str:
 
 
 def differences(members: Sequence[Row]) -> list[str]:
-    """Sentences on what rows of a table do not share though a fair comparison would.
+    """Differences between rows that a fair comparison would not have.
 
     Args:
-        members: The rows.
+        members: Rows of a group.
 
     Returns:
-        One sentence for each setting of environment, budget, final fine-tune, machine, threads
+        One sentence for each setting of environment, budget, final fine-tuning, machine, threads
         or package version that differs.
     """
     seen: dict[str, dict[str, list[str]]] = {}

@@ -1,4 +1,4 @@
-"""The numbers of a run that tables and figures show, and their aggregates over seeds."""
+"""Numbers of runs that tables and figures show, and their aggregates over seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from prune_gym.runs.records import Episode, Report
 
 @dataclass(frozen=True)
 class Estimate:
-    """The interquartile mean of some seeds' values with its 95 % bootstrap interval.
+    """The interquartile mean of seeds' values with its 95 % bootstrap interval.
 
-    Attributes:
-        values: One for each seed.
-        value: Their interquartile mean.
+    Args:
+        values: Values of the seeds.
+        value: Interquartile mean of the values.
         low: Lower end of the interval; None for a single seed, which has none.
-        high: Upper end.
+        high: Upper end of the interval.
     """
 
     values: tuple[float, ...]
@@ -109,8 +109,8 @@ def first_success(run: Result) -> Episode | None:
 def best_run(rows: Sequence[Row]) -> tuple[Row, Result]:
     """The best network of some rows, chosen on validation alone.
 
-    Of the networks that meet the target (of all, where none does) it is the one of the highest
-    validation accuracy after the final fine-tune.
+    Of the networks that meet the target (of all, if none does) it has the highest validation
+    accuracy after the final fine-tuning.
 
     Returns:
         Its row and run.

@@ -1,4 +1,4 @@
-"""The report: runs in, one page and its figures out."""
+"""The results page of many runs, and its figures."""
 
 from benchmarks.report.page import write_report
 

@@ -1,4 +1,4 @@
-"""Figures of single networks: the filters that they keep, and what their layers cost."""
+"""Figures of single networks: kept filters, and costs of the layers."""
 
 import json
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ from benchmarks.results import Result
 from hw_sim import OBJECTIVES, NetworkCost, evaluate_network
 from prune_gym.errors import PruneGymError
 
-# More layers than this are drawn of the pruned network alone.
+# With more layers than this, only the pruned network is drawn.
 MANY_LAYERS = 30
 
 
 class CannotDrawError(PruneGymError):
-    """The layers' costs cannot be told from what is recorded."""
+    """The costs of the layers cannot be computed from the record."""
 
 
 def filters_figure(label: str, run: Result) -> Figure:
-    """Kept and pruned filters of each layer that pruning can change, as bars."""
+    """Kept and pruned filters of each channel space, as bars."""
     channels, full = finished(run).channels, run.setup.channels
     names = list(channels)
     kept = [channels[name] for name in names]
@@ -41,7 +41,7 @@ def filters_figure(label: str, run: Result) -> Figure:
 
 
 def kept_figure(rows: Sequence[Row]) -> Figure:
-    """Share of filters that each agent's best network keeps, layer by layer, as a map."""
+    """Share of filters that each agent's best network keeps in each channel space, as a map."""
     runs = [best_run([row])[1] for row in rows]
     names = list(finished(runs[0]).channels)
     pairs = [
@@ -82,10 +82,10 @@ def layers_figure(label: str, run: Result) -> Figure:
 def layer_costs(run: Result) -> tuple[NetworkCost, NetworkCost]:
     """Costs of the layers of a run's network, before and after the pruning.
 
-    They are computed anew from the kept channels, and held against the recorded totals.
+    They are computed from the kept channels, and checked against the recorded totals.
 
     Raises:
-        CannotDrawError: They differ, or accelerator or network are not to be had here.
+        CannotDrawError: They differ, or accelerator or network are not known here.
     """
     import torch
 
@@ -130,7 +130,7 @@ def layer_costs(run: Result) -> tuple[NetworkCost, NetworkCost]:
 
 
 def _shape(run: Result) -> tuple[int, int]:
-    """Classes and image size; where only a record is there, the environment's."""
+    """Number of classes and image size; of a record, the environment's."""
     from prune_gym.pruning.saved import DESCRIPTION
     from prune_gym.runs.folder import BEST
 

@@ -1,4 +1,4 @@
-"""The page: groups, tables and figures, put into one file that needs no other."""
+"""The page: tables and figures of all groups in one file that needs no other."""
 
 import base64
 import io
@@ -27,13 +27,13 @@ DPI = 144
 
 @dataclass
 class _Album:
-    """Turns figures into files and data URIs."""
+    """Writes figures as files and data URIs."""
 
     folder: Path
     written: list[Path] = field(default_factory=list)
 
     def uri(self, picture: Picture) -> str:
-        """Write a picture's PNG and give it as a data URI."""
+        """Write the PNG of a picture, and return it as a data URI."""
         buffer = io.BytesIO()
         picture.figure.savefig(buffer, format="png", dpi=DPI, facecolor="white")
         data = buffer.getvalue()
@@ -52,10 +52,10 @@ def write_report(
     """Read runs, write the page and its figures.
 
     Args:
-        paths: As for :func:`benchmarks.results.load`.
+        paths: Runs and records, as for :func:`benchmarks.results.load`.
         out: Folder for ``index.html`` and ``figures/*.png``; files of these names are replaced.
-        notes: Statements for the head of the page, for example what the data set is.
-        title: The page's heading.
+        notes: Statements for the head of the page, for example about the data set.
+        title: Heading of the page.
 
     Returns:
         The files written, the page first.

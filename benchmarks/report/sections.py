@@ -1,4 +1,4 @@
-"""What the page says of one group: headings, sentences, tables and pictures."""
+"""The part of the page about one group: headings, sentences, tables and pictures."""
 
 import shlex
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ class Picture(NamedTuple):
 
     @property
     def width(self) -> int:
-        """In CSS pixels, so that letters are as large as the page's small ones."""
+        """Width in CSS pixels; letters are then as large as the page's small ones."""
         return round(96 * self.figure.get_figwidth())
 
 
 @dataclass(frozen=True)
 class Section:
-    """All of a group, ready for the template."""
+    """The content of a group's part, ready for the template."""
 
     anchor: str
     title: str
@@ -51,12 +51,12 @@ class Section:
 
 
 def section(group: Group, number: int, styles: Styles) -> Section:
-    """Put a group's part of the page together.
+    """Make the part of a group.
 
     Args:
         group: The group.
-        number: Its place on the page, from 1; names its figures.
-        styles: Looks by label.
+        number: Number of the group on the page, from 1; part of the figures' names.
+        styles: Styles by label.
     """
     row, best = best_run(group.rows)
     pictures, not_drawn = _network_pictures(group, row, best, number)

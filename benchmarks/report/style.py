@@ -1,12 +1,12 @@
-"""How figures look: one colour, marker and line for an agent on the whole page."""
+"""Style of the figures: one colour, marker and line for an agent on the whole page."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from benchmarks.groups import CONTROLS
 
-# Okabe and Ito's colours, which stay apart for colour-blind readers; yellow is left out, for it
-# is hard to see on white.
+# Okabe and Ito's colours, which colour-blind readers can distinguish, without yellow, which is
+# hard to see on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "#777777"
@@ -21,17 +21,17 @@ class Style(NamedTuple):
 
 
 Styles = Mapping[str, Style]
-"""By row's label."""
+"""Styles by the label of a row."""
 
 
 def styles(labels: Iterable[str]) -> dict[str, Style]:
-    """Give each agent a look of its own; controls have dashed lines.
+    """A style for each agent; controls have dashed lines.
 
     Args:
-        labels: Rows' labels; an agent's name may be followed by settings.
+        labels: Labels of rows; settings may follow the agent's name.
 
     Returns:
-        By label. Beyond as many agents as there are colours, markers tell them apart.
+        Styles by label. With more agents than colours, markers distinguish them.
     """
     result: dict[str, Style] = {}
     for label in dict.fromkeys(labels):
@@ -44,12 +44,12 @@ def styles(labels: Iterable[str]) -> dict[str, Style]:
 
 
 def percent(value: float, _place: float = 0) -> str:
-    """A tick's share as a percentage; the axis names the unit."""
+    """The label of a tick: a share as a percentage."""
     return f"{100 * value:g}"
 
 
 def clean(axes: Any) -> None:
-    """Leave of the frame what carries the scales, and a light grid."""
+    """Remove the upper and right frame, and add a light grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(True, color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)

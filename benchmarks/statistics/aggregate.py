@@ -1,8 +1,8 @@
 """Aggregates over runs and tasks, with bootstrap intervals (Agarwal et al. 2021).
 
-Scores come as strata: one array of runs for each task, of as many runs as there are. In front of
-the runs an array may have further axes, over which the functions work element by element; the
-bootstrap puts its resamples there.
+Scores are strata: one array of runs for each task. An array may have further axes before that of
+the runs, over which the functions work element by element; the bootstrap puts its resamples
+there.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ class Interval(NamedTuple):
 def iqm(strata: Strata) -> Floats:
     """The interquartile mean of all runs of all tasks: the mean of the middle half.
 
-    The lowest and the highest quarter, each rounded down to whole runs, are left out; of fewer
+    The lowest and the highest quarter, each rounded down to whole runs, are left out. With fewer
     than four runs it is therefore the mean.
 
     Args:
@@ -68,17 +68,17 @@ def performance_profile(strata: Strata, thresholds: npt.ArrayLike) -> Floats:
 
 
 def probability_of_improvement(first: Strata, second: Strata) -> Floats:
-    """How likely a run of the first agent is better than one of the second on the same task.
+    """The probability that a run of the first agent beats one of the second on the same task.
 
     For each task it is the share of pairs of runs that the first one wins, a tie being half a
     win (the Mann-Whitney U over the number of pairs); tasks weigh the same.
 
     Args:
-        first: Scores of one agent by task, each of shape (..., runs).
-        second: Scores of the other on the same tasks; the number of runs may differ.
+        first: Scores of the first agent by task, each of shape (..., runs).
+        second: Scores of the second on the same tasks; the number of runs may differ.
 
     Returns:
-        Shape (...), 0 to 1; with the agents swapped it is one minus that.
+        Shape (...), 0 to 1; for swapped agents it is one minus that.
 
     Raises:
         ValueError: Different numbers of tasks, a task without runs, a score not finite.
@@ -103,17 +103,16 @@ def bootstrap_interval(
 ) -> Interval:
     """The percentile interval of a statistic under a stratified bootstrap.
 
-    Runs are drawn with replacement within each task, never across tasks. Where every task has a
-    single run there is nothing to draw from: the interval is then that one point, and callers
-    should show none.
+    Runs are drawn with replacement within each task, never across tasks. If every task has a single
+    run, the interval is one point, and callers should show none.
 
     Args:
         strata: Scores by task, each of shape (runs,).
-        statistic: Takes resampled strata, each of shape (repetitions, runs), and gives shape
-            (repetitions, ...).
-        level: Coverage, 0 to 1.
-        repetitions: Resamples.
-        seed: Of the resamples; the same seed gives the same interval.
+        statistic: Function of resampled strata, each of shape (repetitions, runs), that returns
+            shape (repetitions, ...).
+        level: Coverage of the interval, 0 to 1.
+        repetitions: Number of resamples.
+        seed: Seed of the resamples.
 
     Returns:
         The ends, each of the statistic's shape without the repetitions.

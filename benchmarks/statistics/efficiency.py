@@ -1,4 +1,4 @@
-"""How good a search's best network is over what the search has cost so far."""
+"""Accuracy of a search's best network over the cost of the search."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ Floats = npt.NDArray[np.float64]
 
 
 def common_grid(spent: Sequence[npt.ArrayLike], most: int = 512) -> Floats:
-    """The costs at which some run has something new, as one rising grid.
+    """The costs at which any run finished an episode, as one rising grid.
 
     Args:
-        spent: For each run its rising ``search_macs_total``, shape (episodes,).
-        most: Most points; of more, evenly spaced ones are kept, the ends among them.
+        spent: Rising ``search_macs_total`` of each run, shape (episodes,).
+        most: Largest number of points; of more, evenly spaced ones are kept, ends included.
 
     Returns:
-        Shape (points,); empty where there are no episodes.
+        Shape (points,); empty without episodes.
     """
     points = [np.asarray(run, np.float64).ravel() for run in spent]
     grid = np.unique(np.concatenate(points)) if points else np.empty(0)
@@ -36,12 +36,12 @@ def best_so_far(
 
     Args:
         spent: Cost of the search after each episode, not falling, shape (episodes,).
-        accuracy: Of each episode's network, shape (episodes,).
-        valid: Whether that network meets the target, shape (episodes,).
-        grid: Costs to read the curve at, shape (points,).
+        accuracy: Accuracy of each episode's network, shape (episodes,).
+        valid: Whether each network meets the target, shape (episodes,).
+        grid: Costs of the curve's points, shape (points,).
 
     Returns:
-        Shape (points,); NaN where nothing valid was found yet.
+        Shape (points,); NaN before the first valid network.
 
     Raises:
         ValueError: Shapes that differ, or costs that fall.
@@ -58,13 +58,13 @@ def best_so_far(
 
 
 def aggregate_curves(curves: npt.ArrayLike) -> Floats:
-    """The interquartile mean of runs' curves where every run has a value.
+    """The interquartile mean of runs' curves at points where every run has a value.
 
-    A mean over those runs alone that were quick to find a network would flatter an agent, so the
-    curve begins where the last of them has one (this project's choice).
+    A mean over the runs that found a network early would favour an agent, so the curve begins
+    when the last run has one (this project's choice).
 
     Args:
-        curves: Of :func:`best_so_far` on one grid, shape (runs, points).
+        curves: Curves of :func:`best_so_far` on one grid, shape (runs, points).
 
     Returns:
         Shape (points,); NaN where a run has no value.

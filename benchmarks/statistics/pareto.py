@@ -1,4 +1,4 @@
-"""Networks that no other one beats in accuracy and cost at once, and the area they command."""
+"""Networks that no other one beats in accuracy and cost, and the area that they dominate."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,8 +8,8 @@ def pareto_front(accuracy: npt.ArrayLike, cost: npt.ArrayLike) -> npt.NDArray[np
     """The points that no other point beats: none is as good in both and better in one.
 
     Args:
-        accuracy: The more the better, shape (points,).
-        cost: The less the better, shape (points,).
+        accuracy: Accuracies, larger is better, shape (points,).
+        cost: Costs, smaller is better, shape (points,).
 
     Returns:
         Their numbers by rising cost (and so by rising accuracy); of equal points the first.
@@ -31,11 +31,11 @@ def hypervolume(
     """The area between a reference point and the front of some points.
 
     Args:
-        accuracy: The more the better, shape (points,).
-        cost: The less the better, shape (points,); as a share of the unpruned network's, the
-            default reference is that network's cost without any accuracy.
-        reference: Accuracy and cost at which nothing is gained; points that are no better in
-            both add nothing.
+        accuracy: Accuracies, larger is better, shape (points,).
+        cost: Costs, smaller is better, shape (points,). The default reference is for costs as
+            shares of the unpruned network's.
+        reference: Accuracy and cost of the reference point; points that are not better in both
+            add nothing.
 
     Returns:
         The area, 0 or more; within the default reference at most 1.

@@ -1,1 +1,1 @@
-"""Measurements and tables behind the documentation, each `python -m benchmarks.studies.NAME`."""
+"""Measurements and tables of the documentation, each `python -m benchmarks.studies.NAME`."""

@@ -1,1 +1,1 @@
-"""ALF beside the paper's figures: ``python -m benchmarks.studies.alf``."""
+"""ALF compared with the paper's numbers: ``python -m benchmarks.studies.alf``."""

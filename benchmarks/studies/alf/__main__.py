@@ -11,10 +11,10 @@ from prune_gym.files import write_json
 from prune_gym.signals import stopped_by_signals
 
 DESCRIPTION = """\
-ALF on a network, beside the abstract's three figures and its controls: L1 and L2PF at equal MACs
-and ALF's shape trained from scratch, all with equal final training. Every stage is a run of its
-own: a finished one is not run again, and an interrupted one continues. On a machine that is lent
-for ten minutes at a time, call this with --minutes 9 until it says that all is done.
+ALF on a network, compared with the abstract's three numbers and with controls: L1 and L2PF at equal
+MACs, and ALF's shape trained from scratch, all with equal final training. Every stage is a run of
+its own: a finished one is not run again, and an interrupted one continues. On a machine that is
+lent for ten minutes at a time, call this with --minutes 9 until it says that all is done.
 
 The full setting, on a GPU:  python -m benchmarks.studies.alf --network resnet20 --dataset cifar10
   --device cuda --epochs 60 --final-epochs 60 --baseline-epochs 120 --minutes 9 --out runs/alf

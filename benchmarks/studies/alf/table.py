@@ -1,4 +1,4 @@
-"""ALF's figures beside the abstract's, from finished runs."""
+"""ALF's numbers and the abstract's, from finished runs."""
 
 import json
 from dataclasses import asdict
@@ -25,8 +25,8 @@ def record(setting: Setting) -> dict[str, Any]:
         setting: Setting of the finished runs.
 
     Returns:
-        For each agent reductions (negative: less) and accuracies, for the scratch control its
-        accuracies, and how all was made.
+        Reductions (negative: less) and accuracies of each agent, accuracies of the scratch control,
+        and the setting.
     """
     results = {each.agent: each for each in load(setting.run(agent).folder for agent in AGENTS)}
     alf, recipe = results["alf"].setup, setting.scratch.with_suffix(".json")

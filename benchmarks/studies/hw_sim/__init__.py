@@ -1,1 +1,1 @@
-"""Time of ``hw_sim`` on ResNet-20's 19 convolutions, beside its peers."""
+"""Time of ``hw_sim`` on ResNet-20's 19 convolutions, compared with its peers."""

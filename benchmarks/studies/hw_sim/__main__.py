@@ -1,8 +1,8 @@
-"""``python -m benchmarks.studies.hw_sim``: how long the search takes, and what its peers take.
+"""``python -m benchmarks.studies.hw_sim``: time of the mapping search, and of its peers.
 
 Compilation is excluded: each case runs once before it is timed. The memo is emptied before every
-timing; equal layers within one call share. The peers get the same 19 layers in one call; their
-start and imports are not counted.
+timing; equal layers within one call share a result. The peers get the same 19 layers in one call;
+their start and imports are not counted.
 """
 
 import argparse
@@ -43,9 +43,9 @@ def time_search(accelerator: str, objective: str, repeats: int) -> dict[str, Any
 
 
 def time_peers(folder: Path, repeats: int) -> list[dict[str, Any]]:
-    """Seconds and cycles of each peer, and how many times longer it takes.
+    """Seconds and cycles of each peer, and the ratio of its time to the search's.
 
-    The search is timed again before and after each peer, since a shared machine's speed drifts.
+    The search is timed before and after each peer, since the speed of a shared machine drifts.
     """
     results = []
     for peer in PEERS:
@@ -61,14 +61,14 @@ def time_peers(folder: Path, repeats: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Time, print, and write a JSON file where asked."""
+    """Time, print, and write a JSON file with ``--json``."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.studies.hw_sim", description=__doc__
     )
     parser.add_argument("--repeats", type=int, default=200, help="timings per case")
     parser.add_argument("--peers", action="store_true", help="install the peers and time them too")
     parser.add_argument(
-        "--peers-folder", type=Path, default=Path("runs/peers"), help="their environments"
+        "--peers-folder", type=Path, default=Path("runs/peers"), help="folder of their environments"
     )
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.studies.hw_sim.figures``: the figures of docs/hw_sim.md, drawn again."""
+"""``python -m benchmarks.studies.hw_sim.figures``: the figures of docs/hw_sim.md."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is timed: the 19 convolutions of ResNet-20 on 32 x 32 images, batch 1."""
+"""The layers of the study: 19 convolutions of ResNet-20 on 32 x 32 images, batch 1."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def resnet20() -> list[ConvLayer]:
 
 
 def as_json(layers: list[ConvLayer]) -> list[dict[str, Any]]:
-    """The layers as the peers' scripts read them."""
+    """The layers in the form that the peers' scripts read."""
     return [
         {
             "name": layer.name.replace(".", "_"),

@@ -1,4 +1,4 @@
-"""The peers that install from the package index, each in a virtual environment of its own."""
+"""Peers from the package index, each in its own virtual environment."""
 
 import json
 import subprocess
@@ -12,10 +12,10 @@ class Peer(NamedTuple):
     """A tool to compare with.
 
     Attributes:
-        name: What the report calls it.
-        packages: What pip installs.
-        script: What its Python runs.
-        cycles: Total that it must agree on, or None where its model is another one.
+        name: Name and version.
+        packages: Packages that pip installs.
+        script: Script that its Python runs.
+        cycles: Total cycles that it must find, or None if its model differs.
     """
 
     name: str
@@ -33,15 +33,15 @@ PEERS = (
 
 
 def run_peer(peer: Peer, layers: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    """Install a peer if need be and let it cost the layers.
+    """Install a peer if necessary, and let it search the layers.
 
     Args:
         peer: The tool.
-        layers: Its input.
-        folder: Where the virtual environments live.
+        layers: Layers from :func:`benchmarks.studies.hw_sim.layers.as_json`.
+        folder: Folder of the virtual environments.
 
     Returns:
-        ``seconds`` (search alone) and ``cycles``.
+        ``seconds`` (of the search alone) and ``cycles``.
 
     Raises:
         subprocess.CalledProcessError: The installation or the run failed.

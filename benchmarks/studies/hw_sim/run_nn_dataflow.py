@@ -1,4 +1,4 @@
-"""Runs inside nn_dataflow's own virtual environment: layers on stdin, time and cycles on stdout.
+"""Script for nn_dataflow's virtual environment: layers on stdin, time and cycles on stdout.
 
 Eyeriss as nn_dataflow describes it: 12 x 14 PEs, 108 KB of buffer, 520 bytes in a PE, 16-bit words,
 no limit on the buses, costs 1, 1, 2, 6, 200, mappings by energy.

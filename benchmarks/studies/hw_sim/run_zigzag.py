@@ -1,4 +1,4 @@
-"""Runs inside ZigZag's own virtual environment: layers on stdin, time and cycles on stdout.
+"""Script for ZigZag's virtual environment: layers on stdin, time and cycles on stdout.
 
 The hardware is ZigZag's own ``eyeriss_like`` (14 x 12 MACs), the mapping its default.
 """

@@ -1,8 +1,8 @@
-"""``python -m benchmarks.studies.hw_sim.silicon``: the model beside the Eyeriss chip, and the fit.
+"""``python -m benchmarks.studies.hw_sim.silicon``: model and Eyeriss chip, and the fit.
 
 The figures are those of Chen et al., JSSC 52(1), 2017: AlexNet, batch 4, 200 MHz, 1 V. Three
-numbers of ``eyeriss_silicon`` are fitted on this table, and on nothing else; this script fits them
-again and prints them beside the preset's.
+numbers of ``eyeriss_silicon`` are fitted on this table and on nothing else. This script repeats the
+fit and prints the result with the preset's numbers.
 """
 
 from dataclasses import replace
@@ -37,7 +37,7 @@ class Measured(NamedTuple):
 
 _CONV4 = Mapping(m=64, n=4, e=13, p=16, q=3, r=2, t=2)
 CONV3_OWN = Mapping(m=64, n=4, e=13, p=16, q=4, r=1, t=4)
-"""Table III's mapping of CONV3, with which its published buffer accesses do not agree."""
+"""Mapping of CONV3 in Table III, which contradicts its published buffer accesses."""
 
 ALEXNET = (
     Measured(
@@ -90,7 +90,7 @@ ALEXNET = (
 
 
 class Fit(NamedTuple):
-    """The fitted numbers: cycles lost per pass, static power in mW, fJ of one unit of energy."""
+    """The fitted numbers: cycles lost per pass, static power in mW, fJ per unit of energy."""
 
     pass_overhead_cycles: int
     static_power_mw: int
@@ -139,7 +139,7 @@ def fit() -> Fit:
 
 
 def main() -> None:
-    """Print the fit, and the model beside the chip."""
+    """Print the fit, and a table of model and chip."""
     silicon = Accelerator.preset("eyeriss_silicon")
     print(f"fitted now: {fit()}")
     print(
