@@ -98,8 +98,8 @@ def key_of(result: Result) -> Key:
         setup.hashes["dataset"],
         setup.hashes["weights"],
         setup.hashes["accelerator"],
-        setup.environment["accelerator_batch"],
-        setup.environment["objective"],
+        setup.environment.accelerator_batch,
+        setup.environment.objective,
         json.dumps(setup.wanted, sort_keys=True),
         setup.env_revision,
     )

@@ -74,10 +74,10 @@ def scratch_stage(
         ("--out", weights),
         ("--epochs", f"{epochs:g}"),
         ("--seed", run.seed),
-        ("--image-size", given["image_size"]),
-        ("--dataset", given["dataset"]),
-        ("--device", given["device"]),
-        ("--threads", given["threads"]),
+        ("--image-size", given.image_size),
+        ("--dataset", given.dataset),
+        ("--device", given.device),
+        ("--threads", given.threads),
     ):
         words += [option, str(value)]
     return Stage(name, weights.with_suffix(".json").is_file, lambda: words, log)

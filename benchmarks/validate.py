@@ -1,6 +1,6 @@
 """Replays benchmark records: actions in, accuracies and costs out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -352,7 +352,7 @@ def _accuracy(where: str, recorded: float, found: float, allowed: float) -> Iter
 def _compare_report(report: Report, episode: Episode, env: PruningEnv) -> Iterator[str]:
     """Costs and channels of the report, compared with the network of the best episode."""
     if whole_network(episode):
-        codes: Mapping[str, int] = {step.space: _codes(step) for step in episode.steps}
+        codes = {step.space: _codes(step) for step in episode.steps}
         yield from _costs("report", report.costs, env.costs_of(codes))
         if dict(report.codes) != codes:
             yield f"report: codes are {dict(report.codes)}, here {codes}"

@@ -161,7 +161,7 @@ def _draw_finished(axes: Any, row: Row, style: Style) -> None:
 
 def _share(run: Result) -> float:
     """The final network's cost in the objective as a share of the unpruned one's."""
-    objective = run.setup.environment["objective"]
+    objective = run.setup.environment.objective
     return finished(run).costs.of(objective) / run.setup.costs.of(objective)
 
 

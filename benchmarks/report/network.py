@@ -97,17 +97,18 @@ def layer_costs(run: Result) -> tuple[NetworkCost, NetworkCost]:
     given = setup.environment
     classes, size = _shape(run)
     try:
-        accelerator = load_accelerator(given["accelerator"])
-        if run.folder is None and given["network"] not in networks.names():
+        accelerator = load_accelerator(given.accelerator)
+        name = str(given.network)
+        if run.folder is None and name not in networks.names():
             # A record must not decide what is imported here.
-            raise CannotDrawError(f"the network {given['network']!r} is not known here")
+            raise CannotDrawError(f"the network {name!r} is not known here")
         with torch.random.fork_rng(devices=[]):
-            network = networks.build(given["network"], classes, size)
+            network = networks.build(name, classes, size)
         geometry = Geometry(network.module, network.spaces, network.input_shape)
-        objective = given["objective"] if given["objective"] in OBJECTIVES else "latency"
+        objective = given.objective if given.objective in OBJECTIVES else "latency"
         unpruned, pruned = (
             evaluate_network(
-                geometry.accelerator_layers(counts, given["accelerator_batch"]),
+                geometry.accelerator_layers(counts, given.accelerator_batch),
                 accelerator,
                 objective,
             )
@@ -116,7 +117,7 @@ def layer_costs(run: Result) -> tuple[NetworkCost, NetworkCost]:
     except (PruneGymError, ValueError) as error:
         raise CannotDrawError(str(error)) from error
     if accelerator.fingerprint != setup.hashes["accelerator"]:
-        raise CannotDrawError(f"the accelerator {given['accelerator']!r} has changed since")
+        raise CannotDrawError(f"the accelerator {given.accelerator!r} has changed since")
     for which, cost, recorded in (
         ("unpruned", unpruned, setup.costs),
         ("final", pruned, report.costs),
@@ -137,4 +138,4 @@ def _shape(run: Result) -> tuple[int, int]:
     if run.folder is not None:
         saved = json.loads((run.folder / BEST / DESCRIPTION).read_text(encoding="utf-8"))
         return int(saved["num_classes"]), int(saved["input_shape"][1])
-    return 10, int(run.setup.environment["image_size"])
+    return 10, run.setup.environment.image_size

@@ -60,7 +60,7 @@ def section(group: Group, number: int, styles: Styles) -> Section:
     """
     row, best = best_run(group.rows)
     pictures, not_drawn = _network_pictures(group, row, best, number)
-    on = f"{group.key.objective} on {best.setup.environment['accelerator']}"
+    on = f"{group.key.objective} on {best.setup.environment.accelerator}"
     task = f"{group.key.task}: " if group.key.task else ""
     return Section(
         anchor=f"group-{number}",
@@ -156,8 +156,8 @@ def _facts(group: Group) -> list[tuple[str, str]]:
     report, given, costs = finished(run), run.setup.environment, run.setup.costs
     return [
         ("target", _target(group)),
-        ("data set", f"{given['dataset']} (SHA-256 {key.dataset[:12]})"),
-        ("network", f"{given['network']} (weights' SHA-256 {key.weights[:12]})"),
+        ("data set", f"{given.dataset} (SHA-256 {key.dataset[:12]})"),
+        ("network", f"{given.network} (weights' SHA-256 {key.weights[:12]})"),
         (
             "unpruned",
             f"validation {report.validation.unpruned:.2%}, test {report.test.unpruned:.2%}, "
@@ -166,7 +166,7 @@ def _facts(group: Group) -> list[tuple[str, str]]:
         ),
         (
             "accelerator",
-            f"{given['accelerator']}, batch {key.batch} (SHA-256 {key.accelerator[:12]})",
+            f"{given.accelerator}, batch {key.batch} (SHA-256 {key.accelerator[:12]})",
         ),
         ("environment", f"{key.id}, revision {key.env_revision}"),
         ("machines", "; ".join(sorted({machine(run.setup) for run in group.runs}))),
@@ -225,5 +225,5 @@ def _caveats(group: Group) -> list[str]:
 
 
 def _tolerance(group: Group) -> str:
-    values = {run.setup.environment["tolerance"] for run in group.runs}
+    values = {run.setup.environment.tolerance for run in group.runs}
     return " or ".join(f"{100 * value:g}" for value in sorted(values))
