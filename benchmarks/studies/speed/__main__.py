@@ -1,7 +1,7 @@
-"""How fast the environment is, each figure beside its reference.
+"""Speed of the environment, each value compared with its reference.
 
-References are the same work with the fast paths off, in the same run and taking turns, since a
-shared machine's speed drifts. Parts: steps, candidates, resets, own, memory, search, profile,
+A reference is the same work with the fast paths off, in the same run and taking turns, since the
+speed of a shared machine drifts. Parts: steps, candidates, resets, own, memory, search, profile,
 growth, vector, surrogate.
 """
 
@@ -25,7 +25,7 @@ from benchmarks.studies.speed.measurement import Measurement, markdown
 def parts(
     name: str, arguments: dict[str, Any], repeats: int
 ) -> dict[str, Callable[[], list[Measurement]]]:
-    """What can be measured, by name."""
+    """All measurements by name."""
     return {
         "steps": lambda: step.steps(name, arguments, repeats),
         "candidates": lambda: step.candidates(name, arguments, repeats),
@@ -44,22 +44,22 @@ def parts(
 
 
 def _rows(part: str, size: int) -> list[Measurement]:
-    """The rows of a part whose imports the other parts do not need."""
+    """Measurements of a part whose imports the other parts do not need."""
     rows: list[Measurement] = importlib.import_module(f"benchmarks.studies.speed.{part}").rows(size)
     return rows
 
 
 def main() -> None:
-    """Measure, print, and write a JSON file where asked."""
+    """Measure, print, and write a JSON file with ``--json``."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.studies.speed",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--id", default="PruneResNet20-v0", help="an environment")
-    parser.add_argument("--dataset", help="in place of the id's own, e.g. imagefolder:PATH")
-    parser.add_argument("--threads", type=int, help="of torch (default: all cores)")
-    parser.add_argument("--repeats", type=int, default=5, help="turns of each case")
+    parser.add_argument("--dataset", help="data set, e.g. imagefolder:PATH (default: the id's own)")
+    parser.add_argument("--threads", type=int, help="torch threads (default: all cores)")
+    parser.add_argument("--repeats", type=int, default=5, help="number of turns of each case")
     parser.add_argument("--parts", help="only these, separated by commas")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parsed = parser.parse_args()
@@ -70,7 +70,7 @@ def main() -> None:
     wanted = parsed.parts.split(",") if parsed.parts else list(known)
     for name in wanted:
         if name not in known:
-            parser.error(f"--parts {name!r} is none of {', '.join(known)}")
+            parser.error(f"--parts {name!r} is not one of {', '.join(known)}")
     facts = {
         "id": parsed.id,
         "dataset": parsed.dataset,

@@ -1,4 +1,4 @@
-"""Where a step's time goes, and how it grows with network, images and filters."""
+"""Time of the parts of a step, and its growth with network, images and filters."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ PARTS: dict[str, tuple[Any, str]] = {
 
 @contextmanager
 def timed(env: PruningEnv) -> Iterator[dict[str, float]]:
-    """Seconds by part of the steps that are made within."""
+    """Seconds of each part of the steps inside the context."""
     seconds = dict.fromkeys([*PARTS, "evaluation", "costs", "observation"], 0.0)
     places = PARTS | {
         "costs": (env.baseline.costs, "of"),
@@ -55,7 +55,7 @@ def timed(env: PruningEnv) -> Iterator[dict[str, float]]:
 def profile(
     name: str, arguments: dict[str, Any], duration: float, episodes: int
 ) -> list[Measurement]:
-    """Seconds of a mean step by part, with the fast paths off and on."""
+    """Seconds of the parts of a mean step, with the fast paths off and on."""
     found: dict[bool, dict[str, float]] = {}
     for fast in (False, True):
         env = make(name, fast=fast, **arguments)
@@ -76,7 +76,7 @@ def growth(name: str, arguments: dict[str, Any], repeats: int) -> list[Measureme
     rows = []
     dataset = load_dataset("shapes")
     size = dataset.train.images.shape[2]
-    # Weights make no difference to the time, so untrained networks do.
+    # Weights do not change the time, so the networks are untrained.
     torch.manual_seed(0)
     networks = {
         n: build(n, len(dataset.classes), size) for n in ("plain20", "resnet20", "resnet56")
@@ -87,7 +87,7 @@ def growth(name: str, arguments: dict[str, Any], repeats: int) -> list[Measureme
     for images in (250, 500, 1000, 2000):
         env = make(name, eval_images=images, **arguments)
         rows.append(_row(f"{images} evaluation images", env, repeats))
-    # The same masks come again, so nothing may be remembered.
+    # The masks repeat, so results must not be cached.
     env = make(name, fast=[path for path in FAST if path != "memo"], **arguments)
     for keep in (1.0, 0.75, 0.5, 0.25):
         mask = (np.arange(env.width) % 4 < 4 * keep).astype(np.int8)

@@ -1,4 +1,4 @@
-"""How long L2PF takes to its first network at half the MACs within tolerance."""
+"""Time of L2PF until its first network at half the MACs within tolerance."""
 
 import time
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from agents.base import Budget, Callback
 from agents.l2pf import L2PF
 from benchmarks.studies.speed.measurement import Measurement
 from benchmarks.studies.speed.step import make
+from prune_gym.envs import PruningEnv
 
 RATIO = 2.0
 
@@ -19,9 +20,9 @@ class _Found(Exception):
 
 
 class _Watch(Callback):
-    """Stops at the first whole network that meets the aim."""
+    """Stops the search at the first network that meets the aim."""
 
-    def __init__(self, env: Any) -> None:
+    def __init__(self, env: PruningEnv) -> None:
         self.env = env
         self.episodes = 0
         self.info: dict[str, Any] = {}
@@ -39,11 +40,11 @@ def time_to_network(
     """Seconds until L2PF's first network at 2x in MACs within tolerance.
 
     Args:
-        name: Environment id.
-        arguments: Of the environment.
-        seed: Of agent and environment.
-        most: Episodes after which the search is given up.
-        options: Of the agent.
+        name: Id of the environment.
+        arguments: Arguments of the environment.
+        seed: Seed of agent and environment.
+        most: Largest number of episodes.
+        options: Hyperparameters of the agent.
 
     Returns:
         Seconds, episodes, accuracy, macs_ratio and search_macs.
@@ -65,7 +66,7 @@ def time_to_network(
 
 
 def searches(name: str, arguments: dict[str, Any], seed: int, most: int = 10) -> list[Measurement]:
-    """L2PF with the fast paths, beside the same agent without."""
+    """L2PF with the fast paths, compared with the same agent without."""
     before = time_to_network(name, arguments | {"fast": False}, seed, most)
     rows = []
     for label, settings in (("all fast paths", {}), ("and tune='suffix'", {"tune": "suffix"})):

@@ -33,7 +33,7 @@ def make(name: str, **arguments: Any) -> PruningEnv:
 
 
 def random_actions(env: PruningEnv, seed: int, duration: float = 0.0) -> list[dict[str, Any]]:
-    """One action for each layer: a share of its own, filters at random, one duration."""
+    """One action for each space: a random share of random filters, at one duration."""
     rng = np.random.default_rng(seed)
     return [
         {
@@ -55,9 +55,9 @@ def walk(env: PruningEnv, seed: int, duration: float = 0.0) -> float:
 
 
 def alternate(cases: Mapping[str, Callable[[int], float]], repeats: int) -> dict[str, float]:
-    """Median of each case's figure; the cases take turns, as a shared machine's speed drifts.
+    """Median of each case's value; the cases take turns, as the speed of a shared machine drifts.
 
-    Every turn has a seed of its own, so that no case finds its work done.
+    Every turn has its own seed, so that no case finds a cached result.
     """
     figures: dict[str, list[float]] = {name: [] for name in cases}
     for turn in range(repeats + 1):
@@ -69,7 +69,7 @@ def alternate(cases: Mapping[str, Callable[[int], float]], repeats: int) -> dict
 
 
 def steps(name: str, arguments: dict[str, Any], repeats: int) -> list[Measurement]:
-    """Mean step without fine-tuning, one fast path after the other; and with fine-tuning."""
+    """Mean step without fine-tuning, by fast path, and with fine-tuning."""
     envs = {"off": make(name, fast=False, **arguments)}
     envs |= {label: make(name, fast=paths, **arguments) for label, paths in LADDER}
     found = alternate({label: partial(walk, env) for label, env in envs.items()}, repeats)
@@ -101,7 +101,7 @@ def steps(name: str, arguments: dict[str, Any], repeats: int) -> list[Measuremen
 def candidates(
     name: str, arguments: dict[str, Any], repeats: int, count: int = 8
 ) -> list[Measurement]:
-    """Eight candidates from the states of an episode, together and one by one."""
+    """Candidates from the states of an episode, together and one by one."""
     together, alone = make(name, **arguments), make(name, fast=False, **arguments)
 
     def run(env: PruningEnv, seed: int, trial: Callable[[list[Any]], None]) -> float:
@@ -150,7 +150,7 @@ def resets(name: str, arguments: dict[str, Any]) -> list[Measurement]:
 
 
 def own_work(name: str, arguments: dict[str, Any], repeats: int) -> list[Measurement]:
-    """Share of a step that is neither a torch kernel nor the accelerator's mapping search."""
+    """Share of a step outside of torch kernels and the accelerator's mapping search."""
     env = make(name, **arguments)
     walk(env, 0)
     searching = [0.0]
@@ -180,7 +180,7 @@ def own_work(name: str, arguments: dict[str, Any], repeats: int) -> list[Measure
 
 
 def memory(episodes: int) -> list[Measurement]:
-    """Growth of the process over many episodes of the smallest task."""
+    """Growth of the peak memory over many episodes on the smallest network."""
     env = tiny_env()
     for seed in range(50):
         walk(env, seed)
@@ -188,5 +188,5 @@ def memory(episodes: int) -> list[Measurement]:
     for seed in range(50, 50 + episodes):
         walk(env, seed, 0.5 if seed % 4 == 0 else 0.0)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    what = f"growth of the peak memory over {episodes} episodes of the smallest task"
+    what = f"growth of the peak memory over {episodes} episodes of the smallest network"
     return [Measurement(what, grown, "MiB", target="flat (under 5 MiB)", met=grown < 5)]

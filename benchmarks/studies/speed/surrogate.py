@@ -1,33 +1,32 @@
-"""How fast the surrogate environment steps, and how well it ranks."""
+"""Steps per second of the surrogate environment, and Kendall's tau of its ranking."""
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 import prune_gym  # noqa: F401 - registers the ids
 from benchmarks.studies.speed.measurement import Measurement
-from prune_gym.surrogate.predictor import import_library
+from prune_gym.envs import PruningEnv
+from prune_gym.surrogate.predicted import PredictedEvaluator
+from prune_gym.surrogate.predictor import Surrogate, import_library
 
 RATE, TAU = 5000.0, 0.8
 TURNS = 5
 
 
 def rows(steps: int) -> list[Measurement]:
-    """Steps a second on one core, tau on held-out episodes, one prediction beside the library's.
+    """Steps per second on one core, time of a prediction, and tau on held-out episodes.
 
     Args:
-        steps: How many are timed in each of the turns, of which the median counts.
-
-    Returns:
-        The rows.
+        steps: Number of steps of each turn; the median of the turns counts.
     """
-    env: Any = gym.make("PruneResNet20-Surrogate-v0", threads=1)
-    facts = env.unwrapped.evaluator.surrogate.facts
+    env = gym.make("PruneResNet20-Surrogate-v0", threads=1)
+    surrogate = _surrogate(env)
+    facts = surrogate.facts
     rate = float(np.median([_steps_per_second(env, steps) for _ in range(TURNS)]))
-    own, library = _predictions(env.unwrapped)
+    own, library = _predictions(surrogate)
     tau = facts["metrics"]["held_out_episodes"]["tau"]
     final = facts["metrics"]["held_out_episodes_final"]["tau"]
     policies = facts["metrics"]["held_out_policies"]["tau"]
@@ -59,7 +58,7 @@ def rows(steps: int) -> list[Measurement]:
 
 
 def _steps_per_second(env: gym.Env, steps: int) -> float:
-    """Random actions drawn beforehand, resets included."""
+    """Steps per second with random actions, resets included."""
     env.action_space.seed(0)
     actions = [env.action_space.sample() for _ in range(1000)]
     env.reset(seed=0)
@@ -74,9 +73,15 @@ def _steps_per_second(env: gym.Env, steps: int) -> float:
     return steps / (time.perf_counter() - started)
 
 
-def _predictions(env: Any) -> tuple[float, float]:
-    """Microseconds of one prediction: the surrogate's trees, and as many of the library's."""
-    surrogate = env.evaluator.surrogate
+def _surrogate(env: gym.Env) -> Surrogate:
+    inner = env.unwrapped
+    assert isinstance(inner, PruningEnv)
+    assert isinstance(inner.evaluator, PredictedEvaluator)
+    return inner.evaluator.surrogate
+
+
+def _predictions(surrogate: Surrogate) -> tuple[float, float]:
+    """Microseconds of a prediction by the surrogate's trees, and by as many of the library's."""
     width = len(surrogate.facts["features"])
     random = np.random.default_rng(0)
     inputs = random.uniform(0, 1, (1000, width))

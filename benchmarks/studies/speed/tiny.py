@@ -1,4 +1,4 @@
-"""The smallest task: a two-layer network on noise, whose step takes a millisecond or two."""
+"""The smallest environment: a two-layer network on noise; a step takes one or two ms."""
 
 import numpy as np
 import torch

@@ -1,9 +1,8 @@
-"""Two environments at a time: one process for both, or a worker process for each."""
+"""Vector environments: one process for two environments, or a worker process for each."""
 
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -16,8 +15,8 @@ ID, ENVS = "prune_gym:PruneResNet20-v0", 2
 
 
 def rows(repeats: int) -> list[Measurement]:
-    """Steps a second, start and memory; the reference is one process, all cores."""
-    envs: dict[str, Any] = {}
+    """Steps per second, start and memory; the reference is one process with all cores."""
+    envs: dict[str, gym.vector.VectorEnv] = {}
     start: dict[str, float] = {}
     memory: dict[str, float] = {}
     before = _resident("self")
@@ -45,11 +44,13 @@ def rows(repeats: int) -> list[Measurement]:
     return result
 
 
-def _walk(env: Any, seed: int, duration: float) -> float:
-    """Steps a second over one episode of all sub-environments."""
+def _walk(env: gym.vector.VectorEnv, seed: int, duration: float) -> float:
+    """Steps per second in one episode of all sub-environments."""
     rng = np.random.default_rng(seed)
     env.reset(seed=seed)
-    width = env.single_action_space["mask"].shape[0]
+    space = env.single_action_space
+    assert isinstance(space, gym.spaces.Dict)
+    width = gym.spaces.flatdim(space["mask"])
     steps = 9
     started = time.perf_counter()
     for _ in range(steps):
