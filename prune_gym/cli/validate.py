@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from benchmarks import results, validate
+    from benchmarks import replay, results, validate
 
     found = results.load(arguments.records)
     for result in found:
@@ -45,8 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     applied = Counter[str]()
     for result in tqdm(found, unit="record", disable=arguments.quiet):
         env = validate.make_environment(result, arguments.dataset)
-        wrong += validate.replay(result, env, arguments.final)
-        applied[validate.applied(result, arguments.final)] += 1
+        wrong += replay.replay(result, env, arguments.final)
+        applied[replay.applied(result, arguments.final)] += 1
         env.close()
     for line in wrong:
         print(line)
