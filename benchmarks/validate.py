@@ -40,12 +40,13 @@ def tolerance(result: Result) -> Tolerance:
     packages = ("torch", "numpy", "python")
     here = versions()
     other = [name for name in packages if result.setup.versions.get(name) != here.get(name)]
-    # A record without a processor's model or vector instructions may be of any.
-    kinds = {"model": "processor", "vector": "vector instructions", "device": "device"}
+    # A record without its microarchitecture may have been made on any.
+    kinds = {"processor": "processor", "microarchitecture": "microarchitecture"}
+    kinds |= {"vector": "vector instructions", "device": "device"}
     other += [label for name, label in kinds.items() if then.get(name) != now[name]]
     if other:
         return Tolerance(*OTHER, f"other {', '.join(other)}")
-    return Tolerance(*SAME, "same processor, vector instructions, versions and threads")
+    return Tolerance(*SAME, "same microarchitecture, vector instructions, versions and threads")
 
 
 def check_replayable(result: Result) -> None:
