@@ -1,9 +1,10 @@
-"""Golden rollouts: what a change of the code's structure must not change, value by value.
+"""Golden rollouts: values that must stay the same when the code is restructured.
 
-Floats differ between processors, so goldens belong to one machine and are not committed::
+Floats differ between processors, so goldens are only valid on the machine that recorded them and
+are not committed::
 
-    python -m tests.golden record FOLDER     # before the first change
-    python -m tests.golden compare FOLDER    # after each step of the work
+    python -m tests.golden record FOLDER     # before a change
+    python -m tests.golden compare FOLDER    # after the change
 """
 
 import argparse
@@ -43,7 +44,7 @@ STEP = (
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON keeps it, floats to the last bit."""
+    """Convert a value to JSON types; floats keep every bit."""
     if isinstance(value, dict):
         return {str(name): plain(own) for name, own in sorted(value.items())}
     if isinstance(value, list | tuple):
@@ -69,8 +70,8 @@ def weights(env: Any) -> str:
     return total.hexdigest()[:16]
 
 
-def drawn(env: Any, rng: np.random.Generator, observation: Any) -> dict[str, np.ndarray]:
-    """An action: a third of them without fine-tuning."""
+def random_action(env: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """A random action; one third of the actions have no fine-tuning."""
     duration = np.array([rng.random() * (rng.random() < 0.66)], np.float32)
     if "sparsity" in env.action_space.spaces:
         return {"sparsity": rng.random(1).astype(np.float32) * 0.9, "duration": duration}
@@ -82,17 +83,17 @@ def drawn(env: Any, rng: np.random.Generator, observation: Any) -> dict[str, np.
 def rollout(
     name: str = "PruneResNet20-v0", *, tries: int = 0, network: bool = True, **arguments: Any
 ) -> list[Any]:
-    """An episode of drawn actions, a snapshot restored on the way."""
+    """An episode of random actions, each of which is repeated from a restored snapshot."""
     env: Any = gym.make(name, **(SMALL | arguments)).unwrapped
     rng = np.random.default_rng(5)
     observation, info = env.reset(seed=3)
     values: list[Any] = [observation, info, env.ratio_for_target()]
     ended = False
     while not ended:
-        action = drawn(env, rng, observation)
+        action = random_action(env, rng)
         before = env.snapshot()
         if tries:
-            values.append(env.try_actions([drawn(env, rng, observation) for _ in range(tries)]))
+            values.append(env.try_actions([random_action(env, rng) for _ in range(tries)]))
         env.step(action)
         env.restore(before)
         observation, reward, terminated, truncated, info = env.step(action)
@@ -105,7 +106,12 @@ def rollout(
 
 
 def trained(*words: str, kill: bool = False) -> dict[str, Any]:
-    """What a run of the command line left behind."""
+    """Episodes and exported files of a run of the command line.
+
+    Args:
+        words: Arguments of ``prune-gym train``.
+        kill: Whether the run is killed after the first episode and then resumed.
+    """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         given = [f"--env={name}={value}" for name, value in SMALL.items() if name != "threads"]
@@ -129,7 +135,7 @@ def trained(*words: str, kill: bool = False) -> dict[str, Any]:
 
 
 def episodes_of(out: Path) -> list[Any]:
-    """The observed values of each episode, and what follows from them."""
+    """The recorded values of each episode, and values derived from them."""
     from prune_gym.runs.folder import read_episodes, read_setup
     from prune_gym.runs.records import best_so_far
 
@@ -148,7 +154,7 @@ def episodes_of(out: Path) -> list[Any]:
 
 
 def exported(best: Path) -> dict[str, Any]:
-    """Accuracies, costs and channels of the report, weights, and classes of the sample."""
+    """Accuracies, costs and channels of the report, the weights, and the predicted classes."""
     import onnxruntime
     from safetensors.numpy import load_file
 
@@ -237,7 +243,7 @@ SCENARIOS: dict[str, Callable[[], Any]] = {
 
 
 def surrogate(**arguments: Any) -> list[Any]:
-    """The surrogate is fitted to the default sizes."""
+    """Episodes in the surrogate with default arguments, for which the shipped one was fitted."""
     env: Any = gym.make("PruneResNet20-Surrogate-v0", **arguments).unwrapped
     rng, values = np.random.default_rng(7), list[Any]()
     for _ in range(5):
@@ -245,9 +251,9 @@ def surrogate(**arguments: Any) -> list[Any]:
         values += [observation, info, env.ratio_for_target()]
         ended = False
         while not ended:
-            values.append(env.try_actions([drawn(env, rng, observation) for _ in range(2)]))
+            values.append(env.try_actions([random_action(env, rng) for _ in range(2)]))
             before = env.snapshot()
-            action = drawn(env, rng, observation)
+            action = random_action(env, rng)
             env.step(action)
             env.restore(before)
             observation, reward, ended, _, info = env.step(action)
@@ -256,30 +262,23 @@ def surrogate(**arguments: Any) -> list[Any]:
 
 
 def difference(before: Any, now: Any, where: str = "") -> str | None:
-    """The first place where two values differ."""
+    """Describe the first place where two values differ; None if they are equal."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in before:
             if name == "rewards" and "/steps/" in where and name not in now:
                 continue  # follows from accuracy and costs, so that it is not recorded
             if name not in now:
                 return f"{where}/{name} is gone"
-            found = difference(before[name], now[name], f"{where}/{name}")
-            if found:
+            if found := difference(before[name], now[name], f"{where}/{name}"):
                 return found
         return None
     if isinstance(before, list) and isinstance(now, list):
         if len(before) != len(now):
             return f"{where}: {len(now)} entries, before {len(before)}"
-        return next(
-            filter(
-                None,
-                (
-                    difference(*pair, f"{where}/{i}")
-                    for i, pair in enumerate(zip(before, now, strict=True))
-                ),
-            ),
-            None,
-        )
+        for place, pair in enumerate(zip(before, now, strict=True)):
+            if found := difference(*pair, f"{where}/{place}"):
+                return found
+        return None
     return None if before == now else f"{where}: {now!r}, before {before!r}"
 
 
@@ -299,12 +298,12 @@ def main() -> int:
         values = json.loads(json.dumps(play()))
         if arguments.command == "record":
             path.write_text(json.dumps(values))
-            told = "recorded"
+            verdict = "recorded"
         else:
             found = difference(json.loads(path.read_text()), values)
             wrong += found is not None
-            told = found or "the same"
-        print(f"{name:<20}{time.monotonic() - started:>7.1f} s  {told}", flush=True)
+            verdict = found or "the same"
+        print(f"{name:<20}{time.monotonic() - started:>7.1f} s  {verdict}", flush=True)
     return 1 if wrong else 0
 
 

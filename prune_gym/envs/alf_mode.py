@@ -151,13 +151,7 @@ class ALFMode(Mode[CodeChoice]):
     ) -> Build:
         """Replace the convolution by codes and an expansion, repair and train."""
         layer, batches, before = space.producers[0], choice.batches, state.decided()
-        options = replace(self.options, pr_max=choice.sparsity)
-        module = to_alf(state.network(self.baseline.network), [layer], options)
-        block = module.get_submodule(layer)
-        assert isinstance(block, ALFConv2d)
-        updates = options.updates * self.max_batches
-        for _ in range(updates):
-            block.autoencoder_step()
+        module, block = self._with_block(state, layer, choice.sparsity)
         changed = hold_codes(block, before, self.target.hold)
         block.fold()
         spent = self._repaired(state, space, module)
@@ -169,7 +163,7 @@ class ALFMode(Mode[CodeChoice]):
             if hold_codes(block, before, self.target.hold):
                 changed = True
                 spent += self._repaired(state, space, module)
-        updates += options.updates * batches
+        updates = self.options.updates * (self.max_batches + batches)
         mask = block.alive().numpy()
         deployed = deploy(module, state.network(self.baseline.network))
         merged = isinstance(deployed.module.get_submodule(layer), nn.Conv2d)
@@ -192,6 +186,16 @@ class ALFMode(Mode[CodeChoice]):
             changed=changed,
             block=BlockRecord(choice.sparsity, codes, merged, error, updates),
         )
+
+    def _with_block(self, state: State, layer: str, sparsity: float) -> tuple[nn.Module, ALFConv2d]:
+        """The network with a block instead of a convolution, after the updates without images."""
+        options = replace(self.options, pr_max=sparsity)
+        module = to_alf(state.network(self.baseline.network), [layer], options)
+        block = module.get_submodule(layer)
+        assert isinstance(block, ALFConv2d)
+        for _ in range(options.updates * self.max_batches):
+            block.autoencoder_step()
+        return module, block
 
     def _train(
         self,

@@ -71,8 +71,7 @@ class PruningEnv(gym.Env[Observation, Action]):
     the components.
 
     ## Starting State
-    The unpruned network. The seed determines the order and augmentation of the fine-tuning
-    images.
+    The unpruned network. The seed determines order and augmentation of the fine-tuning images.
 
     ## Episode End
     ``terminated`` after the last space; ``truncated`` when ``search_macs_total`` reaches
@@ -101,8 +100,7 @@ class PruningEnv(gym.Env[Observation, Action]):
     The observation also has ``codes_alive`` and ``reconstruction_error``, one number for each
     visited convolution. ``info["mask"]`` holds the remaining codes. After a step ``info`` also has
     ``sparsity`` (as executed), ``codes``, ``merged`` (whether the codes and the expansion were
-    multiplied back into one convolution),
-    ``reconstruction_error`` and ``autoencoder_updates``.
+    multiplied back into one convolution), ``reconstruction_error`` and ``autoencoder_updates``.
 
     ## Surrogate
     With ``surrogate=True``, or under the id ``PruneResNet20-Surrogate-v0``, a fitted regressor

@@ -125,7 +125,7 @@ class Mode(ABC, Generic[ChoiceT]):
             candidate: Finished network; visited spaces without a mask keep all channels.
 
         Returns:
-            One build for each visited space; all of them hold the finished network.
+            One build for each visited space; each one contains the finished network.
 
         Raises:
             ValueError: If the candidate does not fit the mode.

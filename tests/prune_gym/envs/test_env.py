@@ -265,20 +265,6 @@ def test_a_spent_budget_truncates(make_tiny_env):
     assert (terminated, truncated) == (True, False)
 
 
-def test_the_observation_shows_the_present_weights(make_tiny_env):
-    env = make_tiny_env(observation="weights")
-    env.reset(seed=0)
-    mask = np.array([1, 0, 1, 1, 0, 0], np.int8)
-    observation, *_ = env.step({"mask": mask, "duration": np.zeros(1, np.float32)})
-    rows = observation["weights"].reshape(6, -1)
-    assert rows.shape[1] == 27  # the widest filter: 3 x 3 x 3
-    # The second layer's filters keep their columns: those of removed inputs are zero.
-    assert (rows[:5, [1, 4, 5]] == 0).all()
-    assert (rows[:5, [0, 2, 3]] != 0).all()
-    assert (rows[5:] == 0).all()
-    assert observation["action_mask"].tolist() == [1, 1, 1, 1, 1, 0]
-
-
 def test_a_network_that_the_user_passes_does_not_change(tiny_trained, make_tiny_env):
     network, _ = tiny_trained
     before = {name: tensor.clone() for name, tensor in network.module.state_dict().items()}

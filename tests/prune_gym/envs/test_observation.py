@@ -1,0 +1,64 @@
+"""Observations: present weights, statistics of the filters, and features of the layer."""
+
+import numpy as np
+import pytest
+
+from prune_gym.envs.observation import LAYER_FEATURES, STATISTICS
+
+
+def keep(env, filters):
+    """An action that keeps these filters, without fine-tuning."""
+    mask = np.zeros(env.width, np.int8)
+    mask[filters] = 1
+    return {"mask": mask, "duration": np.zeros(1, np.float32)}
+
+
+def layer(observation):
+    return dict(zip(LAYER_FEATURES, observation["layer"].tolist(), strict=True))
+
+
+def test_the_observation_shows_the_present_weights(make_tiny_env):
+    env = make_tiny_env(observation="weights")
+    env.reset(seed=0)
+    mask = np.array([1, 0, 1, 1, 0, 0], np.int8)
+    observation, *_ = env.step({"mask": mask, "duration": np.zeros(1, np.float32)})
+    rows = observation["weights"].reshape(6, -1)
+    assert rows.shape[1] == 27  # the widest filter: 3 x 3 x 3
+    # The second layer's filters keep their columns: those of removed inputs are zero.
+    assert (rows[:5, [1, 4, 5]] == 0).all()
+    assert (rows[:5, [0, 2, 3]] != 0).all()
+    assert (rows[5:] == 0).all()
+    assert observation["action_mask"].tolist() == [1, 1, 1, 1, 1, 0]
+
+
+@pytest.mark.float
+def test_statistics_are_relative_to_their_mean(make_tiny_env):
+    env = make_tiny_env(recovery="none")
+    env.reset(seed=0)
+    observation, *_ = env.step(keep(env, [0, 2, 3]))
+    weight = env.network.module.second.weight.detach().flatten(1)
+    for name, norms in (("l1", weight.abs().sum(1)), ("l2", weight.norm(dim=1))):
+        expected = (norms / norms.mean()).numpy()
+        np.testing.assert_allclose(observation[name][:5], expected, rtol=1e-5)
+    # The second space has no batch norm, and 5 of at most 6 filters.
+    assert (observation["bn_scale"] == 0).all()
+    for name in STATISTICS:
+        assert observation[name][5] == 0
+
+
+def test_layer_features_follow_the_episode(make_tiny_env):
+    env = make_tiny_env(recovery="none", objective="macs", search_budget=10**9)
+    observation, _ = env.reset(seed=0)
+    start = layer(observation)
+    assert (start["index"], start["last_keep"]) == (0, 1)
+    assert (start["reduced"], start["budget_left"]) == (0, 1)
+    observation, _, _, _, info = env.step(keep(env, [0, 2, 3]))
+    second = layer(observation)
+    assert (second["index"], second["last_keep"], second["rest"]) == (0.5, 0.5, 0)
+    assert second["reduced"] == pytest.approx(1 - 1 / info["macs_ratio"])
+    assert second["budget_left"] == pytest.approx(1 - env.search_macs_total / 10**9)
+    assert observation["progress"] == 0.5
+    observation, *_ = env.step(keep(env, [0]))
+    assert observation["progress"] == 1
+    for name in ("layer", "action_mask", *STATISTICS):
+        assert (observation[name] == 0).all()
