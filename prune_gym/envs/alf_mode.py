@@ -102,11 +102,11 @@ class ALFMode(Mode[CodeChoice]):
         given = unit_value("sparsity", action["sparsity"], "the share of codes to remove")
         batches = self.batches(unit_value("duration", action["duration"], "of max_epochs"))
         # The type of the action space, so that records replay bit for bit.
-        sparsity = float(np.float32(given))
+        requested = float(np.float32(given))
         channels = self.visited[state.position].channels
         most = self.target.allowed(state.decided(), channels)
-        asked = max(sparsity, float(np.float32(1 - most / channels)))
-        return CodeChoice(batches, asked > sparsity, asked)
+        sparsity = max(requested, float(np.float32(1 - most / channels)))
+        return CodeChoice(batches, sparsity > requested, sparsity)
 
     def build(self, state: State, choice: CodeChoice, seed: int) -> Build:
         """See :meth:`Mode.build`."""

@@ -193,9 +193,9 @@ def channel_sums(output: Tensor) -> Tensor:
     return positive.mean(dim=(2, 3)).sum(0) if positive.dim() == 4 else positive.sum(0)
 
 
-def _first(split: Split, asked: int | None, most: int, name: str) -> Split:
+def _first(split: Split, size: int | None, most: int, name: str) -> Split:
     """The first images of a split, in which classes are as frequent as in the whole split."""
-    count = min(most, len(split)) if asked is None else asked
+    count = min(most, len(split)) if size is None else size
     if not 1 <= count <= len(split):
         raise ValueError(
             f"{name}={count} must be 1 to {len(split)}, the number of images in the split"

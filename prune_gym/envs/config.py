@@ -204,7 +204,7 @@ class EnvConfig:
         return tuple(getattr(self, name) for name in _SHARED)
 
     def changed(self) -> dict[str, Any]:
-        """The arguments that differ from their defaults, by name; objects are left out."""
+        """The arguments that differ from their defaults, by name, without objects."""
         values = [(field, getattr(self, field.name)) for field in fields(self)]
         return {
             field.name: value

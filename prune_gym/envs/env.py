@@ -57,7 +57,7 @@ class PruningEnv(gym.Env[Observation, Action]):
     is kept; filters are added by norm until ``min_keep`` and ``round_to`` are met. With a target,
     an action that would put the target out of reach is clipped: of the requested filters, those
     with the lowest L1 norm are dropped (AMC; see :class:`prune_gym.envs.target.Target`).
-    ``info["mask"]`` holds the executed mask.
+    ``info["mask"]`` is the executed mask.
 
     ## Observation Space
     A flat ``Dict`` of 1-D arrays: ``action_mask`` (n_max,), ``layer`` (the entries of
@@ -67,7 +67,7 @@ class PruningEnv(gym.Env[Observation, Action]):
 
     ## Rewards
     ``prune + duration_weight * duration``, see :class:`prune_gym.envs.reward.RewardFunction` and,
-    for ``reward="target"``, :class:`prune_gym.envs.reward.TargetReward`. ``info["rewards"]`` holds
+    for ``reward="target"``, :class:`prune_gym.envs.reward.TargetReward`. ``info["rewards"]`` has
     the components.
 
     ## Starting State
@@ -98,7 +98,7 @@ class PruningEnv(gym.Env[Observation, Action]):
     mask entries are dropped.
 
     The observation also has ``codes_alive`` and ``reconstruction_error``, one number for each
-    visited convolution. ``info["mask"]`` holds the remaining codes. After a step ``info`` also has
+    visited convolution. ``info["mask"]`` marks the remaining codes. After a step ``info`` also has
     ``sparsity`` (as executed), ``codes``, ``merged`` (whether the codes and the expansion were
     multiplied back into one convolution), ``reconstruction_error`` and ``autoencoder_updates``.
 

@@ -78,10 +78,10 @@ class FilterRules(Mode[FilterChoice]):
                 "action: the mask may contain only 0 and 1; threshold scores before step()"
             )
         batches = self.batches(unit_value("duration", action["duration"], "of max_epochs"))
-        asked = bits.astype(bool)[: self.visited[state.position].channels]
+        requested = bits.astype(bool)[: self.visited[state.position].channels]
         l1, l2 = self.norms(state)
-        mask = self.target.hold(asked, state.decided(), l1, l2)
-        return FilterChoice(batches, bool((mask != asked).any()), mask)
+        mask = self.target.hold(requested, state.decided(), l1, l2)
+        return FilterChoice(batches, bool((mask != requested).any()), mask)
 
     def norms(self, state: State) -> tuple[Norms, Norms]:
         """L1 and L2 norms of the next space's filters, shape (channels,) each."""

@@ -76,26 +76,26 @@ class Target:
         reached = self.reached(costs, accuracy)
         return all(reached[name] <= value for name, value in self.wanted.items())
 
-    def allowed(self, before: VisitCounts, asked: int) -> int:
+    def allowed(self, before: VisitCounts, requested: int) -> int:
         """The number of filters to keep in the next space.
 
         Args:
             before: Counts of the spaces visited so far, from the first.
-            asked: Number of filters that the action keeps, allowed by the rules.
+            requested: Number of filters that the action keeps, allowed by the rules.
 
         Returns:
-            The largest number up to ``asked`` with which the target can still be met; if there is
-            none, the smallest such number above ``asked``.
+            The largest number up to ``requested`` with which the target can still be met; if there
+            is none, the smallest such number above ``requested``.
 
         Raises:
             TargetError: If there is no such number, since the counts come from an episode with
                 another target.
         """
         if self._completions is None:
-            return asked
+            return requested
         legal = self._completions.legal[len(before)]
-        down = [count for count in reversed(legal) if count <= asked]
-        for count in (*down, *(count for count in legal if count > asked)):
+        down = [count for count in reversed(legal) if count <= requested]
+        for count in (*down, *(count for count in legal if count > requested)):
             if self._completions.completion((*before, count)) is not None:
                 return count
         raise TargetError(
@@ -105,7 +105,7 @@ class Target:
 
     def hold(
         self,
-        asked: npt.NDArray[np.bool_],
+        requested: npt.NDArray[np.bool_],
         before: VisitCounts,
         l1: npt.NDArray[np.floating],
         l2: npt.NDArray[np.floating],
@@ -113,7 +113,7 @@ class Target:
         """The nearest mask that the rules allow and with which the target can still be met.
 
         Args:
-            asked: Mask of the action, shape (channels,).
+            requested: Mask of the action, shape (channels,).
             before: Counts of the spaces visited so far, from the first.
             l1: L1 norms of the filters; those with the smallest norms are dropped first (AMC).
             l2: L2 norms of the filters; those with the largest norms are added first.
@@ -121,7 +121,7 @@ class Target:
         Returns:
             The mask to execute, shape (channels,).
         """
-        legal = legal_mask(asked, l2, self._min_keep, self._round_to)
+        legal = legal_mask(requested, l2, self._min_keep, self._round_to)
         if self._completions is None:
             return legal
         wanted = int(legal.sum())
@@ -130,8 +130,8 @@ class Target:
             return legal
         if count > wanted:
             return legal_mask(legal, l2, min_keep=count)
-        # Rounding adds less than one step between legal counts, so `asked` keeps enough filters.
-        order = np.lexsort((np.arange(asked.size), -np.asarray(l1), ~asked))
+        # Rounding adds less than one step between legal counts, so `requested` has enough.
+        order = np.lexsort((np.arange(requested.size), -np.asarray(l1), ~requested))
         kept = np.zeros_like(legal)
         kept[order[:count]] = True
         return kept

@@ -99,7 +99,7 @@ def header(env: PruningEnv, name: str, arguments: dict[str, Any], seed: int) -> 
     Args:
         env: The real environment.
         name: Id of the environment.
-        arguments: Arguments that were given to it.
+        arguments: Arguments of the environment, by name.
         seed: Seed of the recording.
 
     Returns:
