@@ -171,4 +171,6 @@ def _scratch_cell(entry: Entry) -> Cell:
 
 def _epochs(controls: Sequence[Scratch]) -> str:
     """Epochs that the controls were trained for."""
-    return "/".join(f"{each:g}" for each in sorted({c.epochs for c in controls})) + " epochs"
+    return (
+        "/".join(f"{each:g}" for each in sorted({c.options.epochs for c in controls})) + " epochs"
+    )

@@ -121,7 +121,7 @@ def best_run(rows: Sequence[Row]) -> tuple[Row, Result]:
 
 def scratch_values(row: Row) -> list[float]:
     """Test accuracies of a row's shapes trained from scratch, one for each seed that has it."""
-    return [run.scratch.test for run in row.runs if run.scratch is not None]
+    return [run.scratch.test_accuracy for run in row.runs if run.scratch is not None]
 
 
 def values_of(row: Row) -> dict[str, list[float]]:

@@ -3,16 +3,16 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from prune_gym.errors import PruneGymError
 from prune_gym.files import write_atomically
+from prune_gym.jsonfile import Amount, Count, JsonRecord, Share, parse_json
 from prune_gym.pruning.saved import DESCRIPTION
 from prune_gym.runs import folder as files
-from prune_gym.runs.fields import Fields, parse_json
-from prune_gym.runs.records import SCHEMA, Episode, Report, Setup, best_so_far, check_schema
+from prune_gym.runs.records import SCHEMA, Episode, Report, Setup, best_so_far
 
 REPORT = Path(files.BEST) / files.REPORT
 SCRATCH = "scratch.json"
@@ -24,37 +24,69 @@ ANONYMOUS = f"{IMAGES}PATH"
 
 
 @dataclass(frozen=True)
-class Scratch:
-    """The same shape trained from scratch, as ``prune-gym pretrain --shape`` records it.
+class ScratchOptions:
+    """Options of a training from scratch.
 
     Args:
-        validation: Accuracy on the validation split, 0 to 1.
-        test: Accuracy on the test split, 0 to 1.
         epochs: Epochs of the training.
     """
 
-    validation: float
-    test: float
-    epochs: float
+    epochs: Amount
 
-    @classmethod
-    def from_json(cls, value: object, where: str) -> "Scratch":
-        """Read the recipe that ``prune-gym pretrain --test`` writes.
 
-        Raises:
-            PruneGymError: If an accuracy is missing or out of range.
-        """
-        own = Fields(value, where)
-        accuracies = own.share("validation_accuracy"), own.share("test_accuracy")
-        return cls(*accuracies, own.table("options").number("epochs"))
+@dataclass(frozen=True)
+class Scratch(JsonRecord):
+    """The same shape trained from scratch, as ``prune-gym pretrain --shape --test`` records it.
 
-    def to_json(self) -> dict[str, Any]:
-        """The part of the recipe that :meth:`from_json` reads."""
-        return {
-            "validation_accuracy": self.validation,
-            "test_accuracy": self.test,
-            "options": {"epochs": self.epochs},
-        }
+    Args:
+        validation_accuracy: Accuracy on the validation split, 0 to 1.
+        test_accuracy: Accuracy on the test split, 0 to 1.
+        options: Options of the training.
+    """
+
+    validation_accuracy: Share
+    test_accuracy: Share
+    options: ScratchOptions
+
+
+@dataclass(frozen=True)
+class Mark(JsonRecord):
+    """The task of a benchmark's folder.
+
+    Args:
+        task: Name of the task.
+        version: Version of the task.
+        dataset: The images, if the task asks for them.
+    """
+
+    task: str
+    version: Count
+    dataset: str | None = None
+
+
+@dataclass(frozen=True)
+class Record(JsonRecord):
+    """A line of a file of benchmark records.
+
+    Args:
+        setup: What the run was started with.
+        episodes: The episodes of the search; only those whose network was the best so far have
+            their steps.
+        report: The final network, without what the record holds already; None if the run is not
+            finished.
+        scratch: The same shape trained from scratch, or None.
+        task: Name of the benchmark task, or None.
+        task_version: Version of the task, or None.
+    """
+
+    SCHEMA = SCHEMA
+
+    setup: Setup
+    episodes: tuple[Episode, ...]
+    report: dict[str, Any] | None = None
+    scratch: Scratch | None = None
+    task: str | None = None
+    task_version: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -157,8 +189,8 @@ def _task_of(folder: Path) -> tuple[str, int] | None:
     path = folder.parent / MARK
     if not path.is_file():
         return None
-    mark = Fields(_read(path), repr(str(path)))
-    return mark.text("task"), mark.count("version")
+    mark = Mark.from_json(_read(path), repr(str(path)))
+    return mark.task, mark.version
 
 
 def _read(path: Path) -> Any:
@@ -205,26 +237,18 @@ def _checked(result: Result, where: str) -> Result:
 
 
 def _record(value: object, where: str) -> Result:
-    own = Fields(value, where)
-    check_schema(own)
-    setup_json = {"schema": SCHEMA, **own.table("setup").values}
-    setup = Setup.from_json(setup_json, where)
-    episodes = tuple(
-        Episode.from_json(each.values, f"{where}, episode {number}")
-        for number, each in enumerate(own.tables("episodes"))
-    )
-    report = None
-    if "report" in own and episodes:
+    record = Record.from_json(value, where)
+    setup, report = record.setup, None
+    if record.report is not None and record.episodes:
         # The rest of the report is in the record already; the oldest records lack the time.
-        shared = {"schema": SCHEMA, "setup": setup_json, "search": _spending(episodes)}
+        shared = {"schema": SCHEMA, "setup": setup.to_json(), "search": _spending(record.episodes)}
         report = Report.from_json(
-            {"final_seconds": 0.0, **own.table("report").values, **shared}, f"{where}, report"
+            {"final_seconds": 0.0, **record.report, **shared}, f"{where}, report"
         )
-    scratch = None
-    if "scratch" in own:
-        scratch = Scratch.from_json(own.table("scratch").values, f"{where}, scratch")
-    task = (own.text("task"), own.count("task_version")) if "task" in own else None
-    return Result(where, setup, episodes, report, scratch, task)
+    task = None
+    if record.task is not None and record.task_version is not None:
+        task = record.task, record.task_version
+    return Result(where, setup, record.episodes, report, record.scratch, task)
 
 
 def _spending(episodes: Sequence[Episode]) -> dict[str, Any]:
@@ -250,21 +274,14 @@ def _to_json(result: Result) -> dict[str, Any]:
     assert result.report is not None
     shared = ("schema", "setup", "search")
     report = {n: value for n, value in result.report.to_json().items() if n not in shared}
-    setup = result.setup.to_json()
-    dataset = setup["config"]["env_arguments"].get("dataset", "")
-    if str(dataset).startswith(IMAGES):
-        setup["config"]["env_arguments"] |= {"dataset": ANONYMOUS}
-    del setup["schema"]
     best = best_so_far(result.setup, result.episodes)
-    return {
-        "schema": SCHEMA,
-        "task": result.task and result.task[0],
-        "task_version": result.task and result.task[1],
-        "setup": setup,
-        "episodes": [
-            episode.to_json() | ({} if kept else {"steps": []})
-            for episode, kept in zip(result.episodes, best, strict=True)
-        ],
-        "report": report,
-        "scratch": result.scratch and result.scratch.to_json(),
-    }
+    episodes = tuple(
+        episode if kept else replace(episode, steps=())
+        for episode, kept in zip(result.episodes, best, strict=True)
+    )
+    task, version = result.task or (None, None)
+    record = Record(result.setup, episodes, report, result.scratch, task, version).to_json()
+    arguments = record["setup"]["config"]["env_arguments"]
+    if str(arguments.get("dataset", "")).startswith(IMAGES):
+        arguments["dataset"] = ANONYMOUS
+    return record

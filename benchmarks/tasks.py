@@ -90,7 +90,7 @@ class Task:
         return RunConfig(
             self.env_id,
             name,
-            out,
+            str(out),
             seed,
             search_macs=int(self.search_macs),
             final_epochs=self.final_epochs,

@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeVar
 
 import hw_sim
 from prune_gym.errors import PruneGymError, UnknownNameError
+from prune_gym.jsonfile import Positive, Whole
 from prune_gym.pruning.geometry import Counts, Geometry
 
 OBJECTIVES = ("latency", "energy", "edp", "macs", "params")
@@ -26,11 +27,11 @@ class StepCosts:
         energy_uj: Energy per batch in uJ.
     """
 
-    params: int
-    macs: int
-    cycles: int
-    latency_ms: float
-    energy_uj: float
+    params: Whole
+    macs: Whole
+    cycles: Whole
+    latency_ms: Positive
+    energy_uj: Positive
 
     def of(self, objective: str) -> float:
         """Return the cost for one of ``OBJECTIVES`` (edp: energy times latency, in nJ s)."""
@@ -63,8 +64,8 @@ class Costs(StepCosts):
             are not counted.
     """
 
-    weight_bytes: int
-    peak_activation_bytes: int
+    weight_bytes: Whole
+    peak_activation_bytes: Whole
 
 
 class _LayerCosts(NamedTuple):

@@ -142,15 +142,25 @@ def episodes_of(out: Path) -> list[Any]:
     setup, episodes = read_setup(out), read_episodes(out)
     result = []
     for episode, best in zip(episodes, best_so_far(setup, episodes), strict=True):
-        line = episode.to_json() | {"seed": setup.config.seed, "best": best}
+        line = flat(episode.to_json()) | {"seed": setup.config.seed, "best": best}
+        line["steps"] = [flat(step) for step in line["steps"]]
         for step in line["steps"]:
-            block = step.pop("block", {})
+            block = step.pop("block", None) or {}
             step |= block | ({"autoencoder_updates": block["updates"]} if block else {})
         result.append(
             {name: line[name] for name in EPISODE if name in line}
             | {"steps": [{n: step[n] for n in STEP if n in step} for step in line["steps"]]}
         )
     return [plain(line) for line in result]
+
+
+def flat(value: dict[str, Any]) -> dict[str, Any]:
+    """A record with its costs beside the other values; what is not there is left out."""
+    known = {name: own for name, own in value.items() if own is not None}
+    if "number" in known:
+        known["episode"] = known.pop("number")
+    costs = known.pop("costs", {})
+    return known | costs
 
 
 def exported(best: Path) -> dict[str, Any]:
@@ -162,6 +172,7 @@ def exported(best: Path) -> dict[str, Any]:
 
     report = Report.from_json(json.loads((best / "report.json").read_text()), "report.json")
     setup, accuracy = report.setup, report.to_json()["accuracy"]
+    accuracy["test"].pop("after_search")
     sample = np.load(best / "sample.npz")
     session = onnxruntime.InferenceSession(str(best / "model.onnx"))
     classes = session.run(None, {"images": sample["images"]})[0].argmax(1)

@@ -154,7 +154,9 @@ def _draw_finished(axes: Any, row: Row, style: Style) -> None:
     points = [(_share(run), measure(run)["test"]) for run in row.runs]
     look = {"linestyle": "", "color": style.colour, "markersize": 7, "alpha": 0.85}
     axes.plot(*zip(*points, strict=True), marker=style.marker, label=row.label, **look)
-    scratch = [(_share(run), run.scratch.test) for run in row.runs if run.scratch is not None]
+    scratch = [
+        (_share(run), run.scratch.test_accuracy) for run in row.runs if run.scratch is not None
+    ]
     if scratch:
         axes.plot(*zip(*scratch, strict=True), marker="x", **look)
 

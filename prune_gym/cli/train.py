@@ -125,7 +125,7 @@ def _config(arguments: argparse.Namespace) -> "RunConfig":
     given = {name: getattr(arguments, name) for name in ("agent", "seed", "final_epochs")}
     return RunConfig(
         arguments.id,
-        out=arguments.out,
+        out=str(arguments.out),
         **limits(arguments),
         env_arguments=environment_settings(arguments),
         agent_options=parse_settings(arguments.set, "hyperparameter"),

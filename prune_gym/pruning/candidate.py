@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from prune_gym.jsonfile import Amount, Count, Share
 from prune_gym.pruning.spaces import ChannelSpace
 
 
@@ -23,11 +24,11 @@ class BlockRecord:
         updates: Number of updates of the autoencoder.
     """
 
-    sparsity: float
-    codes: int
+    sparsity: Share
+    codes: Count
     merged: bool
-    reconstruction_error: float
-    updates: int
+    reconstruction_error: Amount
+    updates: Count
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ replaces it by renaming, so that at every moment one of them is complete.
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,16 @@ from prune_gym.envs.state import State
 from prune_gym.errors import PruneGymError
 from prune_gym.files import write_json
 from prune_gym.interface import Agent
+from prune_gym.jsonfile import Amount, Count, JsonRecord, parse_json
 from prune_gym.pruning.saved import DESCRIPTION, load_network_into, read_description, save_network
-from prune_gym.runs.fields import Fields, parse_json
 from prune_gym.runs.folder import BEST, CHECKPOINTS
-from prune_gym.runs.records import SCHEMA, check_schema
+from prune_gym.runs.records import SCHEMA
 
 STATE, AGENT = "state.json", "agent"
 
 
 @dataclass(frozen=True)
-class Progress:
+class Progress(JsonRecord):
     """How far a search has come: the content of ``state.json``.
 
     Args:
@@ -41,12 +41,14 @@ class Progress:
         random: State of the environment's random generator.
     """
 
-    episodes: int
-    trials: int
-    updates: int
-    search_macs_total: int
-    wall_seconds: float
-    device_seconds: float
+    SCHEMA = SCHEMA
+
+    episodes: Count
+    trials: Count
+    updates: Count
+    search_macs_total: Count
+    wall_seconds: Amount
+    device_seconds: Amount
     random: Mapping[str, Any]
 
 
@@ -69,7 +71,7 @@ def write(
     if best is not None:
         save_network(new / BEST, best.network(env.baseline.network), best.kept)
     # Written last: a folder that has it is complete.
-    write_json(new / STATE, {"schema": SCHEMA, **asdict(progress)})
+    write_json(new / STATE, progress.to_json())
     shutil.rmtree(old, ignore_errors=True)
     if current.exists():
         os.replace(current, old)
@@ -93,17 +95,7 @@ def read(folder: Path) -> Progress:
     """
     path = folder / STATE
     where = repr(str(path))
-    own = Fields(parse_json(path.read_bytes(), where), where)
-    check_schema(own)
-    return Progress(
-        episodes=own.count("episodes"),
-        trials=own.count("trials"),
-        updates=own.count("updates"),
-        search_macs_total=own.count("search_macs_total"),
-        wall_seconds=own.number("wall_seconds"),
-        device_seconds=own.number("device_seconds"),
-        random=own.table("random").values,
-    )
+    return Progress.from_json(parse_json(path.read_bytes(), where), where)
 
 
 def load(

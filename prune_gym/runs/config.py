@@ -49,7 +49,7 @@ class RunConfig:
 
     env_id: str
     agent: str = "l2pf"
-    out: str | Path | None = None
+    out: str | None = None
     seed: int = 0
     episodes: int | None = None
     steps: int | None = None
@@ -65,7 +65,9 @@ class RunConfig:
             value = getattr(self, name)
             if not isinstance(value, str) or not value:
                 raise PruneGymError(f"{name}={value!r} must be a name")
-        if self.out is not None and not isinstance(self.out, str | Path):
+        if isinstance(self.out, Path):
+            object.__setattr__(self, "out", str(self.out))
+        if self.out is not None and not isinstance(self.out, str):
             raise PruneGymError(f"out={self.out!r} must be the path of a folder")
         if all(getattr(self, name) is None for name in LIMITS):
             object.__setattr__(self, "episodes", EPISODES)
@@ -164,8 +166,7 @@ class RunConfig:
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as a JSON object; :meth:`from_json` reads it."""
-        value = asdict(self)
-        return value | {"out": None if self.out is None else str(self.out)}
+        return asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "RunConfig":

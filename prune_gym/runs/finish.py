@@ -15,7 +15,7 @@ from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.state import State
 from prune_gym.export import export_network
 from prune_gym.runs import folder as files
-from prune_gym.runs.records import Accuracy, Report, Setup
+from prune_gym.runs.records import Accuracies, Accuracy, Report, Setup
 from prune_gym.training import TrainingOptions, split_accuracy, train
 
 FINAL_TUNING = TrainingOptions(
@@ -67,8 +67,7 @@ def finish(
     left = best.counts()
     report = Report(
         setup=setup,
-        validation=validation,
-        test=test,
+        accuracy=Accuracies(validation, test),
         costs=best.costs,
         channels={space.name: left[space.name] for space in baseline.network.spaces},
         codes={

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from prune_gym.errors import PruneGymError
 from prune_gym.files import home, write_atomically, write_json
-from prune_gym.runs.fields import parse_json
+from prune_gym.jsonfile import parse_json
 from prune_gym.runs.records import Episode, Report, Setup, Spending
 
 CONFIG = "config.json"

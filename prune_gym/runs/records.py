@@ -5,35 +5,19 @@
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from prune_gym.costs import Costs, StepCosts
 from prune_gym.envs.config import ACCURACY, EnvConfig
 from prune_gym.envs.reward import RewardFunction, make_reward
-from prune_gym.errors import PruneGymError
+from prune_gym.jsonfile import Amount, Count, JsonRecord, Seed, Share, Whole
 from prune_gym.pruning.candidate import BlockRecord
 from prune_gym.runs.config import RunConfig
-from prune_gym.runs.fields import Fields
 
 SCHEMA = 2
 """The number of changes of the files' form."""
-HASHES = ("weights", "dataset", "accelerator")
-
-
-def check_schema(value: Fields) -> None:
-    """Refuse files of another version.
-
-    Raises:
-        PruneGymError: If the schema is missing or another one.
-    """
-    found = value.values.get("schema")
-    if found != SCHEMA:
-        raise PruneGymError(
-            f"{value.where} is of schema {found!r}, not {SCHEMA}: another version of prune_gym "
-            "wrote it. Use that version, or run it again."
-        )
 
 
 @dataclass(frozen=True)
@@ -68,7 +52,7 @@ class TargetReport:
 
 
 @dataclass(frozen=True)
-class Setup:
+class Setup(JsonRecord):
     """What a run was started with: its configuration, the unpruned network, the machine.
 
     Args:
@@ -85,17 +69,23 @@ class Setup:
         surrogate: SHA-256 of the surrogate of the warm start, or None.
     """
 
+    SCHEMA = SCHEMA
+
     config: RunConfig
-    accuracy: float
+    accuracy: Share
     costs: Costs
-    channels: Mapping[str, int]
+    channels: Mapping[str, Whole]
     hashes: Mapping[str, str]
-    env_revision: int
-    threads: int
+    env_revision: Count
+    threads: Whole
     versions: Mapping[str, str]
     machine: Mapping[str, Any]
     started: str
     surrogate: str | None = None
+
+    def __post_init__(self) -> None:
+        if set(self.hashes) != {"weights", "dataset", "accelerator"}:
+            raise ValueError("expected hashes of weights, dataset and accelerator")
 
     @cached_property
     def environment(self) -> EnvConfig:
@@ -158,46 +148,9 @@ class Setup:
         by_accuracy = not met or any(name != ACCURACY for name in self.wanted)
         return met, accuracy if by_accuracy else self.score(accuracy, costs)
 
-    def to_json(self) -> dict[str, Any]:
-        """The JSON object of ``config.json``."""
-        config = {name: value for name, value in self.config.to_json().items() if name != "out"}
-        return asdict(self) | {"schema": SCHEMA, "config": config}
-
-    @classmethod
-    def from_json(cls, value: object, where: str) -> "Setup":
-        """Read :meth:`to_json`.
-
-        Args:
-            value: JSON object.
-            where: File, for errors.
-
-        Raises:
-            PruneGymError: If a value is missing, of the wrong kind or out of range.
-        """
-        own = Fields(value, where)
-        check_schema(own)
-        try:
-            config = RunConfig.from_json(own.table("config").values)
-        except PruneGymError as error:
-            raise PruneGymError(f"{where}: {error}") from error
-        channels = own.table("channels")
-        return cls(
-            config=config,
-            accuracy=own.share("accuracy"),
-            costs=_costs(own.table("costs")),
-            channels={name: channels.count(name, 1) for name in channels.values},
-            hashes={name: own.table("hashes").text(name) for name in HASHES},
-            env_revision=own.count("env_revision"),
-            threads=own.count("threads", 1),
-            versions=own.texts("versions"),
-            machine=own.table("machine").values,
-            started=own.text("started"),
-            surrogate=own.text("surrogate") if "surrogate" in own else None,
-        )
-
 
 @dataclass(frozen=True)
-class Step:
+class Step(JsonRecord):
     """One step of an episode.
 
     Args:
@@ -213,58 +166,18 @@ class Step:
     """
 
     space: str
-    kept: tuple[int, ...]
+    kept: tuple[Count, ...]
     mask_changed: bool
-    duration: float
-    batches: int
-    accuracy: float
+    duration: Share
+    batches: Count
+    accuracy: Share
     costs: StepCosts
-    seed: int | None = None
+    seed: Seed | None = None
     block: BlockRecord | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON object of the step."""
-        value: dict[str, Any] = {
-            "space": self.space,
-            "kept": list(self.kept),
-            "mask_changed": self.mask_changed,
-            "duration": self.duration,
-            "batches": self.batches,
-            "accuracy": self.accuracy,
-            **asdict(self.costs),
-        }
-        if self.seed is not None:
-            value["seed"] = self.seed
-        return value | ({} if self.block is None else {"block": asdict(self.block)})
-
-    @classmethod
-    def from_fields(cls, own: Fields) -> "Step":
-        """Read :meth:`to_json`."""
-        block = None
-        if "block" in own:
-            inner = own.table("block")
-            block = BlockRecord(
-                inner.share("sparsity"),
-                inner.count("codes"),
-                inner.flag("merged"),
-                inner.number("reconstruction_error"),
-                inner.count("updates"),
-            )
-        return cls(
-            space=own.text("space"),
-            kept=own.counts("kept"),
-            mask_changed=own.flag("mask_changed"),
-            duration=own.share("duration"),
-            batches=own.count("batches"),
-            accuracy=own.share("accuracy"),
-            costs=_step_costs(own),
-            seed=own.seed("seed") if "seed" in own else None,
-            block=block,
-        )
 
 
 @dataclass(frozen=True)
-class Episode:
+class Episode(JsonRecord):
     """One episode of a search.
 
     Args:
@@ -280,56 +193,16 @@ class Episode:
         steps: The steps; benchmark records leave those of most episodes out.
     """
 
-    number: int
+    number: Count
     complete: bool
-    accuracy: float
+    accuracy: Share
     costs: StepCosts
-    search_macs: int
-    search_macs_total: int
-    trials: int
-    wall_seconds: float
-    device_seconds: float
+    search_macs: Count
+    search_macs_total: Count
+    trials: Count
+    wall_seconds: Amount
+    device_seconds: Amount
     steps: tuple[Step, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON object of a line of ``episodes.jsonl``."""
-        return {
-            "episode": self.number,
-            "complete": self.complete,
-            "accuracy": self.accuracy,
-            **asdict(self.costs),
-            "search_macs": self.search_macs,
-            "search_macs_total": self.search_macs_total,
-            "trials": self.trials,
-            "wall_seconds": self.wall_seconds,
-            "device_seconds": self.device_seconds,
-            "steps": [step.to_json() for step in self.steps],
-        }
-
-    @classmethod
-    def from_json(cls, value: object, where: str) -> "Episode":
-        """Read :meth:`to_json`.
-
-        Args:
-            value: JSON object.
-            where: File and line, for errors.
-
-        Raises:
-            PruneGymError: If a value is missing, of the wrong kind or out of range.
-        """
-        own = Fields(value, where)
-        return cls(
-            number=own.count("episode"),
-            complete=own.flag("complete"),
-            accuracy=own.share("accuracy"),
-            costs=_step_costs(own),
-            search_macs=own.count("search_macs"),
-            search_macs_total=own.count("search_macs_total"),
-            trials=own.count("trials"),
-            wall_seconds=own.number("wall_seconds"),
-            device_seconds=own.number("device_seconds"),
-            steps=tuple(Step.from_fields(step) for step in own.tables("steps")),
-        )
 
 
 def best_so_far(setup: Setup, episodes: Iterable[Episode]) -> list[bool]:
@@ -358,9 +231,22 @@ class Accuracy:
         after_search: Accuracy before the final fine-tuning; not measured on the test split.
     """
 
-    unpruned: float
-    final: float
-    after_search: float | None = None
+    unpruned: Share
+    final: Share
+    after_search: Share | None = None
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """Accuracies of a run's networks.
+
+    Args:
+        validation: Accuracies on the whole validation split.
+        test: Accuracies on the test split, which was read once.
+    """
+
+    validation: Accuracy
+    test: Accuracy
 
 
 @dataclass(frozen=True)
@@ -375,21 +261,19 @@ class Spending:
         device_seconds: Seconds of the CPU (of all threads) or of another device.
     """
 
-    episodes: int
-    trials: int
-    search_macs_total: int
-    wall_seconds: float
-    device_seconds: float
+    episodes: Count
+    trials: Count
+    search_macs_total: Count
+    wall_seconds: Amount
+    device_seconds: Amount
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(JsonRecord):
     """The result of a run: the exported network's accuracies and costs.
 
     Args:
-        setup: What the run was started with.
-        validation: Accuracies on the whole validation split.
-        test: Accuracies on the test split, which was read once.
+        accuracy: Accuracies before and after.
         costs: Costs of the exported network.
         channels: Number of channels that each space keeps.
         codes: Number of codes of each block of the ALF mode.
@@ -398,19 +282,31 @@ class Report:
         search: What the search took.
         differences: Largest difference of a logit between each exported file and the network.
         final_seconds: Seconds of final fine-tuning and export.
+        setup: What the run was started with.
     """
 
-    setup: Setup
-    validation: Accuracy
-    test: Accuracy
+    SCHEMA = SCHEMA
+
+    accuracy: Accuracies
     costs: Costs
-    channels: Mapping[str, int]
-    codes: Mapping[str, int]
-    final_epochs: float
-    final_seed: int
+    channels: Mapping[str, Whole]
+    codes: Mapping[str, Count]
+    final_epochs: Amount
+    final_seed: Seed
     search: Spending
-    differences: Mapping[str, float] = field(default_factory=dict)
-    final_seconds: float = 0.0
+    setup: Setup
+    differences: Mapping[str, Amount] = field(default_factory=dict)
+    final_seconds: Amount = 0.0
+
+    @property
+    def validation(self) -> Accuracy:
+        """Accuracies on the whole validation split."""
+        return self.accuracy.validation
+
+    @property
+    def test(self) -> Accuracy:
+        """Accuracies on the test split, which was read once."""
+        return self.accuracy.test
 
     @property
     def ratios(self) -> dict[str, float]:
@@ -446,65 +342,3 @@ class Report:
         ):
             lines.append(f"{label:<22}{old:>12{form}}{new:>12{form}}{old / new:>8.2f}x")
         return "\n".join(lines + self.target.lines())
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON object of ``report.json``."""
-        accuracy = {
-            "validation": asdict(self.validation),
-            "test": {"unpruned": self.test.unpruned, "final": self.test.final},
-        }
-        apart = ("setup", "validation", "test")
-        own = {name: value for name, value in asdict(self).items() if name not in apart}
-        return {"schema": SCHEMA, "accuracy": accuracy, **own, "setup": self.setup.to_json()}
-
-    @classmethod
-    def from_json(cls, value: object, where: str) -> "Report":
-        """Read :meth:`to_json`.
-
-        Args:
-            value: JSON object.
-            where: File, for errors.
-
-        Raises:
-            PruneGymError: If a value is missing, of the wrong kind or out of range.
-        """
-        own = Fields(value, where)
-        check_schema(own)
-        accuracy, search = own.table("accuracy"), own.table("search")
-        validation, test = accuracy.table("validation"), accuracy.table("test")
-        channels, codes, differences = (
-            own.table(name) for name in ("channels", "codes", "differences")
-        )
-        return cls(
-            setup=Setup.from_json(own.any("setup"), where),
-            validation=Accuracy(
-                *(validation.share(n) for n in ("unpruned", "final", "after_search"))
-            ),
-            test=Accuracy(test.share("unpruned"), test.share("final")),
-            costs=_costs(own.table("costs")),
-            channels={name: channels.count(name, 1) for name in channels.values},
-            codes={name: codes.count(name) for name in codes.values},
-            final_epochs=own.number("final_epochs"),
-            final_seed=own.seed("final_seed"),
-            search=Spending(
-                *(search.count(name) for name in ("episodes", "trials", "search_macs_total")),
-                *(search.number(name) for name in ("wall_seconds", "device_seconds")),
-            ),
-            differences={name: differences.number(name) for name in differences.values},
-            final_seconds=own.number("final_seconds"),
-        )
-
-
-def _step_costs(own: Fields) -> StepCosts:
-    return StepCosts(
-        own.count("params", 1),
-        own.count("macs", 1),
-        own.count("cycles", 1),
-        own.positive("latency_ms"),
-        own.positive("energy_uj"),
-    )
-
-
-def _costs(own: Fields) -> Costs:
-    memory = (own.count(name, 1) for name in ("weight_bytes", "peak_activation_bytes"))
-    return Costs(*vars(_step_costs(own)).values(), *memory)

@@ -14,6 +14,7 @@ from prune_gym.runs import RunConfig
 from prune_gym.runs import folder as files
 from prune_gym.runs.finish import finish
 from prune_gym.runs.recorder import Recorder
+from prune_gym.runs.records import Accuracies
 from prune_gym.runs.run import describe
 
 TARGET = {"macs": 0.6}
@@ -73,8 +74,9 @@ def make_run(real_run, tmp_path):
         report = replace(
             report,
             setup=setup,
-            test=replace(report.test, final=test),
-            validation=replace(report.validation, final=test - 0.01),
+            accuracy=Accuracies(
+                replace(report.validation, final=test - 0.01), replace(report.test, final=test)
+            ),
             search=replace(report.search, search_macs_total=len(episodes) * spent),
         )
         if finished:

@@ -29,7 +29,7 @@ def test_folders_at_any_depth_and_records_give_the_same(make_run, write_records,
         assert any(best)
         for own, full, kept in zip(result.episodes, other.episodes, best, strict=True):
             assert own == (full if kept else replace(full, steps=()))
-    assert by_agent["l2pf"].scratch.test == 0.4
+    assert by_agent["l2pf"].scratch.test_accuracy == 0.4
 
 
 def test_an_unfinished_run_is_read_without_its_cut_line(make_run):

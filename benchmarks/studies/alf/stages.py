@@ -90,7 +90,7 @@ class Setting:
         return RunConfig(
             ENVIRONMENTS[self.network],
             agent,
-            self.path(agent),
+            str(self.path(agent)),
             self.seed,
             episodes=1,
             final_epochs=self.final_epochs if agent == "alf" else self.longer,

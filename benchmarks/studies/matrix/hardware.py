@@ -40,7 +40,7 @@ def points(
                 "latency": shares["latency_ms"],
                 "energy": shares["energy_uj"],
                 "test": report.test.final,
-                "scratch": result.scratch.test if result.scratch else np.nan,
+                "scratch": result.scratch.test_accuracy if result.scratch else np.nan,
             }
             found.setdefault(wanted[objective], []).append(figures)
     rows = [

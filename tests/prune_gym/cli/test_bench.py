@@ -120,8 +120,8 @@ def test_the_matrix_and_its_records(benched, words, workplace, capsys):
     for result in found:
         assert result.task == ("tiny", 3)
         assert result.report.target.met
-        assert result.scratch.epochs == 0.5
-        assert 0 < result.scratch.test < 1
+        assert result.scratch.options.epochs == 0.5
+        assert 0 < result.scratch.test_accuracy < 1
         assert any(episode.steps for episode in result.episodes)
     # Nothing is left to be done, so nothing is run.
     times = {path: path.stat().st_mtime for path in benched.rglob("report.json")}

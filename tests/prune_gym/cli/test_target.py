@@ -25,7 +25,7 @@ def test_a_run_meets_its_target_and_shows_it(train_arguments, tmp_path, capsys):
     assert report.target.met
     assert report.target.reached["macs"] == report.costs.macs / setup.costs.macs
     assert report.target.reached["accuracy"] == pytest.approx(
-        report.validation.unpruned - report.validation.final
+        report.accuracy.validation.unpruned - report.accuracy.validation.final
     )
     assert "target macs" in printed
     assert "target accuracy drop" in printed

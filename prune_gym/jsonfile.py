@@ -1,0 +1,120 @@
+"""Typed contents of JSON files: dataclasses that are written whole and checked when read."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from prune_gym.errors import PruneGymError
+
+LARGEST = 1e30
+"""Bound of all numbers; no value of a run comes near it."""
+Share = Annotated[float, Meta(ge=0, le=1)]
+"""A number from 0 to 1."""
+Amount = Annotated[float, Meta(ge=0, le=LARGEST)]
+"""A number of at least 0."""
+Positive = Annotated[float, Meta(gt=0, le=LARGEST)]
+"""A number above 0."""
+Count = Annotated[int, Meta(ge=0)]
+"""A whole number of at least 0."""
+Whole = Annotated[int, Meta(ge=1)]
+"""A whole number of at least 1."""
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""A whole number of 63 bits."""
+SHOWN = 40
+"""Characters of a bad value that an error shows."""
+RecordT = TypeVar("RecordT", bound="JsonRecord")
+
+
+class JsonRecord:
+    """Base of the dataclasses that are the contents of JSON files.
+
+    Attributes:
+        SCHEMA: Version of the file's form, written as ``schema``; None: the file has none.
+    """
+
+    SCHEMA: ClassVar[int | None] = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of the record."""
+        value: dict[str, Any] = msgspec.to_builtins(self)
+        return value if self.SCHEMA is None else {"schema": self.SCHEMA, **value}
+
+    @classmethod
+    def from_json(cls: type[RecordT], value: object, where: str) -> RecordT:
+        """Read :meth:`to_json`.
+
+        Args:
+            value: JSON object.
+            where: File and line, for errors.
+
+        Raises:
+            PruneGymError: If a value is missing, of the wrong kind or out of range, or the record
+                is of another schema.
+        """
+        if cls.SCHEMA is not None:
+            check_schema(value, cls.SCHEMA, where)
+        try:
+            return msgspec.convert(value, cls)
+        except PruneGymError as error:
+            raise PruneGymError(f"{where}: {error}") from error
+        except msgspec.ValidationError as error:
+            raise PruneGymError(
+                f"{where}: {_described(str(error), value)}: another version wrote it, or it was "
+                "edited. Make it again, or leave it out."
+            ) from error
+
+
+def _described(error: str, value: Any) -> str:
+    """An error of msgspec with the bad value: ``steps[0].accuracy=2 (expected ...)``."""
+    told, _, path = error.partition(" - at `$")
+    path = path.rstrip("`").lstrip(".")
+    for key in re.findall(r"[^.\[\]]+", path):
+        value = value[int(key)] if isinstance(value, list) else value.get(key, value)
+    shown = repr(value)
+    shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
+    place = f"{path}={shown}" if path else shown
+    return f"{place} ({told[0].lower()}{told[1:]})"
+
+
+def check_schema(value: object, schema: int, where: str) -> None:
+    """Refuse a JSON object of another version.
+
+    Args:
+        value: JSON object.
+        schema: The schema that it must have.
+        where: File and line, for errors.
+
+    Raises:
+        PruneGymError: If the value is not an object, or its schema is missing or another one.
+    """
+    if not isinstance(value, Mapping):
+        raise PruneGymError(f"{where} holds no JSON object. Make it again, or leave it out.")
+    if value.get("schema") != schema:
+        raise PruneGymError(
+            f"{where} is of schema {value.get('schema')!r}, not {schema}: another version of "
+            "prune_gym wrote it. Use that version, or run it again."
+        )
+
+
+def parse_json(text: str | bytes, where: str) -> Any:
+    """Parse JSON; NaN and infinity are refused.
+
+    Args:
+        text: Text of a file or line.
+        where: File and line, for the error.
+
+    Raises:
+        PruneGymError: If the text is damaged.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise PruneGymError(f"{where} is damaged ({error}).") from error
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"{name} is not allowed")
