@@ -74,14 +74,19 @@ def _without_accuracy(folder):
     [
         (_cut("config.json"), "config.json", "is damaged", "Run it again"),
         (_edit("config.json", lambda c: c.update(schema=7)), "config.json", "schema 7", "again"),
-        (_edit("config.json", lambda c: c.pop("hashes")), "config.json", "no hashes", "Run it"),
+        (
+            _edit("config.json", lambda c: c.pop("hashes")),
+            "config.json",
+            "missing required field `hashes`",
+            "Run it",
+        ),
         (_damaged_line, "episodes.jsonl", "is damaged", "Run it again"),
-        (_without_accuracy, "episodes.jsonl", "has no accuracy", "leave it out"),
+        (_without_accuracy, "episodes.jsonl", "missing required field `accuracy`", "leave it out"),
         (_cut("best/report.json"), "report.json", "is damaged", "Run it again"),
         (
             _edit("best/report.json", lambda r: r["accuracy"]["test"].update(final="0.9")),
             "report.json",
-            "accuracy.test.final='0.9' must be a number",
+            "accuracy.test.final='0.9' (expected `float`, got `str`)",
             "leave it out",
         ),
         (lambda f: (f / "best/network.json").unlink(), "network.json", "missing", "export"),
@@ -101,7 +106,7 @@ def test_damaged_runs(make_run, damage, file, message, remedy):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[1]\n", "must be a table"),
+        ("[1]\n", "holds no JSON object"),
         ('{"schema": NaN}\n', "line 1 is damaged.*NaN"),
         ("\n", "holds no record"),
     ],
@@ -131,14 +136,14 @@ def test_damaged_records(make_run, write_records, tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("setup", None, "line 1: setup=None must be a table"),
-        ("task", [1], r"line 1: task=\[1\] must be a text"),
-        ("task_version", "1", "line 1: task_version='1' must be a whole number"),
-        ("episodes", 5, "line 1: episodes=5 must be a list"),
+        ("setup", None, "line 1: setup=None .expected `object`"),
+        ("task", [1], r"line 1: task=\[1\] .expected `str | null`"),
+        ("task_version", "1", "line 1: task_version='1' .expected `int | null`"),
+        ("episodes", 5, "line 1: episodes=5 .expected `array`"),
         (
             "scratch",
             {"validation_accuracy": 0.4, "test_accuracy": 7.0},
-            "line 1, scratch: test_accuracy=7.0 must be a number from 0 to 1",
+            "line 1: scratch.test_accuracy=7.0 .expected `float` <= 1.0",
         ),
     ],
 )

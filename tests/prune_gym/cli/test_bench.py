@@ -181,14 +181,14 @@ def _longer(record):
     """Add an episode that nobody ran."""
     last = {**record["episodes"][-1], "accuracy": 0.0, "steps": []}
     last["search_macs_total"] += last["search_macs"]
-    last["episode"] += 1
+    last["number"] += 1
     record["episodes"].append(last)
 
 
 def _seed_of_a_later_episode(record):
     """Another seed's run, whose first draw is not checked in a later episode."""
     _another_seed(record)
-    _best(record)["episode"] = 1
+    _best(record)["number"] = 1
 
 
 @pytest.mark.parametrize(
@@ -312,17 +312,23 @@ def test_what_was_edited_everywhere_passes_nowhere(records, capsys, validate):
         (lambda r: _config(r).update(final_epochs=9), "final_epochs is 9"),
         (lambda r: _config(r).update(env_id="Other-v0"), "environment is Other-v0"),
         (lambda r: _config(r).update(env_id=""), "env_id='' must be a name"),
-        (lambda r: _config(r).update(seed="0"), "seed='0' must be a whole number"),
-        (lambda r: r["setup"].update(machine=[]), "machine=[] must be a table"),
-        (lambda r: r.update(episodes=5), "episodes=5 must be a list"),
-        (lambda r: _best(r).update(macs=10**400), "must be a whole number"),
+        (lambda r: _config(r).update(seed="0"), "seed='0' (expected `int`"),
+        (lambda r: r["setup"].update(machine=[]), "machine=[] (expected `object`"),
+        (lambda r: r.update(episodes=5), "episodes=5 (expected `array`"),
+        (
+            lambda r: _best(r).update(costs={**_best(r)["costs"], "macs": 10**400}),
+            "costs.macs=1000",
+        ),
         (
             lambda r: r["report"]["accuracy"]["test"].update(final=2.0),
-            "accuracy.test.final=2.0 must be a number from 0 to 1",
+            "accuracy.test.final=2.0 (expected `float` <= 1.0)",
         ),
         (lambda r: r["setup"].update(threads=2), "threads is 2, its environment has 1"),
-        (lambda r: r["report"].update(costs={}), "no costs.params"),
-        (lambda r: r["scratch"].update(test_accuracy=7.0), "test_accuracy=7.0 must be a number"),
+        (lambda r: r["report"].update(costs={}), "costs={} (object missing required field `params`)"),
+        (
+            lambda r: r["scratch"].update(test_accuracy=7.0),
+            "test_accuracy=7.0 (expected `float` <= 1.0)",
+        ),
         (lambda r: r["setup"]["hashes"].update(weights="0" * 64), "of its weights is 00000"),
         (lambda r: r["setup"]["hashes"].update(accelerator="f" * 64), "of its accelerator is ff"),
     ],
