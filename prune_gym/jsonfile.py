@@ -18,12 +18,10 @@ Amount = Annotated[float, Meta(ge=0, le=LARGEST)]
 """A number of at least 0."""
 Positive = Annotated[float, Meta(gt=0, le=LARGEST)]
 """A number above 0."""
-Count = Annotated[int, Meta(ge=0)]
-"""A whole number of at least 0."""
-Whole = Annotated[int, Meta(ge=1)]
-"""A whole number of at least 1."""
-Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-"""A whole number of 63 bits."""
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""A whole number of at least 0, of 63 bits; seeds are such numbers."""
+Whole = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+"""A whole number of at least 1, of 63 bits."""
 SHOWN = 40
 """Characters of a bad value that an error shows."""
 RecordT = TypeVar("RecordT", bound="JsonRecord")

@@ -12,7 +12,7 @@ from typing import Any
 from prune_gym.costs import Costs, StepCosts
 from prune_gym.envs.config import ACCURACY, EnvConfig
 from prune_gym.envs.reward import RewardFunction, make_reward
-from prune_gym.jsonfile import Amount, Count, JsonRecord, Seed, Share, Whole
+from prune_gym.jsonfile import Amount, Count, JsonRecord, Share, Whole
 from prune_gym.pruning.candidate import BlockRecord
 from prune_gym.runs.config import RunConfig
 
@@ -172,7 +172,7 @@ class Step(JsonRecord):
     batches: Count
     accuracy: Share
     costs: StepCosts
-    seed: Seed | None = None
+    seed: Count | None = None
     block: BlockRecord | None = None
 
 
@@ -278,7 +278,7 @@ class Report(JsonRecord):
         channels: Number of channels that each space keeps.
         codes: Number of codes of each block of the ALF mode.
         final_epochs: Epochs of the final fine-tuning.
-        final_seed: Seed of the final fine-tuning.
+        final_seed: Count of the final fine-tuning.
         search: What the search took.
         differences: Largest difference of a logit between each exported file and the network.
         final_seconds: Seconds of final fine-tuning and export.
@@ -292,7 +292,7 @@ class Report(JsonRecord):
     channels: Mapping[str, Whole]
     codes: Mapping[str, Count]
     final_epochs: Amount
-    final_seed: Seed
+    final_seed: Count
     search: Spending
     setup: Setup
     differences: Mapping[str, Amount] = field(default_factory=dict)

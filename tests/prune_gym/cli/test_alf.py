@@ -137,7 +137,7 @@ def test_agents_that_choose_filters_refuse(workplace, tmp_path, capsys, agent):
 
 def test_a_surrogate_is_refused(workplace, tmp_path, capsys):
     assert train(workplace, tmp_path / "run", "random", 1, "--warm-start", "surrogate") != 0
-    assert "fitted to masks of filters" in capsys.readouterr().err
+    assert "only predicts the removal of filters" in capsys.readouterr().err
 
 
 def test_the_whole_network_agent_turns_the_mode_on(workplace, tmp_path, monkeypatch, capsys):
