@@ -15,8 +15,7 @@ from prune_gym.alf import ALFOptions, Compression, CompressOptions, blocks
 from prune_gym.alf.compress import codes_for_target
 from prune_gym.alf.history import History
 from prune_gym.alf.repair import BlockRepair
-from prune_gym.envs import PruningEnv
-from prune_gym.envs.state import Spent
+from prune_gym.envs import PruningEnv, Spent
 from prune_gym.errors import WeightsError
 from prune_gym.weights import load_weights, read_weights, save_weights
 
@@ -91,8 +90,8 @@ class ALF(Agent):
             clipped = self.compression.clip(callback.on_status) if self.episodes == 0 else (0, 0)
             batches, macs = self.compression.train(self.episodes, callback.on_status)
             updates = clipped[0] + batches * self.compression.constants.updates
-            candidate = self.compression.candidate(updates, env.target.hold)
-            infos = env.accept(candidate, Spent(batches, clipped[1] + macs))
+            network = self.compression.deployed(updates, env.target.hold)
+            infos = env.accept(network, Spent(batches, clipped[1] + macs))
             self.steps += len(infos)
             self.compression.history.note(self.module)
             callback.on_trial(infos[-1]["reward"], infos[-1])

@@ -17,7 +17,7 @@ from prune_gym.alf.training import two_player_train
 from prune_gym.data import Split
 from prune_gym.networks import Network
 from prune_gym.pruning import Geometry, legal_mask
-from prune_gym.pruning.candidate import BlockRecord, Candidate
+from prune_gym.pruning.finished import BlockRecord, FinishedNetwork
 from prune_gym.training import TrainingOptions
 
 CLIPPED = 0.3
@@ -30,7 +30,7 @@ class Compression:
     """Two-player training of a whole network, piece by piece (Frickenstein et al., DAC 2020).
 
     First, unless the training starts from scratch, :meth:`clip` removes codes without images.
-    Each call of :meth:`train` is a piece of training; :meth:`candidate` deploys the blocks.
+    Each call of :meth:`train` is a piece of training; :meth:`deployed` deploys the blocks.
 
     Args:
         network: The unpruned network; it does not change.
@@ -160,7 +160,7 @@ class Compression:
         two_player_train(self.module, self.split, batches, generator, training, teacher, note)
         return batches, macs
 
-    def candidate(self, updates: int, hold: Hold | None = None) -> Candidate:
+    def deployed(self, updates: int, hold: Hold | None = None) -> FinishedNetwork:
         """Deploy the blocks as plain layers.
 
         Args:
@@ -186,7 +186,7 @@ class Compression:
             records[space] = BlockRecord(block.options.pr_max, codes, merged, error, updates)
         network = deploy(self.module, self.network)
         module = network.module.eval()
-        return Candidate(module, network.spaces, masks, records, frozenset(changed))
+        return FinishedNetwork(module, network.spaces, masks, records, frozenset(changed))
 
     def running_macs(self) -> int:
         """MACs of the network for one image; clipped codes do not count."""
@@ -205,7 +205,7 @@ def compress(
     options: CompressOptions | None = None,
     seed: int = 0,
     progress: Progress | None = None,
-) -> Candidate:
+) -> FinishedNetwork:
     """Compress a whole network with ALF: clip, train for ``options.epochs``, deploy.
 
     Args:
@@ -231,7 +231,7 @@ def compress(
     )
     updates, _ = compression.clip(progress)
     batches, _ = compression.train(progress=progress)
-    return compression.candidate(updates + batches * compression.constants.updates)
+    return compression.deployed(updates + batches * compression.constants.updates)
 
 
 def codes_for_target(

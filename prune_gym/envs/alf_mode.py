@@ -21,7 +21,7 @@ from prune_gym.alf.geometry import CodeGeometry, block_macs, code_spaces, update
 from prune_gym.alf.repair import BlockRepair
 from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.config import EnvConfig
-from prune_gym.envs.evaluation import NetworkEvaluator
+from prune_gym.envs.evaluation import DirectEvaluator
 from prune_gym.envs.filter_mode import tuning_macs
 from prune_gym.envs.mode import Action, Choice, Mode, check_entries, unit_box, unit_value
 from prune_gym.envs.observation import ERROR, ALFObserver
@@ -29,7 +29,7 @@ from prune_gym.envs.state import Build, State, StepRecord
 from prune_gym.errors import PruneGymError
 from prune_gym.interface import Info
 from prune_gym.pruning import ChannelSpace, dense
-from prune_gym.pruning.candidate import BlockRecord, Candidate
+from prune_gym.pruning.finished import BlockRecord, FinishedNetwork
 from prune_gym.training import train
 
 
@@ -70,7 +70,7 @@ class ALFMode(Mode[CodeChoice]):
         TargetError: If no reachable network meets the target.
     """
 
-    def __init__(self, config: EnvConfig, baseline: Baseline, evaluator: NetworkEvaluator) -> None:
+    def __init__(self, config: EnvConfig, baseline: Baseline, evaluator: DirectEvaluator) -> None:
         visited = code_spaces(
             baseline.module, baseline.geometry, baseline.eval_images, config.scope
         )
@@ -237,12 +237,12 @@ class ALFMode(Mode[CodeChoice]):
         )
         return macs - before
 
-    def accept(self, state: State, candidate: Candidate) -> list[Build]:
+    def accept(self, state: State, network: FinishedNetwork) -> list[Build]:
         """See :meth:`Mode.accept`."""
-        missing = [space.name for space in self.visited if space.name not in candidate.blocks]
+        missing = [space.name for space in self.visited if space.name not in network.blocks]
         if missing:
-            raise ValueError(f"the candidate has no block for {', '.join(missing)}")
-        return super().accept(state, candidate)
+            raise ValueError(f"the network has no block for {', '.join(missing)}")
+        return super().accept(state, network)
 
     def fits(self, state: State) -> bool:
         """See :meth:`Mode.fits`."""

@@ -26,7 +26,7 @@ from prune_gym.envs.state import Build, Spent, State, StepRecord
 from prune_gym.errors import PruneGymError
 from prune_gym.interface import Info
 from prune_gym.networks import Network
-from prune_gym.pruning.candidate import Candidate
+from prune_gym.pruning.finished import FinishedNetwork
 
 Observation = dict[str, npt.NDArray]
 MEMO = 32
@@ -362,7 +362,7 @@ class PruningEnv(gym.Env[Observation, Action]):
             results.append((after.history[-1].reward.total, self._step_info(after, seed)))
         return results
 
-    def accept(self, candidate: Candidate, spent: Spent) -> list[Info]:
+    def accept(self, network: FinishedNetwork, spent: Spent) -> list[Info]:
         """Use a network that was made elsewhere as the result of a whole episode.
 
         The network is evaluated once. The records of all steps share its accuracy, so the pruning
@@ -370,7 +370,7 @@ class PruningEnv(gym.Env[Observation, Action]):
         last one for the evaluation.
 
         Args:
-            candidate: Network that was derived from the baseline.
+            network: Network that was derived from the baseline.
             spent: Training that the network took.
 
         Returns:
@@ -379,14 +379,14 @@ class PruningEnv(gym.Env[Observation, Action]):
 
         Raises:
             ResetNeeded: If the episode has begun.
-            ValueError: If the candidate does not fit the action mode.
+            ValueError: If the network does not fit the action mode.
         """
         state = self._present()
         if state.position:
             raise ResetNeeded("accept() replaces a whole episode: call reset() first.")
         torch.set_num_threads(self.threads)
-        builds = self.mode.accept(state, candidate)
-        accuracy, _ = self.baseline.evaluate(candidate.module.eval())
+        builds = self.mode.accept(state, network)
+        accuracy, _ = self.baseline.evaluate(network.module.eval())
         evaluation = Evaluation(accuracy, np.zeros(0, np.float32), self.evaluator.images)
         # The first step is charged for the training, the last one for the evaluation.
         builds[0] = replace(builds[0], batches=spent.batches, macs=spent.macs)

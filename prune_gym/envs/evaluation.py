@@ -67,51 +67,11 @@ class Evaluator(Protocol):
         """
 
 
-class NetworkEvaluator(Evaluator, Protocol):
-    """An evaluator that runs networks; it also serves the repair and the training of a step.
-
-    In all methods, ``state`` is the state before the step, and ``space`` is the visited space with
-    its channels before the step.
-    """
-
-    def refit(
-        self,
-        state: State,
-        space: ChannelSpace,
-        mask: npt.NDArray[np.bool_],
-        module: nn.Module,
-        layer: str,
-        left: Tensor | None,
-    ) -> int:
-        """Refit a consumer of a cut space by least squares, in place.
-
-        Args:
-            state: State before the step.
-            space: Visited space.
-            mask: Mask of the kept channels of the space, shape (channels,).
-            module: Cut network.
-            layer: Name of the consumer.
-            left: Indices of the remaining output channels of the consumer in the unpruned
-                network; None if all remain.
-
-        Returns:
-            MACs of the refit.
-        """
-
-    def inputs(
-        self, state: State, space: ChannelSpace, module: nn.Module, layer: str
-    ) -> Iterator[Tensor]:
-        """The inputs of a layer for the repair images, in batches."""
-
-    def trained_part(self, state: State, space: ChannelSpace, module: nn.Module) -> Part | None:
-        """The part of the network to train; None: the whole network."""
-
-    def trained_layers(self, state: State, space: ChannelSpace) -> set[str] | None:
-        """The names of the layers to train; None: all layers."""
-
-
 class DirectEvaluator:
     """Runs the whole network for each evaluation: the reference for the fast paths.
+
+    It also serves the repair and the training of a step. In all methods, ``state`` is the state
+    before the step, and ``space`` is the visited space with its channels before the step.
 
     Args:
         baseline: The unpruned network.
@@ -141,23 +101,38 @@ class DirectEvaluator:
         layer: str,
         left: Tensor | None,
     ) -> int:
-        """See :meth:`NetworkEvaluator.refit`."""
+        """Refit a consumer of a cut space by least squares, in place.
+
+        Args:
+            state: State before the step.
+            space: Visited space.
+            mask: Mask of the kept channels of the space, shape (channels,).
+            module: Cut network.
+            layer: Name of the consumer.
+            left: Indices of the remaining output channels of the consumer in the unpruned
+                network; None if all remain.
+
+        Returns:
+            MACs of the refit.
+        """
         return self.baseline.least_squares.refit(module, layer, left)
 
     def inputs(
         self, state: State, space: ChannelSpace, module: nn.Module, layer: str
     ) -> Iterator[Tensor]:
-        """See :meth:`NetworkEvaluator.inputs`."""
+        """The inputs of a layer for the repair images, in batches."""
         return layer_inputs(module, module.get_submodule(layer), self.baseline.repair_images)
 
-    def trained_part(self, state: State, space: ChannelSpace, module: nn.Module) -> None:
-        """See :meth:`NetworkEvaluator.trained_part`."""
+    def trained_part(self, state: State, space: ChannelSpace, module: nn.Module) -> Part | None:
+        """The part of the network to train; None: the whole network."""
+        return None
 
-    def trained_layers(self, state: State, space: ChannelSpace) -> None:
-        """See :meth:`NetworkEvaluator.trained_layers`."""
+    def trained_layers(self, state: State, space: ChannelSpace) -> set[str] | None:
+        """The names of the layers to train; None: all layers."""
+        return None
 
 
-class CachedEvaluator:
+class CachedEvaluator(DirectEvaluator):
     """Computes only once what all candidates of a state share.
 
     Args:
@@ -167,16 +142,12 @@ class CachedEvaluator:
     """
 
     def __init__(self, config: EnvConfig, baseline: Baseline, program: Program) -> None:
-        self.baseline, self.program = baseline, program
+        super().__init__(baseline)
+        self.program = program
         self.fast, self.suffix = config.fast_paths, config.tune == "suffix"
         # Below this accuracy the accuracy term of the reward is -1.
         self.hopeless = baseline.accuracy - 2 * config.tolerance
         self._shared: OrderedDict[tuple[object, str], SharedWork] = OrderedDict()
-
-    @property
-    def images(self) -> int:
-        """See :attr:`Evaluator.images`."""
-        return len(self.baseline.eval_labels)
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy starts with empty caches and traces its own network.
@@ -186,7 +157,7 @@ class CachedEvaluator:
         vars(self).update(values)
         self.program = self.baseline.program
 
-    def shared(self, state: State, space: ChannelSpace) -> "SharedWork":
+    def shared(self, state: State, space: ChannelSpace) -> SharedWork:
         """The shared work of a state, from the cache if possible.
 
         Args:
@@ -216,7 +187,7 @@ class CachedEvaluator:
         layer: str,
         left: Tensor | None,
     ) -> int:
-        """See :meth:`NetworkEvaluator.refit`."""
+        """See :meth:`DirectEvaluator.refit`."""
         work, least_squares = self.shared(state, space), self.baseline.least_squares
         if "moments" in self.fast and self.program.independent(space):
             moments = work.moments(layer).of_channels(mask)
@@ -229,16 +200,16 @@ class CachedEvaluator:
     def inputs(
         self, state: State, space: ChannelSpace, module: nn.Module, layer: str
     ) -> Iterator[Tensor]:
-        """See :meth:`NetworkEvaluator.inputs`."""
+        """See :meth:`DirectEvaluator.inputs`."""
         work = self.shared(state, space)
         return work.inputs(work.bind(module), layer)
 
     def trained_part(self, state: State, space: ChannelSpace, module: nn.Module) -> Part | None:
-        """See :meth:`NetworkEvaluator.trained_part`."""
+        """See :meth:`DirectEvaluator.trained_part`."""
         return self.shared(state, space).suffix(module) if self.suffix else None
 
     def trained_layers(self, state: State, space: ChannelSpace) -> set[str] | None:
-        """See :meth:`NetworkEvaluator.trained_layers`."""
+        """See :meth:`DirectEvaluator.trained_layers`."""
         if not self.suffix:
             return None
         return self.program.called_from(self.shared(state, space).start)
@@ -272,7 +243,7 @@ class CachedEvaluator:
         return Evaluation(correct / seen, activation, seen)
 
 
-def make_evaluator(config: EnvConfig, baseline: Baseline) -> NetworkEvaluator:
+def make_evaluator(config: EnvConfig, baseline: Baseline) -> DirectEvaluator:
     """The evaluator of an environment that runs networks.
 
     Args:

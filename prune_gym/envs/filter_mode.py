@@ -11,12 +11,12 @@ from torch import nn
 
 from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.config import EnvConfig
-from prune_gym.envs.evaluation import NetworkEvaluator
+from prune_gym.envs.evaluation import DirectEvaluator
 from prune_gym.envs.mode import Action, Choice, Mode, check_entries, unit_box, unit_value
 from prune_gym.envs.observation import Observer, filter_rows
 from prune_gym.envs.state import Build, KeptChannels, State
 from prune_gym.pruning import ChannelSpace, cut_spaces, dense
-from prune_gym.pruning.candidate import Candidate
+from prune_gym.pruning.finished import FinishedNetwork
 from prune_gym.pruning.repair import reestimate_batch_norm
 from prune_gym.training import train
 
@@ -106,7 +106,7 @@ class FilterMode(FilterRules):
         ValueError: If the scope leaves no space.
     """
 
-    def __init__(self, config: EnvConfig, baseline: Baseline, evaluator: NetworkEvaluator) -> None:
+    def __init__(self, config: EnvConfig, baseline: Baseline, evaluator: DirectEvaluator) -> None:
         super().__init__(config, baseline, Observer)
         self.evaluator = evaluator
 
@@ -174,15 +174,15 @@ class FilterMode(FilterRules):
                 spent += self.evaluator.refit(state, space, mask, module, name, left)
         return spent
 
-    def accept(self, state: State, candidate: Candidate) -> list[Build]:
+    def accept(self, state: State, network: FinishedNetwork) -> list[Build]:
         """See :meth:`Mode.accept`."""
-        builds = super().accept(state, candidate)
+        builds = super().accept(state, network)
         counts = state.counts() | dict(builds[-1].counts)
-        found = {space.name: space.channels for space in candidate.spaces}
+        found = {space.name: space.channels for space in network.spaces}
         for name in sorted(found.keys() | counts.keys()):
             if found.get(name) != counts.get(name):
                 raise ValueError(
-                    f"the candidate's space {name!r} has {found.get(name)} channels, but its masks "
+                    f"the network's space {name!r} has {found.get(name)} channels, but its masks "
                     f"keep {counts.get(name)}"
                 )
         return builds

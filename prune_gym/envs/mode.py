@@ -17,7 +17,7 @@ from prune_gym.envs.state import Build, State, StepRecord
 from prune_gym.envs.target import Target
 from prune_gym.interface import Info
 from prune_gym.pruning import ChannelSpace
-from prune_gym.pruning.candidate import Candidate
+from prune_gym.pruning.finished import FinishedNetwork
 
 Action = Mapping[str, npt.NDArray[Any]]
 
@@ -117,48 +117,48 @@ class Mode(ABC, Generic[ChoiceT]):
             "rewards": record.reward.as_dict(),
         }
 
-    def accept(self, state: State, candidate: Candidate) -> list[Build]:
+    def accept(self, state: State, network: FinishedNetwork) -> list[Build]:
         """The steps of an episode that results in a finished network.
 
         Args:
             state: State of the unpruned network.
-            candidate: Finished network; visited spaces without a mask keep all channels.
+            network: Finished network; visited spaces without a mask keep all channels.
 
         Returns:
             One build for each visited space; each one contains the finished network.
 
         Raises:
-            ValueError: If the candidate does not fit the mode.
+            ValueError: If the network does not fit the mode.
         """
-        others = set(candidate.masks) - {space.name for space in self.visited}
+        others = set(network.masks) - {space.name for space in self.visited}
         if others:
             raise ValueError(
-                f"the candidate has a mask for {min(others)!r}, which an episode does not visit; "
+                f"the network has a mask for {min(others)!r}, which an episode does not visit; "
                 "create the environment with scope='all', or keep all channels of the space"
             )
         kept, counts, builds = dict(state.kept), dict[str, int](), list[Build]()
         for space in self.visited:
-            mask = candidate.masks.get(space.name, np.ones(space.channels, bool))
+            mask = network.masks.get(space.name, np.ones(space.channels, bool))
             if mask.shape != (space.channels,):
                 raise ValueError(
-                    f"the candidate's mask of {space.name!r} has shape {mask.shape} but must have "
+                    f"the network's mask of {space.name!r} has shape {mask.shape} but must have "
                     f"({space.channels},)"
                 )
-            block = candidate.blocks.get(space.name)
+            block = network.blocks.get(space.name)
             counts[space.name] = int(mask.sum())
             if block is None or not block.merged:
                 kept[space.name] = np.flatnonzero(mask)
             build = Build(
                 space=space,
-                module=candidate.module,
-                spaces=candidate.spaces,
+                module=network.module,
+                spaces=network.spaces,
                 kept=dict(kept),
                 counts=dict(counts),
                 mask=mask,
                 batches=0,
                 macs=0,
                 keeps_prefix=False,
-                changed=space.name in candidate.changed,
+                changed=space.name in network.changed,
                 block=block,
             )
             builds.append(build)

@@ -12,7 +12,7 @@ from prune_gym.costs import Costs
 from prune_gym.envs.reward import Reward
 from prune_gym.networks import Network
 from prune_gym.pruning import ChannelSpace
-from prune_gym.pruning.candidate import BlockRecord
+from prune_gym.pruning.finished import BlockRecord
 
 KeptChannels = Mapping[str, npt.NDArray[np.int64]]
 """For each space the indices of the kept channels in the unpruned network."""

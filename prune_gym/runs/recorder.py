@@ -14,7 +14,7 @@ from prune_gym.costs import StepCosts
 from prune_gym.envs import PruningEnv
 from prune_gym.envs.state import State
 from prune_gym.interface import Agent, Budget, Callback
-from prune_gym.pruning.candidate import BlockRecord
+from prune_gym.pruning.finished import BlockRecord
 from prune_gym.pruning.saved import save_network
 from prune_gym.runs import checkpoint
 from prune_gym.runs.folder import BEST, TENSORBOARD, append_episode, keep_episodes

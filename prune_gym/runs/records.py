@@ -13,7 +13,7 @@ from prune_gym.costs import Costs, StepCosts
 from prune_gym.envs.config import ACCURACY, EnvConfig
 from prune_gym.envs.reward import RewardFunction, make_reward
 from prune_gym.jsonfile import Amount, Count, JsonRecord, Share, Whole
-from prune_gym.pruning.candidate import BlockRecord
+from prune_gym.pruning.finished import BlockRecord
 from prune_gym.runs.config import RunConfig
 
 SCHEMA = 2

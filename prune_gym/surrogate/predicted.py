@@ -20,7 +20,7 @@ from prune_gym.envs.observation import LAYER_FEATURES, Observer, filter_rows
 from prune_gym.envs.state import Build, State
 from prune_gym.errors import PruneGymError
 from prune_gym.pruning import ChannelSpace
-from prune_gym.pruning.candidate import Candidate
+from prune_gym.pruning.finished import FinishedNetwork
 from prune_gym.surrogate import predictor
 from prune_gym.surrogate.features import Features, KeptShares
 from prune_gym.surrogate.records import conditions
@@ -116,7 +116,7 @@ class PredictedMode(FilterRules):
             keeps_prefix=False,
         )
 
-    def accept(self, state: State, candidate: Candidate) -> list[Build]:
+    def accept(self, state: State, network: FinishedNetwork) -> list[Build]:
         """Refuse the network, since a surrogate evaluates no networks.
 
         Raises:

@@ -10,9 +10,7 @@ from agents.base import Budget, Callback
 from prune_gym.alf import blocks
 from prune_gym.alf.compress import codes_for_target
 from prune_gym.alf.geometry import update_macs
-from prune_gym.envs import PruningEnv
-from prune_gym.envs.state import Spent
-from prune_gym.pruning.candidate import Candidate
+from prune_gym.envs import FinishedNetwork, PruningEnv, Spent
 from prune_gym.weights import tensors_of
 
 OPTIONS = {"epochs": 3.0, "updates": 6}
@@ -218,13 +216,13 @@ def test_taking_over_needs_the_mode_and_a_fresh_episode(make_env, make_tiny_env)
     with pytest.raises(ValueError, match="does not visit"):
         accepted(other, agent)
     env.reset(seed=0)
-    candidate = Candidate(env.baseline.module, env.baseline.network.spaces, {})
+    network = FinishedNetwork(env.baseline.module, env.baseline.network.spaces, {})
     with pytest.raises(ValueError, match="no block for"):
-        env.accept(candidate, Spent(0, 0))
+        env.accept(network, Spent(0, 0))
     assert blocks(agent.module)
 
 
 def accepted(env, agent, macs=0):
     """The infos of the agent's network as the environment accepts it."""
-    candidate = agent.compression.candidate(0, env.target.hold)
-    return env.accept(candidate, Spent(0, macs))
+    network = agent.compression.deployed(0, env.target.hold)
+    return env.accept(network, Spent(0, macs))

@@ -6,8 +6,7 @@ import torch
 
 from prune_gym.alf import CompressOptions, compress
 from prune_gym.data import normalize
-from prune_gym.envs import PruningEnv
-from prune_gym.envs.state import Spent
+from prune_gym.envs import PruningEnv, Spent
 from prune_gym.pruning import check_spaces
 
 SHORT = CompressOptions(epochs=0.5, first_updates=100, pr_max=0.7)
@@ -25,26 +24,26 @@ def test_a_network_becomes_smaller_and_stays_usable(residual_trained, images):
     network, dataset = residual_trained
     before = {name: values.clone() for name, values in network.module.state_dict().items()}
     progress = []
-    candidate = compress(
+    finished = compress(
         network, dataset.train, images, options=SHORT, progress=lambda *done: progress.append(done)
     )
-    assert set(candidate.masks) == set(candidate.blocks) == {f"{name}.code" for name in LAYERS}
-    for name, block in candidate.blocks.items():
-        assert block.codes == candidate.masks[name].sum()
-        assert 0 < block.codes <= 0.5 * candidate.masks[name].size
+    assert set(finished.masks) == set(finished.blocks) == {f"{name}.code" for name in LAYERS}
+    for name, block in finished.blocks.items():
+        assert block.codes == finished.masks[name].sum()
+        assert 0 < block.codes <= 0.5 * finished.masks[name].size
         assert block.sparsity == 0.7
         assert 0 < block.reconstruction_error < 1
         assert block.updates >= 100
-    check_spaces(candidate.module, candidate.spaces)
-    channels = {space.name: space.channels for space in candidate.spaces}
-    for name, block in candidate.blocks.items():
+    check_spaces(finished.module, finished.spaces)
+    channels = {space.name: space.channels for space in finished.spaces}
+    for name, block in finished.blocks.items():
         assert channels.get(name) == (None if block.merged else block.codes)
     with torch.no_grad():
-        logits = candidate.module(images)
+        logits = finished.module(images)
     assert logits.shape == (64, 4)
     assert torch.isfinite(logits).all()
-    assert not candidate.module.training
-    count = sum(values.numel() for values in candidate.module.parameters())
+    assert not finished.module.training
+    count = sum(values.numel() for values in finished.module.parameters())
     assert count < sum(values.numel() for values in network.module.parameters())
     # The given network does not change, and the progress is that of the two phases.
     assert all(torch.equal(before[n], v) for n, v in network.module.state_dict().items())
@@ -71,14 +70,14 @@ def test_the_environment_accepts_the_result(residual_trained):
         network, dataset, action_mode="alf", eval_images=64, repair_images=64, threads=1
     )
     env.reset(seed=0)
-    candidate = compress(network, dataset.train, env.baseline.repair_images, options=SHORT)
-    infos = env.accept(candidate, Spent(batches=4, macs=10**6))
+    finished = compress(network, dataset.train, env.baseline.repair_images, options=SHORT)
+    infos = env.accept(finished, Spent(batches=4, macs=10**6))
     for space, info in zip(env.visited, infos, strict=True):
-        block = candidate.blocks[space.name]
+        block = finished.blocks[space.name]
         assert (info["codes"], info["merged"]) == (block.codes, block.merged)
-        assert np.array_equal(info["mask"][: space.channels], candidate.masks[space.name])
-    assert infos[-1]["params"] == sum(p.numel() for p in candidate.module.parameters())
+        assert np.array_equal(info["mask"][: space.channels], finished.masks[space.name])
+    assert infos[-1]["params"] == sum(p.numel() for p in finished.module.parameters())
     with torch.no_grad():
-        classes = candidate.module(env.baseline.eval_images).argmax(1)
+        classes = finished.module(env.baseline.eval_images).argmax(1)
     correct = (classes == env.baseline.eval_labels).float().mean()
     assert infos[-1]["accuracy"] == pytest.approx(float(correct))

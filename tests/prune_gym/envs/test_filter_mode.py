@@ -7,9 +7,8 @@ import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import data_equivalence
 
-from prune_gym.envs.state import Spent
+from prune_gym.envs import FinishedNetwork, Spent
 from prune_gym.pruning import cut_spaces, dense
-from prune_gym.pruning.candidate import Candidate
 
 MASKS = {
     "one": np.array([1, 0, 1, 1, 0, 1], bool),
@@ -29,7 +28,7 @@ def pruned(env, masks):
     """The unpruned network without some filters."""
     network = env.baseline.network
     module = dense(network.module, network.spaces, masks)
-    return Candidate(module, cut_spaces(network.spaces, masks), masks)
+    return FinishedNetwork(module, cut_spaces(network.spaces, masks), masks)
 
 
 def stepped(env, masks):
@@ -87,7 +86,7 @@ def test_spaces_without_a_mask_keep_all_filters(make_env):
     assert {name: len(kept) for name, kept in env.kept.items()} == {"one": 6, "two": 3}
 
 
-def test_candidates_that_do_not_fit_are_refused(make_env):
+def test_networks_that_do_not_fit_are_refused(make_env):
     env = make_env()
     env.reset(seed=0)
     good = pruned(env, MASKS)

@@ -32,7 +32,7 @@ class BlockRecord:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class FinishedNetwork:
     """A finished network that was made from an unpruned one.
 
     Args:
