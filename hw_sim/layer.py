@@ -85,9 +85,8 @@ class ConvLayer:
         if not isinstance(self.kernel, (tuple, list)) or len(self.kernel) != 2:
             raise ValueError(f"{self._where} kernel={self.kernel!r} is not a pair (rows, columns).")
         object.__setattr__(self, "kernel", tuple(self.kernel))
-        for field in ("batch", "in_channels", "out_channels", "in_height", "in_width"):
-            self._check_int(field, getattr(self, field), 1)
-        for field in ("stride", "groups"):
+        sizes = ("batch", "in_channels", "out_channels", "in_height", "in_width")
+        for field in (*sizes, "stride", "groups"):
             self._check_int(field, getattr(self, field), 1)
         for size in self.kernel:
             self._check_int("kernel", size, 1)

@@ -11,13 +11,10 @@ class Machine(NamedTuple):
     """An accelerator in the form that the kernels read: integers, with ports as time per word.
 
     Attributes:
-        A: Rows of PEs.
-        B: Columns of PEs.
-        ifmap_pad: Ifmap words that a PE stores.
-        filter_pad: Filter words that a PE stores.
-        psum_pad: Psums that a PE stores.
-        banks: Banks of the buffer.
-        bank_words: Words per bank.
+        A: Rows of PEs; ``B`` counts the columns.
+        ifmap_pad: Ifmap words that a PE stores; the other pads, the costs of an access (``_fj``),
+            ``overhead``, ``static_uw`` and ``mhz`` are the fields of :class:`hw_sim.Accelerator`.
+        banks: Banks of the buffer, of ``bank_words`` words each.
         filter_words: Words that the filter buffer stores.
         ticks: Ticks per cycle: the smallest number for which each port takes a whole number of
             ticks per word.
@@ -27,16 +24,6 @@ class Machine(NamedTuple):
         dram_words: DRAM words per cycle; 0 for unlimited.
         fill: 1 if the first load and the last store count.
         overlap: 1 if a pass loads its filters during the previous pass.
-        overhead: Additional cycles per pass.
-        mac_fj: Energy per MAC.
-        rf_ifmap_fj: Energy per access to an ifmap word in a PE.
-        rf_filter_fj: Energy per access to a filter word in a PE.
-        rf_psum_fj: Energy per access to a psum in a PE.
-        noc_fj: Energy per word delivered to a PE.
-        buffer_fj: Energy per access to a buffer word.
-        dram_fj: Energy per access to a DRAM word.
-        static_uw: Static power in uW.
-        mhz: Clock frequency in MHz.
     """
 
     A: int

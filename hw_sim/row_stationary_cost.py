@@ -6,7 +6,6 @@ from hw_sim.accelerator import LARGEST as MOST
 from hw_sim.accelerator import Accelerator
 from hw_sim.cost import BOUNDS, LayerCost, Table, energy_table
 from hw_sim.layer import ConvLayer, Shape
-from hw_sim.limits import LARGEST
 from hw_sim.machine import Machine, Tiles, machine
 from hw_sim.mapping import DRAM_ORDERS, Mapping
 from hw_sim.row_stationary import (
@@ -28,7 +27,7 @@ def search(layer: ConvLayer, accelerator: Accelerator, objective: str) -> LayerC
     """
     s, h = layer.shape, machine(accelerator)
     key = search_shape(s, h, OBJECTIVES.index(objective))
-    if key[2] == LARGEST:
+    if key[2] == 2**62:
         raise ValueError(_no_mapping(layer, accelerator))
     _, _, _, _, _, e, n, m, p, q, r, t, order = key
     mapping = Mapping(m, n, e, p, q, r, t, DRAM_ORDERS[order])

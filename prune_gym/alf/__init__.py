@@ -4,8 +4,7 @@ from prune_gym.alf.block import ALFConv2d, nu
 from prune_gym.alf.compress import Compression, compress
 from prune_gym.alf.convert import blocks, convertible, deploy, pays, to_alf, with_codes
 from prune_gym.alf.options import ALFOptions, CompressOptions
-from prune_gym.alf.players import TwoPlayers, task_parameters
-from prune_gym.alf.training import two_player_train
+from prune_gym.alf.training import TwoPlayers, task_parameters, two_player_train
 
 __all__ = [
     "ALFConv2d",

@@ -119,9 +119,8 @@ class ALFConv2d(nn.Module):
         """Filters of the codes alive, shape (alive, Ci, K, K); their gradient is passed on to W."""
         index, shape = self._index(), self.weight.shape[1:]
         if self.options.gradient == "encoder":
-            return self._codes_of(self.weight, self.encoder.detach(), self.mask.detach())[
-                index
-            ].view(-1, *shape)
+            codes = self._codes_of(self.weight, self.encoder.detach(), self.mask.detach())
+            return codes[index].view(-1, *shape)
         codes = self._encoded().detach()[index].view(-1, *shape)
         own = self.weight[index]
         # Straight-through estimator: the value of the code with the gradient of W.
@@ -135,14 +134,9 @@ class ALFConv2d(nn.Module):
 
     @torch.no_grad()
     def set_expansion(self, filters: Tensor) -> None:
-        """Set the expansion, for example to repaired filters.
-
-        Args:
-            filters: New filters, in the shape of :meth:`expansion_filters`.
-        """
+        """Set the expansion to filters in the shape of :meth:`expansion_filters`."""
         index = self._index()
-        own = filters - self.decoder[index].T[:, :, None, None]
-        self.expansion.weight[:, index] = own
+        self.expansion.weight[:, index] = filters - self.decoder[index].T[:, :, None, None]
 
     def codes(self, x: Tensor) -> Tensor:
         """Code maps, shape (N, Co, H', W'); clipped codes are zero."""
@@ -156,14 +150,7 @@ class ALFConv2d(nn.Module):
 
     def _convolve(self, x: Tensor) -> Tensor:
         filters = self.code_filters()
-        return functional.conv2d(
-            x,
-            filters,
-            None,
-            self.stride,
-            self.padding,
-            self.dilation,
-        )
+        return functional.conv2d(x, filters, None, self.stride, self.padding, self.dilation)
 
     def _index(self) -> Tensor:
         return self.alive().nonzero().flatten().to(self.mask.device)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from prune_gym.alf.allocate import Hold, hold_codes, output_energies, select_codes
 from prune_gym.alf.convert import blocks, code_space_name, convertible, deploy, pays, to_alf
-from prune_gym.alf.geometry import running_macs, update_macs
+from prune_gym.alf.geometry import block_macs, update_macs
 from prune_gym.alf.history import History
 from prune_gym.alf.options import ALFOptions, CompressOptions
 from prune_gym.alf.repair import BlockRepair
@@ -190,7 +190,11 @@ class Compression:
 
     def running_macs(self) -> int:
         """MACs of the network for one image; clipped codes do not count."""
-        return running_macs(self.module, self.macs, self._shapes)
+        macs = self.macs
+        for name, block in blocks(self.module).items():
+            shape = self._shapes[name]
+            macs += block_macs(shape, block.codes_alive) - shape.macs({})
+        return macs
 
     def _update_macs(self) -> int:
         """MACs of one update of every autoencoder."""

@@ -1,12 +1,12 @@
 """Shapes and MACs of networks whose convolutions may be codes and an expansion."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from prune_gym.alf.convert import CODE, EXPANSION, blocks, code_space_name, convertible
+from prune_gym.alf.convert import CODE, EXPANSION, code_space_name, convertible
 from prune_gym.pruning import ChannelSpace, Geometry
 from prune_gym.pruning.geometry import Counts, LayerGeometry
 
@@ -27,7 +27,7 @@ def code_spaces(
     """
     norms, dense = _norms(module, images[:1]), set(convertible(module))
     return tuple(
-        code_space(layer, geometry, norms.get(layer.name))
+        _code_space(layer, geometry, norms.get(layer.name))
         for layer in geometry.layers
         if layer.name in dense
         and layer.out_space is not None
@@ -37,17 +37,11 @@ def code_spaces(
     )
 
 
-def code_space(layer: LayerGeometry, geometry: Geometry, norm: str | None) -> ChannelSpace:
-    """Return the future code space of a convolution; it has one channel per filter.
+def _code_space(layer: LayerGeometry, geometry: Geometry, norm: str | None) -> ChannelSpace:
+    """The future code space of a convolution; ``norm``: name of the batch norm after it.
 
-    Args:
-        layer: The convolution.
-        geometry: Shapes of the network.
-        norm: Name of the batch norm after the convolution, or None.
-
-    Returns:
-        A space with this convolution as its only producer. Its consumers are the later layers
-        that read the convolution's outputs.
+    The space has one channel per filter. Its consumers are the later layers that read the
+    convolution's outputs.
     """
     names = [other.name for other in geometry.layers]
     written = next(space for space in geometry.spaces if space.name == layer.out_space)
@@ -137,31 +131,10 @@ def _norms(module: nn.Module, images: Tensor) -> dict[str, str]:
     return found
 
 
-# MACs
-
-
 def block_macs(layer: LayerGeometry, codes: int) -> int:
-    """MACs of a block with this number of codes, for one image.
-
-    Args:
-        layer: Its convolution.
-        codes: Number of codes.
-    """
+    """MACs of a convolution's block with this number of codes, for one image."""
     each = layer.in_channels * layer.kernel[0] * layer.kernel[1] + layer.out_channels
     return codes * each * layer.out_size[0] * layer.out_size[1]
-
-
-def running_macs(module: nn.Module, macs: int, layers: Mapping[str, LayerGeometry]) -> int:
-    """MACs of a network with blocks for one image; clipped codes do not count.
-
-    Args:
-        module: Network with blocks.
-        macs: MACs of the unpruned network for one image.
-        layers: Its layers by name.
-    """
-    for name, block in blocks(module).items():
-        macs += block_macs(layers[name], block.codes_alive) - layers[name].macs({})
-    return macs
 
 
 def update_macs(layer: LayerGeometry) -> int:
@@ -169,9 +142,6 @@ def update_macs(layer: LayerGeometry) -> int:
 
     Encoder and decoder are n x n and act on n filters of r weights; the backward pass takes twice
     the forward pass.
-
-    Args:
-        layer: Its convolution.
     """
     row = layer.in_channels * layer.kernel[0] * layer.kernel[1]
     return 6 * layer.out_channels**2 * row

@@ -60,11 +60,6 @@ class ALFMode(Mode[CodeChoice]):
     The autoencoder is first updated ``updates * max_batches`` times, whatever the duration, since
     this needs no images; two-player training continues the updates.
 
-    Args:
-        config: Configuration of the environment.
-        baseline: The unpruned network.
-        evaluator: Provider of layer inputs for the repair and of the trained part.
-
     Raises:
         PruneGymError: If the network has no convolution to visit.
         TargetError: If no reachable network meets the target.
@@ -100,33 +95,26 @@ class ALFMode(Mode[CodeChoice]):
         """See :meth:`Mode.parse`; a target may raise the sparsity."""
         check_entries(action, "sparsity", "duration")
         given = unit_value("sparsity", action["sparsity"], "the share of codes to remove")
-        batches = self.batches(unit_value("duration", action["duration"], "of max_epochs"))
+        duration = unit_value("duration", action["duration"], "of max_epochs")
         # The type of the action space, so that records replay bit for bit.
         requested = float(np.float32(given))
         channels = self.visited[state.position].channels
         most = self.target.allowed(state.decided(), channels)
         sparsity = max(requested, float(np.float32(1 - most / channels)))
-        return CodeChoice(batches, sparsity > requested, sparsity)
+        return CodeChoice(round(duration * self.max_batches), sparsity > requested, sparsity)
 
     def build(self, state: State, choice: CodeChoice, seed: int) -> Build:
         """See :meth:`Mode.build`."""
-        space = self.visited[state.position]
-        generator = torch.Generator().manual_seed(seed)
         make = self._compressed if choice.sparsity else self._whole
-        return make(state, space, choice, generator)
+        return make(state, self.visited[state.position], choice, seed)
 
-    def _whole(
-        self,
-        state: State,
-        space: ChannelSpace,
-        choice: CodeChoice,
-        generator: torch.Generator,
-    ) -> Build:
+    def _whole(self, state: State, space: ChannelSpace, choice: CodeChoice, seed: int) -> Build:
         """Fine-tune without compressing the convolution."""
         batches, macs = choice.batches, state.costs.macs
         module = dense(state.module, state.spaces, {}, share=batches == 0)
         part = self.evaluator.trained_part(state, space, module)
         split, training = self.baseline.train_split, self.config.training
+        generator = torch.Generator().manual_seed(seed)
         train(module, split, batches, generator, training, part=part)
         trained = self._trained_macs(state, space, macs)
         return Build(
@@ -143,11 +131,7 @@ class ALFMode(Mode[CodeChoice]):
         )
 
     def _compressed(
-        self,
-        state: State,
-        space: ChannelSpace,
-        choice: CodeChoice,
-        generator: torch.Generator,
+        self, state: State, space: ChannelSpace, choice: CodeChoice, seed: int
     ) -> Build:
         """Replace the convolution by codes and an expansion, repair and train."""
         layer, batches, before = space.producers[0], choice.batches, state.decided()
@@ -159,7 +143,7 @@ class ALFMode(Mode[CodeChoice]):
         shape = self.layers[layer]
         running = state.costs.macs + block_macs(shape, block.codes_alive) - shape.macs({})
         if batches:
-            self._train(state, space, module, batches, generator)
+            self._train(state, space, module, batches, seed)
             if hold_codes(block, before, self.target.hold):
                 changed = True
                 spent += self._repaired(state, space, module)
@@ -198,12 +182,7 @@ class ALFMode(Mode[CodeChoice]):
         return module, block
 
     def _train(
-        self,
-        state: State,
-        space: ChannelSpace,
-        module: nn.Module,
-        batches: int,
-        generator: torch.Generator,
+        self, state: State, space: ChannelSpace, module: nn.Module, batches: int, seed: int
     ) -> None:
         """Train a network with a block by two-player training, in place."""
         part = self.evaluator.trained_part(state, space, module)
@@ -211,6 +190,7 @@ class ALFMode(Mode[CodeChoice]):
             own = set(map(id, task_parameters(module)))
             part = replace(part, parameters=[p for p in part.parameters if id(p) in own])
         split, training = self.baseline.train_split, self.config.training
+        generator = torch.Generator().manual_seed(seed)
         two_player_train(module, split, batches, generator, training, part=part)
 
     def _repaired(self, state: State, space: ChannelSpace, module: nn.Module) -> int:
@@ -221,8 +201,8 @@ class ALFMode(Mode[CodeChoice]):
 
     def _counts(self, state: State) -> dict[str, int]:
         """The number of codes of each convolution visited so far."""
-        visited = zip(self.visited, state.history, strict=False)
-        return {space.name: record.count for space, record in visited}
+        names = (space.name for space in self.visited)
+        return dict(zip(names, state.decided(), strict=False))
 
     def _trained_macs(self, state: State, space: ChannelSpace, macs: int) -> int:
         """MACs of the trained layers for one image; ``macs``: those of the whole network."""

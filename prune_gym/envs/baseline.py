@@ -83,8 +83,7 @@ class Baseline:
         self.eval_labels = subset.labels.to(self.device)
         subset = _first(dataset.train, config.repair_images, REPAIR_IMAGES, "repair_images")
         self.repair_images = normalize(subset.images, self.device)
-        self.accuracy, activations = self.evaluate(self.module, self.network.spaces)
-        self.activations = activations
+        self.accuracy, self.activations = self.evaluate(self.module, self.network.spaces)
 
     @functools.cached_property
     def weights_hash(self) -> str:
@@ -170,25 +169,14 @@ class Baseline:
         return self.costs.of_geometry(Geometry(module, spaces, self.network.input_shape))
 
     def activation(self, space: ChannelSpace) -> npt.NDArray[np.float32]:
-        """Mean activation of a space's channels in the unpruned network, shape (channels,).
-
-        Args:
-            space: Space of the network, or code space of one of its convolutions.
-        """
+        """Mean activation of a space's channels in the unpruned network, shape (channels,)."""
         if space.name not in self.activations:
             self.activations |= self.evaluate(self.module, [space])[1]
         return self.activations[space.name]
 
 
 def channel_sums(output: Tensor) -> Tensor:
-    """Positive part of an output, summed over images and averaged over pixels.
-
-    Args:
-        output: Output of a layer, shape (N, channels) or (N, channels, H, W).
-
-    Returns:
-        Shape (channels,).
-    """
+    """Positive part of an output, summed over images, averaged over pixels: shape (channels,)."""
     positive = output.relu()
     return positive.mean(dim=(2, 3)).sum(0) if positive.dim() == 4 else positive.sum(0)
 
@@ -231,11 +219,7 @@ SHARED = 8
 
 
 def shared_baseline(config: EnvConfig) -> Baseline:
-    """The baseline of a configuration, from a cache if network and data are given by name.
-
-    Args:
-        config: Configuration of the environment.
-    """
+    """The baseline of a configuration, from a cache if network and data are given by name."""
     if not (isinstance(config.dataset, str) and isinstance(config.network, str)):
         return Baseline(config)
     key = (*config.shared(), os.environ.get("PRUNE_GYM_HOME", ""))

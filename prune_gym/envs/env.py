@@ -238,40 +238,26 @@ class PruningEnv(gym.Env[Observation, Action]):
         return self._observe(), record.reward.total, terminated, truncated, info
 
     def _take(self, state: State, choice: Choice, seed: int) -> State:
-        """The state after a step; the environment does not change."""
-        # Cut or compress, repair, fine-tune, evaluate.
-        build, evaluation = self._build_and_evaluate(state, choice, seed)
-        build = replace(build, changed=choice.changed or build.changed)
-        return self._next_state(state, build, evaluation)
-
-    def _build_and_evaluate(
-        self, state: State, choice: Choice, seed: int
-    ) -> tuple[Build, Evaluation]:
-        """A step's network and its accuracy; the fast path ``memo`` remembers them."""
+        """The state after a step: cut or compress, repair, fine-tune, evaluate, cost, pay."""
         # Without fine-tuning nothing is drawn, so the seed makes no difference.
         key = state.token, choice.key, seed if choice.batches else 0
-        if key not in self._memo:
+        found = self._memo.get(key)
+        if found is None:
             build = self.mode.build(state, choice, seed)
             upcoming = self.mode.upcoming(state, build)
-            evaluation = self.evaluator.evaluate(state, build, upcoming)
-            if "memo" not in self.config.fast_paths:
-                return build, evaluation
-            self._memo[key] = build, evaluation
-            if len(self._memo) > MEMO:
-                self._memo.popitem(last=False)
-        return self._memo[key]
+            found = build, self.evaluator.evaluate(state, build, upcoming)
+            if "memo" in self.config.fast_paths:
+                self._memo[key] = found
+                if len(self._memo) > MEMO:
+                    self._memo.popitem(last=False)
+        build, evaluation = found
+        build = replace(build, changed=choice.changed or build.changed)
+        return self._next_state(state, build, evaluation)
 
     def _next_state(
         self, state: State, build: Build, evaluation: Evaluation, charged: bool = True
     ) -> State:
-        """The state after a build, with its costs and reward.
-
-        Args:
-            state: State before the step.
-            build: Network after the step.
-            evaluation: Accuracy of the build.
-            charged: Whether the MACs of the evaluation are charged.
-        """
+        """The state after a build; ``charged``: whether the evaluation's MACs are charged."""
         costs = self.mode.costs.of(build.counts)
         reward = self.reward_function(
             (state.accuracy, state.costs),
@@ -291,7 +277,19 @@ class PruningEnv(gym.Env[Observation, Action]):
             macs=build.macs + (costs.macs * self.evaluator.images if charged else 0),
             block=build.block,
         )
-        return state.after(build, record, evaluation.activation)
+        return State(
+            module=build.module,
+            spaces=build.spaces,
+            kept=build.kept,
+            position=state.position + 1,
+            accuracy=record.accuracy,
+            costs=costs,
+            activation=evaluation.activation,
+            search_macs=state.search_macs + record.macs,
+            history=(*state.history, record),
+            token=build.token,
+            prefix=state.token if build.keeps_prefix else None,
+        )
 
     def render(self) -> Any:
         """Draw the episode so far.
@@ -388,7 +386,6 @@ class PruningEnv(gym.Env[Observation, Action]):
         builds = self.mode.accept(state, network)
         accuracy, _ = self.baseline.evaluate(network.module.eval())
         evaluation = Evaluation(accuracy, np.zeros(0, np.float32), self.evaluator.images)
-        # The first step is charged for the training, the last one for the evaluation.
         builds[0] = replace(builds[0], batches=spent.batches, macs=spent.macs)
         infos: list[Info] = []
         for build in builds:

@@ -133,13 +133,7 @@ class DirectEvaluator:
 
 
 class CachedEvaluator(DirectEvaluator):
-    """Computes only once what all candidates of a state share.
-
-    Args:
-        config: Configuration of the environment.
-        baseline: The unpruned network.
-        program: Unpruned network as a list of calls.
-    """
+    """Computes only once what all candidates of a state share (:class:`SharedWork`)."""
 
     def __init__(self, config: EnvConfig, baseline: Baseline, program: Program) -> None:
         super().__init__(baseline)
@@ -158,12 +152,7 @@ class CachedEvaluator(DirectEvaluator):
         self.program = self.baseline.program
 
     def shared(self, state: State, space: ChannelSpace) -> SharedWork:
-        """The shared work of a state, from the cache if possible.
-
-        Args:
-            state: State before a step.
-            space: Space to visit in this step.
-        """
+        """The shared work of a state, from the cache if possible."""
         key = state.token, space.name
         work = self._shared.get(key)
         if work is None:
@@ -245,10 +234,6 @@ class CachedEvaluator(DirectEvaluator):
 
 def make_evaluator(config: EnvConfig, baseline: Baseline) -> DirectEvaluator:
     """The evaluator of an environment that runs networks.
-
-    Args:
-        config: Configuration of the environment.
-        baseline: The unpruned network.
 
     Raises:
         ProgramError: If ``tune="suffix"`` and the network cannot be traced.

@@ -44,11 +44,6 @@ class FilterChoice(Choice):
 class FilterRules(Mode[FilterChoice]):
     """Parses the actions of the filter mode, whether or not there is a network to cut.
 
-    Args:
-        config: Configuration of the environment.
-        baseline: The unpruned network.
-        observer_class: Class that makes the observations.
-
     Raises:
         TargetError: If no reachable network meets the target.
         ValueError: If the scope leaves no space.
@@ -57,7 +52,12 @@ class FilterRules(Mode[FilterChoice]):
     def __init__(
         self, config: EnvConfig, baseline: Baseline, observer_class: type[Observer]
     ) -> None:
-        visited = visited_spaces(config, baseline)
+        every = config.scope == "all"
+        visited = tuple(space for space in baseline.network.spaces if every or not space.tied)
+        if not visited:
+            raise ValueError("all channel spaces are tied; use scope='all'")
+        if config.order == "backward":
+            visited = visited[::-1]
         observer = observer_class(baseline, visited, config.observation)
         super().__init__(config, baseline, visited, baseline.costs, observer)
         self.action_space = spaces.Dict(
@@ -77,10 +77,11 @@ class FilterRules(Mode[FilterChoice]):
             raise ValueError(
                 "action: the mask may contain only 0 and 1; threshold scores before step()"
             )
-        batches = self.batches(unit_value("duration", action["duration"], "of max_epochs"))
+        duration = unit_value("duration", action["duration"], "of max_epochs")
         requested = bits.astype(bool)[: self.visited[state.position].channels]
         l1, l2 = self.norms(state)
         mask = self.target.hold(requested, state.decided(), l1, l2)
+        batches = round(duration * self.max_batches)
         return FilterChoice(batches, bool((mask != requested).any()), mask)
 
     def norms(self, state: State) -> tuple[Norms, Norms]:
@@ -94,17 +95,7 @@ class FilterRules(Mode[FilterChoice]):
 
 
 class FilterMode(FilterRules):
-    """An action keeps some filters of a channel space and removes the others.
-
-    Args:
-        config: Configuration of the environment.
-        baseline: The unpruned network.
-        evaluator: Provider of layer inputs for the repair and of the trained part.
-
-    Raises:
-        TargetError: If no reachable network meets the target.
-        ValueError: If the scope leaves no space.
-    """
+    """An action keeps some filters of a channel space and removes the others."""
 
     def __init__(self, config: EnvConfig, baseline: Baseline, evaluator: DirectEvaluator) -> None:
         super().__init__(config, baseline, Observer)
@@ -186,22 +177,6 @@ class FilterMode(FilterRules):
                     f"keep {counts.get(name)}"
                 )
         return builds
-
-
-def visited_spaces(config: EnvConfig, baseline: Baseline) -> tuple[ChannelSpace, ...]:
-    """The spaces that an episode of the filter mode visits.
-
-    Args:
-        config: Configuration of the environment.
-        baseline: The unpruned network.
-
-    Raises:
-        ValueError: If the scope leaves no space.
-    """
-    found = [space for space in baseline.network.spaces if config.scope == "all" or not space.tied]
-    if not found:
-        raise ValueError("all channel spaces are tied; use scope='all'")
-    return tuple(found if config.order == "forward" else reversed(found))
 
 
 def tuning_macs(config: EnvConfig, macs: int, batches: int, trained: int) -> int:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -114,7 +114,7 @@ class Mode(ABC, Generic[ChoiceT]):
             "mask_changed": record.changed,
             "batches": record.batches,
             "evaluated_images": record.images,
-            "rewards": record.reward.as_dict(),
+            "rewards": asdict(record.reward),
         }
 
     def accept(self, state: State, network: FinishedNetwork) -> list[Build]:
@@ -175,10 +175,6 @@ class Mode(ABC, Generic[ChoiceT]):
             return None
         coming = self.visited[position]
         return next((space for space in build.spaces if space.name == coming.name), coming)
-
-    def batches(self, duration: float) -> int:
-        """The number of mini-batches for a duration, 0 to 1."""
-        return round(duration * self.max_batches)
 
 
 def unit_box() -> spaces.Box:

@@ -35,14 +35,9 @@ Array = npt.NDArray[np.float32]
 
 
 def filter_rows(module: nn.Module, space: ChannelSpace) -> torch.Tensor:
-    """The filters of a space, with those of all producers concatenated.
+    """The filters of a space, all producers concatenated: shape (channels, weights of a channel).
 
-    Args:
-        module: Network.
-        space: Channel space with the network's present channels.
-
-    Returns:
-        Weights, shape (channels, weights of a channel).
+    The space has the network's present channels.
     """
     modules = dict(module.named_modules())
     rows = [
@@ -224,7 +219,7 @@ class ALFObserver(Observer):
     """
 
     def observation_space(self) -> spaces.Dict:
-        """The space of the observations."""
+        """See :meth:`Observer.observation_space`."""
         entries = dict(super().observation_space().spaces)
         shape = (len(self.visited),)
         entries[CODES_ALIVE] = spaces.Box(0.0, 1.0, shape, np.float32)

@@ -13,16 +13,7 @@ from prune_gym.pruning import ChannelSpace
 
 
 def table(state: State, baseline: Baseline, visited: Sequence[ChannelSpace]) -> str:
-    """A line for each visited space, and the costs of the whole network.
-
-    Args:
-        state: State of the episode.
-        baseline: Unpruned network.
-        visited: Spaces that an episode visits.
-
-    Returns:
-        Lines of plain text.
-    """
+    """A line for each visited space, and the costs of the whole network."""
     lines = [f"{'space':<12}{'kept':>9}{'batches':>9}{'accuracy':>10}{'latency':>13}{'reward':>9}"]
     for space, record in zip(visited, state.history, strict=False):
         kept = f"{record.mask.sum()}/{space.channels}"

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from prune_gym.costs import Costs
 from prune_gym.envs.config import EnvConfig
 
+Measured = tuple[float, Costs]
+"""Accuracy and costs of a network."""
+
 
 @dataclass(frozen=True)
 class Reward:
@@ -28,10 +31,6 @@ class Reward:
     prune: float
     duration: float
     total: float
-
-    def as_dict(self) -> dict[str, float]:
-        """The components by name, as in ``info["rewards"]``."""
-        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -72,13 +71,7 @@ class RewardFunction:
         """
         return _component(self.psi(accuracy), math.log(cost_ratio))
 
-    def __call__(
-        self,
-        before: tuple[float, Costs],
-        after: tuple[float, Costs],
-        batches: int,
-        max_batches: int,
-    ) -> Reward:
+    def __call__(self, before: Measured, after: Measured, batches: int, max_batches: int) -> Reward:
         """The reward of one step.
 
         Args:
@@ -87,8 +80,6 @@ class RewardFunction:
             batches: Mini-batches of fine-tuning, 0 to ``max_batches``.
             max_batches: Mini-batches of a step of duration 1.
 
-        Returns:
-            The reward with its components.
         """
         psi = self.psi(after[0])
         phi_prune, prune = self._prune(before, after)
@@ -97,9 +88,7 @@ class RewardFunction:
         total = prune + self.duration_weight * duration
         return Reward(psi, phi_prune, phi_duration, prune, duration, total)
 
-    def _prune(
-        self, before: tuple[float, Costs], after: tuple[float, Costs]
-    ) -> tuple[float, float]:
+    def _prune(self, before: Measured, after: Measured) -> tuple[float, float]:
         """The phi and the component of the pruning decision."""
         phi = math.log(before[1].of(self.objective) / after[1].of(self.objective))
         return phi, _component(self.psi(after[0]), phi)
@@ -116,11 +105,9 @@ class TargetReward(RewardFunction):
     is charged, regained accuracy is paid for, and a cost below the target earns nothing. The
     objective does not affect the reward.
 
+    The first arguments are those of :class:`RewardFunction`.
+
     Args:
-        baseline_accuracy: Accuracy of the unpruned network (a0), 0 to 1.
-        tolerance: Drop in accuracy at which a step earns nothing (b), above 0 and at most 1.
-        duration_weight: Weight of the duration's component (w), at least 0.
-        objective: Cost in the score of a network; the reward does not use it.
         full: Costs of the unpruned network.
         shares: Limit of each wanted cost, as a share of the unpruned network's cost; at least one.
     """
@@ -128,9 +115,7 @@ class TargetReward(RewardFunction):
     full: Costs
     shares: Mapping[str, float]
 
-    def _prune(
-        self, before: tuple[float, Costs], after: tuple[float, Costs]
-    ) -> tuple[float, float]:
+    def _prune(self, before: Measured, after: Measured) -> tuple[float, float]:
         phi = math.log(self._distance(before[1]) / self._distance(after[1]))
         return phi, self._potential(*after) - self._potential(*before)
 
@@ -148,13 +133,7 @@ class TargetReward(RewardFunction):
 
 
 def make_reward(config: EnvConfig, baseline_accuracy: float, full: Costs) -> RewardFunction:
-    """The reward function of a configuration.
-
-    Args:
-        config: Configuration of the environment.
-        baseline_accuracy: Accuracy of the unpruned network, 0 to 1.
-        full: Costs of the unpruned network.
-    """
+    """The reward function of a configuration; ``full`` holds the unpruned network's costs."""
     constants = baseline_accuracy, config.tolerance, config.duration_weight, config.objective
     if config.reward == "step":
         return RewardFunction(*constants)

@@ -57,11 +57,7 @@ class SharedWork:
 
     @torch.no_grad()
     def values(self, images: str) -> list[Values]:
-        """The outputs of the layers before the cut that later layers read, in batches.
-
-        Args:
-            images: Name of the images, ``"eval"`` or ``"repair"``.
-        """
+        """The outputs of the layers before the cut that later layers read, in batches."""
         if images not in self._values:
             first, before = 1, self.batches(images)
             if self._parent is not None and images in self._parent._values:

@@ -99,33 +99,6 @@ class State:
         """The present space of this name."""
         return next(space for space in self.spaces if space.name == name)
 
-    def after(
-        self,
-        build: "Build",
-        record: StepRecord,
-        activation: npt.NDArray[np.float32],
-    ) -> "State":
-        """The state after a step.
-
-        Args:
-            build: Network after the step.
-            record: Record of the step.
-            activation: Mean activation of the next space's channels.
-        """
-        return State(
-            module=build.module,
-            spaces=build.spaces,
-            kept=build.kept,
-            position=self.position + 1,
-            accuracy=record.accuracy,
-            costs=record.costs,
-            activation=activation,
-            search_macs=self.search_macs + record.macs,
-            history=(*self.history, record),
-            token=build.token,
-            prefix=self.token if build.keeps_prefix else None,
-        )
-
     def network(self, baseline: Network) -> Network:
         """The present network.
 

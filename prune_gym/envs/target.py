@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,11 +47,6 @@ class Target:
             self._completions = Completions(config.wanted_costs, costs, visited, *rules)
             if self._completions.completion(()) is None:
                 raise TargetError(_refusal(self._completions))
-
-    @property
-    def bounds_costs(self) -> bool:
-        """Whether a cost is wanted, so that actions may be clipped."""
-        return self._completions is not None
 
     def reached(self, costs: Costs, accuracy: float) -> dict[str, float]:
         """The figures that a network reaches, for each figure of the target.
@@ -175,31 +169,6 @@ class Target:
             return {}
         figures = self._completions.figures(counts)
         return {name: figures[name] / share for name, share in self._completions.shares.items()}
-
-    def report(self, costs: Costs, accuracy: float) -> dict[str, Any]:
-        """A summary with the entries ``wanted``, ``reached`` and ``met``.
-
-        Args:
-            costs: Costs of the network.
-            accuracy: Validation accuracy of the network, 0 to 1.
-        """
-        reached, met = self.reached(costs, accuracy), self.met(costs, accuracy)
-        return {"wanted": dict(self.wanted), "reached": reached, "met": met}
-
-
-def report_lines(facts: Mapping[str, Any]) -> list[str]:
-    """The lines of a :meth:`Target.report`: one for each figure, none without a target.
-
-    Args:
-        facts: Result of :meth:`Target.report`.
-    """
-    result = []
-    for name, wanted in facts["wanted"].items():
-        reached = facts["reached"][name]
-        label = "accuracy drop" if name == ACCURACY else name
-        verdict = "met" if reached <= wanted else "NOT met"
-        result.append(f"{'target ' + label:<22}{f'<= {wanted:g}':>12}{reached:>12.4f}  {verdict}")
-    return result
 
 
 def _refusal(completions: Completions) -> str:

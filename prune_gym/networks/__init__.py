@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import nn
 
@@ -85,25 +86,18 @@ def build(architecture: str, num_classes: int = 10, image_size: int = 32) -> Net
     return builder(num_classes, image_size)
 
 
-def _resnet(depth: int, option: str, name: str) -> Builder:
-    def builder(num_classes: int, image_size: int) -> Network:
-        network = ResNet(depth, num_classes, option)
-        shape = (3, image_size, image_size)
-        return Network(name, network, resnet_spaces(depth, option), shape, num_classes)
-
-    return builder
+def _resnet(name: str, depth: int, option: str, classes: int, size: int) -> Network:
+    module = ResNet(depth, classes, option)
+    return Network(name, module, resnet_spaces(depth, option), (3, size, size), classes)
 
 
-def _plain(depth: int, name: str) -> Builder:
-    def builder(num_classes: int, image_size: int) -> Network:
-        network = PlainNet(depth, num_classes)
-        shape = (3, image_size, image_size)
-        return Network(name, network, plain_spaces(depth), shape, num_classes)
-
-    return builder
+def _plain(name: str, depth: int, classes: int, size: int) -> Network:
+    module = PlainNet(depth, classes)
+    return Network(name, module, plain_spaces(depth), (3, size, size), classes)
 
 
 for _depth in (20, 56):
-    register(f"resnet{_depth}", _resnet(_depth, "A", f"resnet{_depth}"))
-    register(f"resnet{_depth}b", _resnet(_depth, "B", f"resnet{_depth}b"))
-register("plain20", _plain(20, "plain20"))
+    for _option, _suffix in (("A", ""), ("B", "b")):
+        _name = f"resnet{_depth}{_suffix}"
+        register(_name, partial(_resnet, _name, _depth, _option))
+register("plain20", partial(_plain, "plain20", 20))

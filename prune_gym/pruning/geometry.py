@@ -194,20 +194,10 @@ def _layer_geometry(
     follower = out_space is not None and name in out_space.followers
     outside = (out_space.name if out_space else None, in_space.name if in_space else None)
     if isinstance(module, nn.Linear):
+        inp, out, bias = module.in_features, module.out_features, module.bias is not None
+        repeat, one = inp // in_space.channels if in_space else 1, (1, 1)
         return LayerGeometry(
-            name,
-            *outside,
-            out_channels=module.out_features,
-            in_channels=module.in_features,
-            repeat=module.in_features // in_space.channels if in_space else 1,
-            kernel=(1, 1),
-            stride=1,
-            padding=0,
-            in_size=(1, 1),
-            out_size=(1, 1),
-            depthwise=False,
-            bias=module.bias is not None,
-            linear=True,
+            name, *outside, out, inp, repeat, one, 1, 0, one, one, False, bias, linear=True
         )
     assert isinstance(module, nn.Conv2d)
     uneven = len(set(module.stride)) > 1 or isinstance(module.padding, str)

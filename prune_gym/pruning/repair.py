@@ -56,10 +56,6 @@ class Reference:
     outputs: Tensor
 
 
-class _Reached(Exception):
-    """Ends a forward pass at the selected layer."""
-
-
 class LeastSquares:
     """Refits layers so that their outputs match those of the unpruned network.
 
@@ -72,7 +68,6 @@ class LeastSquares:
         samples: Number of sampled output positions per feature map, the same for all images.
         ridge: Strength of the regularisation towards the current weights, relative to the inputs'
             mean square.
-        seed: Seed of the sampled positions.
     """
 
     def __init__(
@@ -82,11 +77,9 @@ class LeastSquares:
         images: Tensor,
         samples: int = 32,
         ridge: float = 1e-3,
-        seed: int = 0,
     ) -> None:
-        self.images = images
-        self.ridge = ridge
-        rng = np.random.default_rng(seed)
+        self.images, self.ridge = images, ridge
+        rng = np.random.default_rng(0)
         parts: dict[str, list[Tensor]] = {name: [] for name in layers}
         places: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -186,10 +179,11 @@ class LeastSquares:
         fitted = weights.T.to(module.weight.dtype)
         # Networks may share the old parameters, so create new ones.
         if module.bias is not None:
-            module.bias = _parameter(fitted[:, -1].contiguous(), module.bias)
+            trained = module.bias.requires_grad
+            module.bias = nn.Parameter(fitted[:, -1].contiguous(), requires_grad=trained)
             fitted = fitted[:, :-1]
         new = torch.empty_like(module.weight).copy_(fitted.reshape(module.weight.shape))
-        module.weight = _parameter(new, module.weight)
+        module.weight = nn.Parameter(new, requires_grad=module.weight.requires_grad)
         size = len(gram)
         return moments.rows * size * (size + cross.shape[1])
 
@@ -230,10 +224,6 @@ def _layer(network: nn.Module, name: str) -> nn.Conv2d | nn.Linear:
     return module
 
 
-def _parameter(value: Tensor, old: Tensor) -> nn.Parameter:
-    return nn.Parameter(value, requires_grad=old.requires_grad)
-
-
 def _sample(
     rng: np.random.Generator, height: int, width: int, samples: int
 ) -> tuple[Tensor, Tensor]:
@@ -242,34 +232,33 @@ def _sample(
     return torch.from_numpy(places // width), torch.from_numpy(places % width)
 
 
+class _Reached(Exception):
+    """Ends a forward pass at the selected layer."""
+
+
 def layer_inputs(network: nn.Module, module: nn.Module, images: Tensor) -> Iterator[Tensor]:
-    """Yield the inputs of one layer of a network in batches.
+    """Yield the inputs of one layer of a network in batches; a forward pass ends at the layer.
 
     Args:
         network: The network, in ``eval`` mode.
         module: The layer.
         images: Normalised images, shape (N, 3, H, W).
     """
-    for start in range(0, len(images), BATCH):
-        yield _inputs(network, module, images[start : start + BATCH])
-
-
-def _inputs(network: nn.Module, module: nn.Module, images: Tensor) -> Tensor:
-    """Return the layer's input; the forward pass ends at the layer."""
     seen: list[Tensor] = []
 
     def stop(module: nn.Module, args: tuple[Tensor, ...]) -> None:
         seen.append(args[0])
         raise _Reached
 
-    handle = module.register_forward_pre_hook(stop)
-    try:
-        network(images)
-    except _Reached:
-        pass
-    finally:
-        handle.remove()
-    return seen[0]
+    for start in range(0, len(images), BATCH):
+        handle = module.register_forward_pre_hook(stop)
+        try:
+            network(images[start : start + BATCH])
+        except _Reached:
+            pass
+        finally:
+            handle.remove()
+        yield seen.pop()
 
 
 def _features(module: nn.Conv2d | nn.Linear, inputs: Tensor, reference: Reference) -> Tensor:

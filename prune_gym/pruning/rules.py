@@ -146,19 +146,18 @@ def _linear_cut(module: nn.Module, out: Index, inp: Index) -> None:
         module.in_features = inp.numel()
 
 
-def _norm_channels(module: nn.Module, role: str) -> int:
+def _follower_channels(module: nn.Module, role: str) -> int:
     if role != "followers":
-        raise ValueError("a batch norm can only be a follower")
-    assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
-    return module.num_features
+        kind = "PReLU" if isinstance(module, nn.PReLU) else "batch norm"
+        raise ValueError(f"a {kind} can only be a follower")
+    return int(getattr(module, _COUNT[type(module)]))
 
 
-def _norm_cut(module: nn.Module, out: Index, inp: Index) -> None:
-    assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+def _follower_cut(module: nn.Module, out: Index, inp: Index) -> None:
     if out is not None:
         for name in ("weight", "bias", "running_mean", "running_var"):
             _set(module, name, out)
-        module.num_features = out.numel()
+        setattr(module, _COUNT[type(module)], out.numel())
 
 
 def _norm_mask(module: nn.Module, out: Tensor | None, inp: Tensor | None) -> None:
@@ -170,20 +169,6 @@ def _norm_mask(module: nn.Module, out: Tensor | None, inp: Tensor | None) -> Non
         raise ValueError("a batch norm without weight and bias cannot be masked; cut it instead")
     module.weight.data[~out] = 0
     module.bias.data[~out] = 0
-
-
-def _prelu_channels(module: nn.Module, role: str) -> int:
-    if role != "followers":
-        raise ValueError("a PReLU can only be a follower")
-    assert isinstance(module, nn.PReLU)
-    return module.num_parameters
-
-
-def _prelu_cut(module: nn.Module, out: Index, inp: Index) -> None:
-    assert isinstance(module, nn.PReLU)
-    if out is not None:
-        _set(module, "weight", out)
-        module.num_parameters = out.numel()
 
 
 def _pad_channels(module: nn.Module, role: str) -> int:
@@ -218,13 +203,18 @@ def _nothing(module: nn.Module, out: Tensor | None, inp: Tensor | None) -> None:
     """Do nothing: the PReLU of zero is zero."""
 
 
-_NORM = LayerRule(_norm_channels, _norm_cut, _norm_mask)
+_COUNT: dict[type[nn.Module], str] = {
+    nn.BatchNorm1d: "num_features",
+    nn.BatchNorm2d: "num_features",
+    nn.PReLU: "num_parameters",
+}
+_NORM = LayerRule(_follower_channels, _follower_cut, _norm_mask)
 RULES: dict[type[nn.Module], LayerRule] = {
     nn.Conv2d: LayerRule(_conv_channels, _conv_cut, _weight_mask),
     nn.Linear: LayerRule(_linear_channels, _linear_cut, _weight_mask),
     nn.BatchNorm1d: _NORM,
     nn.BatchNorm2d: _NORM,
-    nn.PReLU: LayerRule(_prelu_channels, _prelu_cut, _nothing),
+    nn.PReLU: LayerRule(_follower_channels, _follower_cut, _nothing),
     ChannelPad: LayerRule(_pad_channels, _pad_cut, _pad_mask),
 }
 
@@ -259,12 +249,7 @@ def check_spaces(network: nn.Module, spaces: Sequence[ChannelSpace]) -> None:
 
 
 def _check_layer(name: str, module: nn.Module, role: str, space: ChannelSpace) -> None:
-    """Check one layer against its role in a space.
-
-    Raises:
-        ValueError: If the kind of layer has no rule or does not support the role, or the numbers
-            of channels differ.
-    """
+    """Check one layer against its role in a space."""
     where = f"space {space.name!r}, {role} {name!r}"
     if type(module) not in RULES:
         known = ", ".join(kind.__name__ for kind in RULES)

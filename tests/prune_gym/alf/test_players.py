@@ -5,7 +5,7 @@ import torch
 
 from prune_gym import networks
 from prune_gym.alf import ALFConv2d, ALFOptions, TwoPlayers, blocks, to_alf, two_player_train
-from prune_gym.alf.players import AUTOENCODER
+from prune_gym.alf.training import AUTOENCODER
 from prune_gym.data import shapes
 from prune_gym.envs.config import EnvConfig
 from prune_gym.networks.pretrained import SHIPPED

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
@@ -32,7 +33,7 @@ def test_components_follow_the_formula():
     assert reward.phi_duration == pytest.approx(math.log(16 / 4))
     assert reward.prune == pytest.approx(0.5 * math.log(2))
     assert reward.total == pytest.approx(0.5 * math.log(2) + 0.5 * 0.5 * math.log(4))
-    assert sum(reward.as_dict().values()) == pytest.approx(
+    assert sum(asdict(reward).values()) == pytest.approx(
         reward.psi
         + reward.phi_prune
         + reward.phi_duration
