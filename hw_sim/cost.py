@@ -5,13 +5,11 @@ from dataclasses import dataclass
 
 from hw_sim.accelerator import Accelerator
 from hw_sim.layer import ConvLayer
+from hw_sim.machine import Cycles
 from hw_sim.mapping import Mapping, SystolicMapping
 
 LEVELS = ("mac", "rf", "noc", "buffer", "dram", "static")
 """Energy levels from the ALU outwards, then the static part, which is proportional to time."""
-
-BOUNDS = ("compute", "psum", "ifmap", "filter", "dram")
-"""Resources that can limit a layer's cycles; on a tie, the first one counts."""
 
 Table = abc.Mapping[str, abc.Mapping[str, int]]
 """Values by level and operand. Results share these tables; do not modify them."""
@@ -27,7 +25,8 @@ class LayerCost:
         mapping: The mapping; all other values refer to it.
         cycles: Latency in cycles.
         compute_cycles: Cycles that the PEs would need if they never waited for data.
-        bound: The resource that limits the cycles, one of :data:`BOUNDS`.
+        bound: The resource that limits the cycles, one of ``compute``, ``psum``, ``ifmap``,
+            ``filter`` and ``dram``.
         counts: Accesses by level and operand (``mac``, ``ifmap``, ``filter``, ``psum``), in words;
             ``counts["mac"]["mac"]`` excludes the MACs that zero ifmap values gate.
         energy_by_level_fj: Energy by level and operand, in fJ; the sum is ``energy_fj``.
@@ -151,25 +150,37 @@ class NetworkCost:
         return self.macs / (self.cycles * self.accelerator.pes)
 
 
-def energy_table(counts: Table, accelerator: Accelerator, cycles: int) -> Table:
-    """Compute the energy of the accesses and the static energy.
-
-    Args:
-        counts: Accesses by level and operand, in words.
-        accelerator: Accelerator with the energy per access.
-        cycles: Latency, for the static part: 1 uW for 1 us is 1000 fJ.
-
-    Returns:
-        Energy by level and operand, in fJ.
-    """
+def layer_cost(
+    layer: ConvLayer,
+    accelerator: Accelerator,
+    mapping: Mapping | SystolicMapping,
+    counts: Table,
+    time: Cycles,
+    active_pes: int,
+    folded: bool = False,
+) -> LayerCost:
+    """Cost of a layer, with the energy of its accesses and the static energy."""
     a = accelerator
     rf = {"ifmap": a.rf_ifmap_fj, "filter": a.rf_filter_fj, "psum": a.rf_psum_fj}
     per = {"mac": a.mac_fj, "noc": a.noc_fj, "buffer": a.buffer_fj, "dram": a.dram_fj}
-    table = {
+    energy = {
         level: {
             name: words * (rf[name] if level == "rf" else per[level]) for name, words in row.items()
         }
         for level, row in counts.items()
     }
-    table["static"] = {"static": cycles * a.static_power_uw * 1000 // a.clock_mhz}
-    return table
+    # 1 uW for 1 us is 1000 fJ.
+    energy["static"] = {"static": time.total * a.static_power_uw * 1000 // a.clock_mhz}
+    return LayerCost(
+        layer=layer,
+        accelerator=accelerator,
+        mapping=mapping,
+        cycles=time.total,
+        compute_cycles=time.compute,
+        bound=time.bound,
+        counts=counts,
+        energy_by_level_fj=energy,
+        energy_fj=sum(sum(row.values()) for row in energy.values()),
+        active_pes=active_pes,
+        folded=folded,
+    )

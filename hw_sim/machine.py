@@ -132,6 +132,12 @@ class Cycles(NamedTuple):
     filter: int
     dram: int
 
+    @property
+    def bound(self) -> str:
+        """Name of the resource that limits the cycles; on a tie, the first one counts."""
+        work = self[1:]
+        return self._fields[1 + work.index(max(work))]
+
 
 @lru_cache(maxsize=256)
 def machine(accelerator: Accelerator) -> Machine:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from hw_sim.accelerator import LARGEST as MOST
 from hw_sim.accelerator import Accelerator
-from hw_sim.cost import BOUNDS, LayerCost, Table, energy_table
+from hw_sim.cost import LayerCost, Table, layer_cost
 from hw_sim.layer import ConvLayer, Shape
 from hw_sim.machine import Machine, Tiles, machine
 from hw_sim.mapping import DRAM_ORDERS, Mapping
@@ -107,8 +107,8 @@ def _no_mapping(layer: ConvLayer, accelerator: Accelerator) -> str:
 
 
 def _cost(layer: ConvLayer, accelerator: Accelerator, mapping: Mapping, x: Tiles) -> LayerCost:
-    s, h, a = layer.shape, machine(accelerator), accelerator
-    c, time = count(s, h, x), schedule(s, h, x)
+    s, h = layer.shape, machine(accelerator)
+    c = count(s, h, x)
     counts: Table = {
         "mac": {"mac": c.macs},
         "rf": {"ifmap": c.rf_ifmap, "filter": c.rf_filter, "psum": c.rf_psum},
@@ -116,19 +116,6 @@ def _cost(layer: ConvLayer, accelerator: Accelerator, mapping: Mapping, x: Tiles
         "buffer": {"ifmap": c.buffer_ifmap, "psum": c.buffer_psum},
         "dram": {"ifmap": c.dram_ifmap, "filter": c.dram_filter, "psum": c.dram_psum},
     }
-    energy = energy_table(counts, a, time.total)
-    work = (time.compute, time.psum, time.ifmap, time.filter, time.dram)
-    fold_rows = -(-s.R // x.folds)
-    return LayerCost(
-        layer=layer,
-        accelerator=accelerator,
-        mapping=mapping,
-        cycles=time.total,
-        compute_cycles=time.compute,
-        bound=BOUNDS[work.index(max(work))],
-        counts=counts,
-        energy_by_level_fj=energy,
-        energy_fj=sum(sum(row.values()) for row in energy.values()),
-        active_pes=fold_rows * x.e * x.r * x.t,
-        folded=x.folds > 1,
-    )
+    active_pes = -(-s.R // x.folds) * x.e * x.r * x.t
+    time, folded = schedule(s, h, x), x.folds > 1
+    return layer_cost(layer, accelerator, mapping, counts, time, active_pes, folded)

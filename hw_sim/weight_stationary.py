@@ -8,39 +8,19 @@ a *broadcast* array (NVDLA, Simba), the rows process the channels of one kernel 
 operand reaches all PEs in the same cycle, and a pass takes T cycles.
 """
 
-from collections.abc import Iterator
 from itertools import product
-from typing import NamedTuple
 
 from hw_sim.accelerator import Accelerator
-from hw_sim.cost import BOUNDS, LayerCost, Table, energy_table
+from hw_sim.cost import LayerCost, Table, layer_cost
 from hw_sim.layer import ZEROS_SCALE, ConvLayer, Shape
+from hw_sim.machine import Cycles
 from hw_sim.mapping import SystolicMapping
 
 
-class Blocks(NamedTuple):
-    """Blocks along one axis: ``full`` blocks of ``size`` and one of ``last`` (at most ``size``)."""
-
-    size: int
-    full: int
-    last: int
-
-    @property
-    def number(self) -> int:
-        """Number of blocks, including the last one."""
-        return self.full + 1
-
-    def sizes(self) -> Iterator[tuple[int, int]]:
-        """Yield (size, number) of the full blocks, then of the last one."""
-        if self.full:
-            yield self.size, self.full
-        yield self.last, 1
-
-
-def cut(total: int, size: int) -> Blocks:
-    """Divide ``total`` into blocks of ``size``; the last block holds the remainder."""
+def cut(total: int, size: int) -> list[tuple[int, int]]:
+    """Divide ``total`` into blocks: (size, number) of the full ones, then of the last one."""
     full = (total - 1) // size
-    return Blocks(size, full, total - full * size)
+    return [(size, full)] * (full > 0) + [(total - full * size, 1)]
 
 
 def smallest_sizes(total: int, limit: int) -> list[int]:
@@ -133,27 +113,17 @@ def _ifmaps_stay(s: Shape, a: Accelerator, mapping: SystolicMapping) -> bool:
     return ifmaps + _banks(s, a, mapping.columns, mapping.n, mapping.e) <= a.buffer_banks
 
 
-class _Time(NamedTuple):
-    """Cycles of all passes, in total and for each resource if it never waited."""
-
-    total: int
-    compute: int
-    psum: int
-    ifmap: int
-    filter: int
-
-
-def _time(s: Shape, a: Accelerator, mapping: SystolicMapping) -> _Time:
+def _time(s: Shape, a: Accelerator, mapping: SystolicMapping, dram: int) -> Cycles:
     """Sum the cycles of all passes; the slowest resource determines the cycles of each pass."""
     terms, turns = dot_product_terms(s, a)
     times = [0, 0, 0, 0, 0]
     skew = a.array_rows + a.array_columns - 2 if a.dataflow == "systolic" else 0
     load = 0 if a.filter_load_overlaps else a.array_rows
     for (n, n_of), (e, e_of), (k, k_of), (m, m_of) in product(
-        cut(s.N, mapping.n).sizes(),
-        cut(s.E, mapping.e).sizes(),
-        cut(terms, mapping.rows).sizes(),
-        cut(s.M, mapping.columns).sizes(),
+        cut(s.N, mapping.n),
+        cut(s.E, mapping.e),
+        cut(terms, mapping.rows),
+        cut(s.M, mapping.columns),
     ):
         passes = s.G * turns * n_of * e_of * k_of * m_of
         pixels = n * e * s.F
@@ -165,15 +135,14 @@ def _time(s: Shape, a: Accelerator, mapping: SystolicMapping) -> _Time:
         )
         for index, cycles in enumerate((max(work) + a.pass_overhead_cycles, *work)):
             times[index] += passes * cycles
-    return _Time(*times)
+    return Cycles._make((*times, dram))
 
 
 def _counts(s: Shape, a: Accelerator, mapping: SystolicMapping) -> Table:
     """Count the accesses by level and operand, in words."""
     terms, turns = dot_product_terms(s, a)
-    tiles = cut(s.N, mapping.n).number, cut(s.E, mapping.e).number
-    n_blocks, e_blocks = tiles
-    k_blocks, m_blocks = cut(terms, mapping.rows).number, cut(s.M, mapping.columns).number
+    n_blocks, e_blocks = -(-s.N // mapping.n), -(-s.E // mapping.e)
+    k_blocks, m_blocks = -(-terms // mapping.rows), -(-s.M // mapping.columns)
     macs = s.macs
     performed = macs - macs * s.zeros // ZEROS_SCALE
     outputs = s.N * s.G * s.M * s.E * s.F
@@ -198,26 +167,15 @@ def _counts(s: Shape, a: Accelerator, mapping: SystolicMapping) -> Table:
 
 def _cost(layer: ConvLayer, accelerator: Accelerator, mapping: SystolicMapping) -> LayerCost:
     s, a = layer.shape, accelerator
-    counts, time = _counts(s, a, mapping), _time(s, a, mapping)
+    counts = _counts(s, a, mapping)
     words = sum(counts["dram"].values())
     dram = -(-words // a.dram_words_per_cycle) if a.dram_words_per_cycle else 0
+    time = _time(s, a, mapping, dram)
     cycles = max(time.total, dram)
     if a.fill_and_drain and a.dram_words_per_cycle:
         # The array is idle while it loads the first weights and stores the last outputs.
         first = mapping.rows * mapping.columns
         last = mapping.n * mapping.e * s.F * mapping.columns
         cycles += -(-(first + last) // a.dram_words_per_cycle)
-    work = (time.compute, time.psum, time.ifmap, time.filter, dram)
-    energy = energy_table(counts, a, cycles)
-    return LayerCost(
-        layer=layer,
-        accelerator=a,
-        mapping=mapping,
-        cycles=cycles,
-        compute_cycles=time.compute,
-        bound=BOUNDS[work.index(max(work))],
-        counts=counts,
-        energy_by_level_fj=energy,
-        energy_fj=sum(sum(row.values()) for row in energy.values()),
-        active_pes=min(mapping.rows, dot_product_terms(s, a)[0]) * min(mapping.columns, s.M),
-    )
+    active_pes = min(mapping.rows, dot_product_terms(s, a)[0]) * min(mapping.columns, s.M)
+    return layer_cost(layer, a, mapping, counts, time._replace(total=cycles), active_pes)

@@ -78,15 +78,10 @@ def select_codes(
 
 
 def hold_codes(block: ALFConv2d, before: tuple[int, ...], hold: Hold) -> bool:
-    """Apply rules to a block's codes: drop the smallest mask entries, or restore the largest.
+    """Apply rules to a block's codes in place, and return whether the codes changed.
 
-    Args:
-        block: Block, changed in place.
-        before: Counts of the convolutions visited before it.
-        hold: The rules.
-
-    Returns:
-        Whether the codes changed.
+    The smallest mask entries are dropped, or the largest restored. ``before`` holds the counts of
+    the convolutions visited before.
     """
     alive = block.alive().numpy()
     sizes = block.mask.detach().abs().cpu().numpy()

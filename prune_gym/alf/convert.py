@@ -111,14 +111,9 @@ def deploy(module: nn.Module, network: Network) -> Network:
 def with_codes(
     spaces: Sequence[ChannelSpace], paired: Mapping[str, int]
 ) -> tuple[ChannelSpace, ...]:
-    """Update channel spaces after convolutions were replaced with pairs.
+    """Channel spaces after convolutions were replaced with pairs of ``paired`` codes.
 
-    Args:
-        spaces: Spaces of the original network.
-        paired: Number of codes per replaced convolution.
-
-    Returns:
-        The given spaces with the names of the new layers, followed by one space per pair.
+    They are the given spaces with the names of the new layers, followed by one space per pair.
     """
 
     def renamed(names: tuple[str, ...], part: str) -> tuple[str, ...]:
@@ -165,23 +160,25 @@ def pair_up(network: Network, codes: Mapping[str, int]) -> Network:
 
 def empty_pair(conv: nn.Conv2d, codes: int) -> nn.Sequential:
     """Make a pair of layers with the shapes of a convolution; the weights are not set."""
-    like: dict[str, Any] = {"device": conv.weight.device, "dtype": conv.weight.dtype}
-    geometry: dict[str, Any] = {
-        name: getattr(conv, name) for name in ("kernel_size", "stride", "padding", "dilation")
-    }
-    code = nn.Conv2d(conv.in_channels, codes, bias=False, **geometry, **like)
+    like = _like(conv)
+    code = nn.Conv2d(conv.in_channels, codes, bias=False, **_geometry(conv), **like)
     expansion = nn.Conv2d(codes, conv.out_channels, 1, bias=conv.bias is not None, **like)
     return nn.Sequential(code, expansion)
 
 
 def _empty_conv(block: ALFConv2d) -> nn.Conv2d:
     """Make a convolution with the shape of the block; the weights are not set."""
-    like: dict[str, Any] = {"device": block.weight.device, "dtype": block.weight.dtype}
-    geometry: dict[str, Any] = {
-        name: getattr(block, name) for name in ("kernel_size", "stride", "padding", "dilation")
-    }
-    bias = block.expansion.bias is not None
-    return nn.Conv2d(block.in_channels, block.out_channels, bias=bias, **geometry, **like)
+    given = {**_geometry(block), **_like(block), "bias": block.expansion.bias is not None}
+    return nn.Conv2d(block.in_channels, block.out_channels, **given)
+
+
+def _like(layer: nn.Conv2d | ALFConv2d) -> dict[str, Any]:
+    return {"device": layer.weight.device, "dtype": layer.weight.dtype}
+
+
+def _geometry(layer: nn.Conv2d | ALFConv2d) -> dict[str, Any]:
+    names = ("kernel_size", "stride", "padding", "dilation")
+    return {name: getattr(layer, name) for name in names}
 
 
 @torch.no_grad()

@@ -36,13 +36,9 @@ class BlockRepair:
         return LeastSquares(self.module, self.layers, self.images)
 
     def __call__(
-        self,
-        module: nn.Module,
-        layer: str,
-        macs: int,
-        inputs: Iterable[Tensor] | None = None,
+        self, module: nn.Module, layer: str, macs: int, inputs: Iterable[Tensor] | None = None
     ) -> int:
-        """Repair a network after codes of a block were clipped, in place.
+        """Repair a network in place after codes of block ``layer`` were clipped.
 
         Args:
             module: Network with the block, in ``eval`` mode.

@@ -73,10 +73,12 @@ def load_dataset(
 @lru_cache(maxsize=8)
 def _load(kind: str, source: Path | None, image_size: int, seed: int, _home: Path) -> Dataset:
     # The home folder is an argument so that a change of PRUNE_GYM_HOME invalidates the cache.
+    if kind != "imagefolder" and image_size != 32:
+        raise DataError(f"image_size={image_size!r} is not supported: {kind!r} is 32 pixels wide.")
     if kind == "shapes":
-        return shapes.load(image_size, seed)
+        return shapes.load(seed)
     if kind == "cifar10":
-        return cifar10.load(source, image_size, seed)
+        return cifar10.load(source, seed)
     if source is None:
         raise DataError("'imagefolder' needs a folder: use imagefolder:PATH.")
     return imagefolder.load(source, image_size, seed)

@@ -36,26 +36,17 @@ CLASSES = (
 )
 
 
-def load(root: Path | None = None, image_size: int = SIZE, seed: int = 0) -> Dataset:
+def load(root: Path | None = None, seed: int = 0) -> Dataset:
     """Read CIFAR-10, split 45,000 / 5,000 / 10,000; without a folder, download it first.
 
     Args:
         root: Folder that contains ``cifar-10-batches-bin``, or that folder. Default:
             ``$PRUNE_GYM_HOME/data/cifar10``, to which the first call downloads 170 MB.
-        image_size: Height and width in pixels; must be 32.
         seed: Seed of the selection of validation images, which has equal numbers per class.
 
-    Returns:
-        The data set.
-
     Raises:
-        DataError: If ``image_size`` is not 32, a file is missing or has the wrong size, or the
-            download fails.
+        DataError: If a file is missing or has the wrong size, or the download fails.
     """
-    if image_size != SIZE:
-        raise DataError(
-            f"image_size={image_size!r} is not supported: 'cifar10' is {SIZE} pixels wide."
-        )
     name = "cifar10" if root is None else f"cifar10:{root}"
     folder = _download() if root is None else _find(root)
     paths = _check([folder / file for file in [*TRAIN, TEST]])

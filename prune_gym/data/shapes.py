@@ -13,7 +13,6 @@ import numpy as np
 
 from prune_gym.data import store
 from prune_gym.data.dataset import Dataset
-from prune_gym.errors import DataError
 from prune_gym.files import sha256
 
 SIZES = (20_000, 2_500, 5_000)  # training, validation, test
@@ -33,30 +32,15 @@ CLASSES = (  # in the order of ``_draw.inside``
 )
 
 
-def load(image_size: int = SIZE, seed: int = 0) -> Dataset:
-    """Draw ``shapes``, or open the cached images.
-
-    Args:
-        image_size: Height and width in pixels; must be 32.
-        seed: Seed of the images, at least 0; the shipped baselines use 0.
-
-    Returns:
-        The data set. Its key is ``shapes`` for seed 0, otherwise ``shapes-seed<seed>``.
-
-    Raises:
-        DataError: If ``image_size`` is not 32, or the cache cannot be written.
-    """
-    if image_size != SIZE:
-        raise DataError(
-            f"image_size={image_size!r} is not supported: 'shapes' is {SIZE} pixels wide."
-        )
+def load(seed: int = 0) -> Dataset:
+    """Draw ``shapes``, or open the cached images; the shipped baselines use seed 0."""
     key = "shapes" if seed == 0 else f"shapes-seed{seed}"
     # The hash of the drawing code is part of the name, so images of older versions are not used.
     stem = f"shapes-{sha256(Path(__file__).with_name('_draw.py'))[:12]}-seed{seed}"
-    return store.read("shapes", key, stem) or _draw("shapes", key, stem, seed)
+    return store.read("shapes", key, stem) or _draw(key, stem, seed)
 
 
-def _draw(name: str, key: str, stem: str, seed: int) -> Dataset:
+def _draw(key: str, stem: str, seed: int) -> Dataset:
     from prune_gym.data._draw import draw  # imported here because Numba takes a second to import
 
     labels = np.arange(sum(SIZES), dtype=np.int64) % len(CLASSES)
@@ -69,4 +53,4 @@ def _draw(name: str, key: str, stem: str, seed: int) -> Dataset:
             starts = range(0, len(pixels), CHUNK)
             list(pool.map(lambda k: draw(seed, k, pixels[k : k + CHUNK]), starts))
 
-    return store.write(name, key, stem, contents, fill)
+    return store.write("shapes", key, stem, contents, fill)

@@ -79,15 +79,12 @@ def write(
     """Store a data set, then open it.
 
     Args:
-        name: See :func:`read`.
-        key: See :func:`read`.
-        stem: See :func:`read`.
+        name: Name of the data set; for ``key`` and ``stem``, see :func:`read`.
+        key: Key of the data set.
+        stem: Name of the files without suffix.
         contents: Labels, splits, classes and image size.
         fill: Function that writes the pixels into a uint8 array of shape (N, 3, H, W), in the
             order of the labels.
-
-    Returns:
-        The data set.
 
     Raises:
         DataError: If the folder is not writable.

@@ -32,9 +32,7 @@ EVAL_IMAGES, REPAIR_IMAGES = 1000, 256
 class Baseline:
     """The unpruned network on its data, with everything that steps read but do not change.
 
-    Args:
-        config: Configuration of the environment; only the arguments of
-            :meth:`prune_gym.envs.config.EnvConfig.shared` are used.
+    Only the arguments of :meth:`prune_gym.envs.config.EnvConfig.shared` are used.
 
     Attributes:
         network: Unpruned network.
@@ -159,10 +157,7 @@ class Baseline:
     def cost_model(self, module: nn.Module, spaces: Sequence[ChannelSpace]) -> CostModel:
         """The cost model of a network that was derived from this one, on the same accelerator.
 
-        Args:
-            module: Derived network.
-            spaces: Channel spaces of the derived network. If they have the same names as those of
-                the unpruned network, the model is :attr:`costs`.
+        If the spaces have the same names as those of the unpruned network, it is :attr:`costs`.
         """
         if {space.name for space in spaces} == set(self.geometry.counts()):
             return self.costs
@@ -192,14 +187,7 @@ def _first(split: Split, size: int | None, most: int, name: str) -> Split:
 
 
 def checked_device(name: str) -> torch.device:
-    """Check that a device is available on this machine.
-
-    Args:
-        name: Name of the device, for example ``"cuda"``.
-
-    Raises:
-        ValueError: If the device is unknown or not available.
-    """
+    """The device of this name; ValueError if it is unknown or not available on this machine."""
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

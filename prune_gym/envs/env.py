@@ -214,11 +214,7 @@ class PruningEnv(gym.Env[Observation, Action]):
             seed: ``info["seed"]`` of that step, which replaces the environment's generator.
 
         Returns:
-            Observation, reward, terminated, truncated, info.
-
-        Raises:
-            ResetNeeded: Before the first reset or after the last space.
-            ValueError: If the action has a wrong shape, is not finite or is out of range.
+            The results of :meth:`step`, which also lists the errors.
         """
         return self._advance(action, seed)
 

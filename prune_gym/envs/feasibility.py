@@ -15,13 +15,7 @@ VisitCounts = tuple[int, ...]
 
 
 def legal_counts(channels: int, min_keep: int, round_to: int) -> list[int]:
-    """The counts that :func:`prune_gym.pruning.legal_mask` allows, in ascending order.
-
-    Args:
-        channels: Number of channels of the unpruned space.
-        min_keep: Minimum number of filters to keep.
-        round_to: Multiple to which the number of kept filters is rounded up.
-    """
+    """The counts that :func:`prune_gym.pruning.legal_mask` allows, in ascending order."""
     rounded = (-(-max(count, min_keep) // round_to) * round_to for count in range(1, channels + 1))
     return sorted({min(count, channels) for count in rounded})
 
@@ -69,16 +63,10 @@ class Completions:
             self.lean = self._leanest(self.legal)
 
     def completion(self, before: VisitCounts) -> VisitCounts | None:
-        """Counts of all visited spaces that begin with these and meet the target.
+        """Counts of all visited spaces that begin with these and meet the target, if any.
 
         The result depends on ``before`` only. A step along a completion leads to counts that
         have a completion.
-
-        Args:
-            before: Counts of the spaces visited so far, from the first.
-
-        Returns:
-            The counts, or None if none were found.
         """
         if before in self._found:
             return self._found[before]
@@ -90,12 +78,7 @@ class Completions:
         return remember(self._found, before, found)
 
     def figures(self, counts: VisitCounts, names: Iterable[str] | None = None) -> dict[str, float]:
-        """Costs of a network as shares of the unpruned network's costs.
-
-        Args:
-            counts: Counts of all visited spaces.
-            names: Names of the costs; None: the wanted ones.
-        """
+        """Costs (default: the wanted ones) as shares of the unpruned network's costs."""
         named = dict(zip(self._names, counts, strict=True))
         geometry, result = self.costs.geometry, dict[str, float]()
         for name in self.shares if names is None else names:
@@ -157,11 +140,7 @@ class Completions:
 
         The ratio is found by bisection. For latency and energy, which may rise as the ratio falls,
         it may be below the largest one. If no ratio meets the target, the result is the smallest
-        ratio.
-
-        Args:
-            before: Counts of the spaces visited so far, from the first; at least one space must
-                remain.
+        ratio. At least one space must remain.
         """
         if not before:
             return self.uniform_ratio

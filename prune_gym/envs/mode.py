@@ -80,13 +80,6 @@ class Mode(ABC, Generic[ChoiceT]):
     def parse(self, state: State, action: Action) -> ChoiceT:
         """Check an action and clip it to the target.
 
-        Args:
-            state: Present state, in which a space is left to visit.
-            action: Action of the agent.
-
-        Returns:
-            The action as it is executed.
-
         Raises:
             ValueError: If the action has a wrong form or shape, or is out of range.
         """
@@ -95,18 +88,11 @@ class Mode(ABC, Generic[ChoiceT]):
     def build(self, state: State, choice: ChoiceT, seed: int) -> Build:
         """Cut or compress, repair and train; the state does not change.
 
-        Args:
-            state: State before the step.
-            choice: Parsed action.
-            seed: Seed of the order and augmentation of the training images.
+        The seed determines the order and augmentation of the training images.
         """
 
     def describe(self, record: StepRecord) -> Info:
-        """The entries of ``info`` for an executed action.
-
-        Args:
-            record: Record of the step.
-        """
+        """The entries of ``info`` for an executed action."""
         padded = np.zeros(self.observer.width, np.int8)
         padded[: record.mask.size] = record.mask
         return {
@@ -118,14 +104,9 @@ class Mode(ABC, Generic[ChoiceT]):
         }
 
     def accept(self, state: State, network: FinishedNetwork) -> list[Build]:
-        """The steps of an episode that results in a finished network.
+        """One build for each visited space, each with the finished network.
 
-        Args:
-            state: State of the unpruned network.
-            network: Finished network; visited spaces without a mask keep all channels.
-
-        Returns:
-            One build for each visited space; each one contains the finished network.
+        Visited spaces without a mask keep all channels.
 
         Raises:
             ValueError: If the network does not fit the mode.
@@ -183,26 +164,13 @@ def unit_box() -> spaces.Box:
 
 
 def check_entries(action: Action, *names: str) -> None:
-    """Check that an action is a dictionary with these two entries.
-
-    Raises:
-        ValueError: If it is not.
-    """
+    """Raise a ValueError unless an action is a dictionary with these two entries."""
     if not isinstance(action, Mapping) or set(action) != set(names):
         raise ValueError(f"an action must be a dict with {names[0]!r} and {names[1]!r}: {action!r}")
 
 
 def unit_value(name: str, given: Any, meaning: str) -> float:
-    """Check an entry of an action that is one number.
-
-    Args:
-        name: Name of the entry.
-        given: Value of the entry.
-        meaning: Meaning of the number, for the error.
-
-    Raises:
-        ValueError: If it is not one finite number within [0, 1].
-    """
+    """An entry of an action; ValueError if it is not one finite number within [0, 1]."""
     number = np.asarray(given, dtype=np.float64)
     if number.size != 1 or not np.isfinite(number).all():
         raise ValueError(f"action: {name}={given!r} must be one finite number")

@@ -94,9 +94,7 @@ class Observer:
     def observe(self, state: State, budget_left: float) -> dict[str, npt.NDArray]:
         """The observation of a state; after the last space, filters and layer are zeros.
 
-        Args:
-            state: State of the episode.
-            budget_left: Remaining share of the search budget, 0 to 1.
+        ``budget_left`` is the remaining share of the search budget, 0 to 1.
         """
         done = state.position / len(self.visited)
         result: dict[str, npt.NDArray] = {

@@ -51,7 +51,7 @@ def picture(
     Args:
         state: State of the episode.
         baseline: Unpruned network.
-        visited: Spaces that an episode visits.
+        visited: Visited spaces.
         path: PNG file to write; None: no file.
         accuracy: Text about the accuracy for the title; None: the accuracies on the validation
             subset.

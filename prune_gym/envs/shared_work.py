@@ -112,5 +112,5 @@ class SharedWork:
             logits: Tensor = bound.logits(values, self.start)
             return logits
 
-        layers = bound.layers_from(self.start)
-        return Part(forward, [parameter for layer in layers for parameter in layer.parameters()])
+        names = sorted(self.program.called_from(self.start))
+        return Part(forward, [p for name in names for p in bound.modules[name].parameters()])

@@ -20,6 +20,8 @@ class Target:
     (:class:`prune_gym.envs.feasibility.Completions`) could meet the wanted costs after it.
     Accuracy cannot be guaranteed, so it does not affect the clipping.
 
+    In all methods, ``before`` holds the counts of the spaces visited so far, from the first.
+
     Args:
         config: Configuration of the environment.
         costs: Cost model that takes counts of the visited spaces.
@@ -49,15 +51,7 @@ class Target:
                 raise TargetError(_refusal(self._completions))
 
     def reached(self, costs: Costs, accuracy: float) -> dict[str, float]:
-        """The figures that a network reaches, for each figure of the target.
-
-        Args:
-            costs: Costs of the network.
-            accuracy: Validation accuracy of the network, 0 to 1.
-
-        Returns:
-            Costs as shares of the unpruned network's, and the drop in accuracy.
-        """
+        """What a network reaches of each wanted figure: shares of cost, and drop in accuracy."""
         # Rounded, so that a drop from 0.92 to 0.9 meets a limit of 0.02.
         drop = round(self.baseline_accuracy - accuracy, 12)
         return {
@@ -71,15 +65,10 @@ class Target:
         return all(reached[name] <= value for name, value in self.wanted.items())
 
     def allowed(self, before: VisitCounts, requested: int) -> int:
-        """The number of filters to keep in the next space.
+        """The number of filters to keep in the next space, if an action keeps ``requested``.
 
-        Args:
-            before: Counts of the spaces visited so far, from the first.
-            requested: Number of filters that the action keeps, allowed by the rules.
-
-        Returns:
-            The largest number up to ``requested`` with which the target can still be met; if there
-            is none, the smallest such number above ``requested``.
+        It is the largest number up to ``requested`` with which the target can still be met, or
+        else the smallest such number above ``requested``.
 
         Raises:
             TargetError: If there is no such number, since the counts come from an episode with
@@ -108,7 +97,7 @@ class Target:
 
         Args:
             requested: Mask of the action, shape (channels,).
-            before: Counts of the spaces visited so far, from the first.
+            before: Counts of the spaces visited so far.
             l1: L1 norms of the filters; those with the smallest norms are dropped first (AMC).
             l2: L2 norms of the filters; those with the largest norms are added first.
 
@@ -143,14 +132,7 @@ class Target:
         return None if self._completions is None else self._completions.uniform_ratio
 
     def ratio_for_rest(self, before: VisitCounts) -> float | None:
-        """The same as :meth:`uniform_ratio` for the remaining spaces.
-
-        Args:
-            before: Counts of the spaces visited so far, from the first.
-
-        Returns:
-            A ratio within (0, 1); None if the target limits no cost or no space remains.
-        """
+        """The same as :meth:`uniform_ratio` for the remaining spaces; None if none remains."""
         if self._completions is None or len(before) == len(self._completions.legal):
             return None
         return self._completions.ratio_for_rest(before)
@@ -160,11 +142,7 @@ class Target:
         return [] if self._completions is None else self._completions.legal
 
     def excess(self, counts: VisitCounts) -> dict[str, float]:
-        """Costs of a network relative to their limits; the target allows at most 1.
-
-        Args:
-            counts: Counts of all visited spaces.
-        """
+        """Costs of a network relative to their limits; the target allows at most 1."""
         if self._completions is None:
             return {}
         figures = self._completions.figures(counts)

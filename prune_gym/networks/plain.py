@@ -9,12 +9,8 @@ from prune_gym.pruning import ChannelSpace
 class PlainNet(nn.Module):
     """A sequence of 3 x 3 convolutions with batch norm and ReLU, then a dense layer.
 
-    Args:
-        depth: Number of layers, 6 n + 2; the papers use 20.
-        num_classes: Number of classes.
-
     Raises:
-        ValueError: If ``depth`` is not 6 n + 2.
+        ValueError: If ``depth``, the number of layers, is not 6 n + 2; the papers use 20.
     """
 
     def __init__(self, depth: int, num_classes: int = 10) -> None:

@@ -167,10 +167,6 @@ class Bound:
     def _module(self, index: int) -> Any:
         return self.modules[str(self.program.nodes[index].target)]
 
-    def layers_from(self, start: int) -> list[nn.Module]:
-        """Modules that call number ``start`` and later calls use, sorted by name."""
-        return [self.modules[name] for name in sorted(self.program.called_from(start))]
-
     def logits(self, values: Values, start: int = 1, watch: Mapping[int, Any] | None = None) -> Any:
         """Run from a call to the end.
 

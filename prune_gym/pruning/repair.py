@@ -115,8 +115,7 @@ class LeastSquares:
         Args:
             network: The pruned network, in ``eval`` mode; the layer gets new parameters.
             layer: Name of the layer.
-            kept: Indices of the layer's kept output channels in the unpruned network; None for
-                all.
+            kept: Indices of the layer's kept outputs in the unpruned network; None for all.
 
         Returns:
             MACs of the moments: rows x features x (features + outputs).
@@ -128,13 +127,7 @@ class LeastSquares:
     def moments(self, network: nn.Module, layer: str, inputs: Iterable[Tensor]) -> "Moments":
         """Sum the products of a layer's inputs with each other and with the references.
 
-        Args:
-            network: The network.
-            layer: Name of the layer.
-            inputs: Inputs of the layer for the repair images, in batches.
-
-        Returns:
-            The moments; :meth:`Moments.of_channels` selects the moments of fewer channels.
+        ``inputs`` yields the layer's inputs for the repair images, in batches.
         """
         module, reference = _layer(network, layer), self.references[layer]
         size = module.weight[0].numel() + (module.bias is not None)
@@ -155,14 +148,7 @@ class LeastSquares:
     ) -> int:
         """Set the weights and bias of a layer to the least-squares solution of its moments.
 
-        Args:
-            network: The pruned network; the layer gets new parameters.
-            layer: Name of the layer.
-            moments: Moments of the layer's inputs.
-            kept: See :meth:`refit`.
-
-        Returns:
-            MACs of the moments; see :meth:`refit`.
+        ``kept`` and the result are those of :meth:`refit`.
         """
         module = _layer(network, layer)
         cross = moments.cross if kept is None else moments.cross[:, kept]
@@ -205,11 +191,7 @@ class Moments:
     bias: bool
 
     def of_channels(self, mask: npt.NDArray[np.bool_]) -> "Moments":
-        """Return the exact moments of a subset of the input channels.
-
-        Args:
-            mask: Mask of the kept channels, shape (channels,).
-        """
+        """The exact moments of the input channels that a mask of shape (channels,) keeps."""
         repeat = (len(self.gram) - self.bias) // mask.size
         index = expand(torch.from_numpy(np.flatnonzero(mask)), repeat)
         if self.bias:

@@ -132,9 +132,6 @@ def load_network_into(folder: str | Path, base: Network) -> Network:
         folder: Folder of the pruned network.
         base: The unpruned network; it is not changed.
 
-    Returns:
-        The pruned network.
-
     Raises:
         WeightsError: If a file is missing, damaged or of another schema, or does not fit ``base``.
     """
