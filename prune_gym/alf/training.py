@@ -49,6 +49,10 @@ class TwoPlayers:
     def step(self, learning_rate: float) -> None:
         """Do one step of the task player and ``updates`` steps of each autoencoder."""
         self.task.step(learning_rate)
+        self.autoencoders()
+
+    def autoencoders(self) -> None:
+        """Do the steps of the autoencoders; they need no images."""
         for block in self.blocks:
             for _ in range(block.options.updates):
                 block.autoencoder_step()
