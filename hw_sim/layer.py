@@ -121,14 +121,7 @@ class ConvLayer:
 
     @classmethod
     def dense(cls, name: str, batch: int, in_features: int, out_features: int) -> "ConvLayer":
-        """Describe a dense layer as a 1 x 1 convolution of a 1 x 1 map.
-
-        Args:
-            name: Name of the layer in reports.
-            batch: Images.
-            in_features: Input features; they become the input channels.
-            out_features: Output features; they become the filters.
-        """
+        """Describe a dense layer as a 1 x 1 convolution of a 1 x 1 map, one channel a feature."""
         return cls(name, batch, in_features, out_features, 1, 1, kernel=(1, 1))
 
     @property

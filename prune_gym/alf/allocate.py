@@ -18,14 +18,9 @@ Energies = npt.NDArray[np.float64]
 
 
 def output_energies(outputs: Tensor) -> Energies:
-    """Compute the largest share of a layer's outputs that each number of codes can represent.
+    """The largest share of a layer's outputs (samples, Co) that k = 0 ... Co codes can represent.
 
-    Args:
-        outputs: Outputs of the layer for some images, shape (samples, Co).
-
-    Returns:
-        Share of the outputs' variance in the first k principal components for k = 0 ... Co,
-        between 0 and 1, shape (Co + 1,).
+    It is the share of the outputs' variance in the first k principal components, shape (Co + 1,).
     """
     centred = outputs.double() - outputs.double().mean(0)
     variances = torch.linalg.eigvalsh(centred.T @ centred).flip(0).clamp_min(0)

@@ -14,16 +14,11 @@ from prune_gym.pruning.geometry import Counts, LayerGeometry
 def code_spaces(
     module: nn.Module, geometry: Geometry, images: Tensor, scope: str
 ) -> tuple[ChannelSpace, ...]:
-    """Return the future code spaces of the convolutions to compress, from input to output.
+    """The future code spaces of the convolutions to compress, from input to output.
 
-    Args:
-        module: The network.
-        geometry: Its shapes.
-        images: At least one image; a pass finds the batch norm after each convolution.
-        scope: ``"inner"`` leaves out convolutions that read the images; ``"all"`` does not.
-
-    Returns:
-        One space per ungrouped convolution with a kernel larger than 1 that is not yet compressed.
+    There is one space per ungrouped convolution with a kernel larger than 1 that is not yet
+    compressed. Scope ``"inner"`` leaves out convolutions that read the images. A pass over the
+    first image finds the batch norm after each convolution.
     """
     norms, dense = _norms(module, images[:1]), set(convertible(module))
     return tuple(

@@ -10,7 +10,7 @@ import numpy as np
 
 from prune_gym.data import store
 from prune_gym.data._torchvision import dataset_utils
-from prune_gym.data.dataset import Dataset, stratified_order
+from prune_gym.data.dataset import Dataset, split_order
 from prune_gym.errors import DataError
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -19,7 +19,6 @@ FOLDER = "cifar-10-batches-bin"
 TRAIN = [f"data_batch_{k}.bin" for k in range(1, 6)]
 TEST = "test_batch.bin"
 PER_FILE = 10_000
-VALIDATION = 0.1  # share of the training images: 5,000 images
 SIZE = 32
 PIXELS = 3 * SIZE * SIZE
 CLASSES = (
@@ -107,11 +106,8 @@ def _convert(name: str, stem: str, paths: list[Path], seed: int) -> Dataset:
     if labels.max() >= len(CLASSES):
         raise DataError(f"{str(paths[0].parent)!r} contains label {labels.max()}. {_remedy()}")
     total = len(TRAIN) * PER_FILE
-    order = stratified_order(labels[:total], seed)
-    held_out = round(VALIDATION * total)
-    test = total + stratified_order(labels[total:], seed)
-    order = np.concatenate([order[held_out:], order[:held_out], test])
-    contents = store.Contents(labels[order], (total - held_out, held_out, len(test)), CLASSES, SIZE)
+    order, sizes = split_order(labels[:total], labels[total:], seed)
+    contents = store.Contents(labels[order], sizes, CLASSES, SIZE)
 
     def fill(pixels: np.ndarray) -> None:
         pixels[:] = records[order, 1:].reshape(pixels.shape)

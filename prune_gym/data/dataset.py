@@ -49,6 +49,22 @@ class Dataset:
     test: Split
 
 
+VALIDATION = 0.1  # share of the training images; this project's choice
+
+
+def split_order(
+    train: np.ndarray, test: np.ndarray, seed: int
+) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Order of the images of training, validation and test, and the sizes of the three splits.
+
+    The first tenth of the stratified training images, at least one, is for validation.
+    """
+    order, held_out = stratified_order(train, seed), max(1, round(VALIDATION * len(train)))
+    tested = len(train) + stratified_order(test, seed)
+    sizes = (len(train) - held_out, held_out, len(test))
+    return np.concatenate([order[held_out:], order[:held_out], tested]), sizes
+
+
 def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
     """Return an order that interleaves the classes and shuffles the images within each class.
 

@@ -9,10 +9,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from prune_gym.data import store
-from prune_gym.data.dataset import Dataset, stratified_order
+from prune_gym.data.dataset import Dataset, split_order
 from prune_gym.errors import DataError
 
-VALIDATION = 0.1  # share of the training images; this project's choice
 LAYOUT = "An image folder must contain train/<class>/* and test/<class>/*."
 SHOWN = 3  # unreadable files that an error message lists
 
@@ -94,20 +93,12 @@ def _decode_all(
     seed: int,
 ) -> Dataset:
     """Order the files, decode them, and store the pixels."""
-    paths: list[Path] = []
-    labels: list[int] = []
-    for split in splits:
-        files = [(path, label) for label, group in enumerate(split.values()) for path in group]
-        for k in stratified_order(np.array([label for _, label in files]), seed):
-            paths.append(files[k][0])
-            labels.append(files[k][1])
-    train_size = sum(map(len, splits[0].values()))
-    # The first tenth of the order contains a tenth of each class; the rest is for training.
-    held_out = max(1, round(VALIDATION * train_size))
-    turn = np.r_[held_out:train_size, 0:held_out, train_size : len(paths)]
-    sizes = (train_size - held_out, held_out, len(paths) - train_size)
-    contents = store.Contents(np.array(labels)[turn], sizes, tuple(splits[0]), image_size)
-    ordered = [paths[k] for k in turn]
+    paths = [path for split in splits for group in split.values() for path in group]
+    train, test = (np.repeat(np.arange(len(s)), [len(g) for g in s.values()]) for s in splits)
+    order, sizes = split_order(train, test, seed)
+    labels = np.concatenate([train, test])[order]
+    contents = store.Contents(labels, sizes, tuple(splits[0]), image_size)
+    ordered = [paths[k] for k in order]
     return store.write(name, key, stem, contents, lambda pixels: _fill(pixels, ordered))
 
 

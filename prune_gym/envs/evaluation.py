@@ -101,19 +101,10 @@ class DirectEvaluator:
         layer: str,
         left: Tensor | None,
     ) -> int:
-        """Refit a consumer of a cut space by least squares, in place.
+        """Refit consumer ``layer`` of a cut space by least squares in place; return the MACs.
 
-        Args:
-            state: State before the step.
-            space: Visited space.
-            mask: Mask of the kept channels of the space, shape (channels,).
-            module: Cut network.
-            layer: Name of the consumer.
-            left: Indices of the remaining output channels of the consumer in the unpruned
-                network; None if all remain.
-
-        Returns:
-            MACs of the refit.
+        ``mask`` marks the kept channels of the space, shape (channels,). ``left`` holds the
+        indices of the consumer's remaining outputs in the unpruned network; None if all remain.
         """
         return self.baseline.least_squares.refit(module, layer, left)
 

@@ -97,14 +97,8 @@ class ResNet(nn.Module):
 def resnet_spaces(depth: int, option: str) -> tuple[ChannelSpace, ...]:
     """Channel spaces of :class:`ResNet`: one inner space per block and one trunk per stage.
 
-    ResNet-20 has 9 inner and 3 trunk spaces with 448 channels in total.
-
-    Args:
-        depth: Number of layers, 6 n + 2.
-        option: Kind of shortcut, ``"A"`` or ``"B"``.
-
-    Returns:
-        The trunk of each stage, followed by the stage's blocks, from input to output.
+    ResNet-20 has 9 inner and 3 trunk spaces with 448 channels in total. The order is the trunk of
+    each stage, followed by the stage's blocks, from input to output.
     """
     blocks = (depth - 2) // 6
     spaces: list[ChannelSpace] = []

@@ -168,16 +168,10 @@ class Bound:
         return self.modules[str(self.program.nodes[index].target)]
 
     def logits(self, values: Values, start: int = 1, watch: Mapping[int, Any] | None = None) -> Any:
-        """Run from a call to the end.
+        """Run from call ``start`` to the end, and return the logits, shape (N, classes).
 
-        Args:
-            values: Values that :meth:`run` returned for ``stop=start``; ``{0: images}`` for
-                ``start=1``.
-            start: Number of the first call.
-            watch: See :meth:`run`.
-
-        Returns:
-            The logits, shape (N, classes).
+        ``values`` is the result of :meth:`run` for ``stop=start``, or ``{0: images}`` for
+        ``start=1``.
         """
         last = len(self.program.nodes) - 1
         output = self.program.nodes[last].args[0]

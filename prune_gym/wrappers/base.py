@@ -53,11 +53,7 @@ class ActionForm(gym.ActionWrapper[Any, npt.NDArray[Any], Any]):
 
     @abstractmethod
     def native(self, action: npt.NDArray[Any], observation: Observation) -> Action:
-        """Convert an action to the environment's own form.
-
-        Args:
-            action: Action of this form.
-            observation: The environment's own observation of the state to act in.
+        """Convert an action, given the environment's own observation of the state to act in.
 
         Returns:
             ``mask``, shape (n_max,), or in the ALF mode ``sparsity``, shape (1,); and
