@@ -13,13 +13,9 @@ from agents import files
 from agents.base import Action, Agent, Budget, Callback, Observation
 from prune_gym.alf import ALFOptions, Compression, CompressOptions, blocks
 from prune_gym.alf.compress import codes_for_target
-from prune_gym.alf.history import History
 from prune_gym.alf.repair import BlockRepair
 from prune_gym.envs import PruningEnv, Spent
-from prune_gym.errors import WeightsError
-from prune_gym.weights import load_weights, read_weights, save_weights
-
-_HISTORY = "history/"
+from prune_gym.weights import load_weights, save_weights
 
 
 class ALF(Agent):
@@ -93,7 +89,6 @@ class ALF(Agent):
             network = self.compression.deployed(updates, env.target.hold)
             infos = env.accept(network, Spent(batches, clipped[1] + macs))
             self.steps += len(infos)
-            self.compression.history.note(self.module)
             callback.on_trial(infos[-1]["reward"], infos[-1])
             callback.on_update(self._metrics())
             callback.on_episode(self.episodes, self.env, infos)
@@ -120,18 +115,9 @@ class ALF(Agent):
 
     # Files
 
-    def plot(self, folder: Path) -> list[Path]:
-        """Draw mask entries and codes alive over the training (:meth:`Agent.plot`)."""
-        from prune_gym.alf.plot import plot_history
-
-        return [plot_history(self.compression.history, folder / "codes.png")]
-
     def save(self, folder: Path) -> None:
-        """Write the network with its blocks, and the history of their masks."""
+        """Write the network with its blocks."""
         save_weights(self.module, folder / files.POLICY)
-        history = self.compression.history.tensors()
-        tensors = {_HISTORY + name: value for name, value in history.items()}
-        files.save_tensors(folder / files.TRAINING, tensors)
         files.write_facts(folder, self, "alf", options=asdict(self.options))
 
     def load(self, folder: Path) -> None:
@@ -141,9 +127,4 @@ class ALF(Agent):
             WeightsError: If a file is missing, damaged, or of another network.
         """
         load_weights(self.module, folder / files.POLICY)
-        try:
-            history = files.pick(read_weights(folder / files.TRAINING), _HISTORY)
-            self.compression.history = History.of(history)
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise WeightsError(f"The history in {str(folder)!r} is damaged: {error}.") from error
         files.read_facts(folder, self, "alf")

@@ -298,10 +298,7 @@ class Agent(ABC):
 
     @abstractmethod
     def act(
-        self,
-        observation: Observation,
-        info: Mapping[str, Any] | None = None,
-        deterministic: bool = False,
+        self, observation: Observation, info: Info | None = None, deterministic: bool = False
     ) -> Action:
         """Choose an action.
 
@@ -313,17 +310,6 @@ class Agent(ABC):
         Returns:
             ``mask`` and ``duration``, or in the ALF mode ``sparsity`` and ``duration``.
         """
-
-    def plot(self, folder: Path) -> list[Path]:
-        """Draw figures of what the agent learned, if it has any.
-
-        Args:
-            folder: Folder of the figures.
-
-        Returns:
-            Paths of the figures; none by default.
-        """
-        return []
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from prune_gym.alf.allocate import Hold, hold_codes, output_energies, select_codes
 from prune_gym.alf.convert import blocks, code_space_name, convertible, deploy, pays, to_alf
 from prune_gym.alf.geometry import block_macs, update_macs
-from prune_gym.alf.history import History
 from prune_gym.alf.options import ALFOptions, CompressOptions
 from prune_gym.alf.repair import BlockRepair
 from prune_gym.alf.training import two_player_train
@@ -46,7 +45,6 @@ class Compression:
 
     Attributes:
         module: The network with blocks.
-        history: Masks during the training.
     """
 
     def __init__(
@@ -74,7 +72,6 @@ class Compression:
             updates = CLIPPED * self.batches * options.updates
             rate = min(rate, 1 / (options.weight * updates))
         self.constants = options.block(pr_max=pr_max, mask_learning_rate=rate)
-        self.history = History()
         self.module = self._start()
         for name, count in (codes or {}).items():
             block = blocks(self.module)[name]
@@ -112,7 +109,6 @@ class Compression:
         macs = updates * self._update_macs()
         self.module.eval()
         for number, (name, block) in enumerate(found.items(), 1):
-            self.history.note(self.module)
             for _ in range(updates):
                 block.autoencoder_step()
             block.clip()
@@ -148,11 +144,9 @@ class Compression:
         every = max(1, batches // 50)
 
         def note(batch: int, loss: float) -> None:
-            if batch % every == 0:
-                self.history.note(self.module)
+            if progress is not None and batch % every == 0:
                 alive = " ".join(str(block.codes_alive) for block in found.values())
-                if progress is not None:
-                    progress(batch / batches, f"loss {loss:.3f}, codes {alive}")
+                progress(batch / batches, f"loss {loss:.3f}, codes {alive}")
 
         drawn = np.random.default_rng([self.seed, piece]).integers(2**62)
         generator = torch.Generator().manual_seed(int(drawn))

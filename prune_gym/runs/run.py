@@ -241,8 +241,6 @@ class Run:
             raise Stopped(_advice(self.folder, recorder.best)) from stopped
         finally:
             agent.save(self.folder / files.POLICY)
-            if agent.episodes:
-                agent.plot(self.folder / files.POLICY)
             recorder.close()
         if recorder.best is None:
             raise PruneGymError(

@@ -133,7 +133,6 @@ def test_another_piece_of_training_goes_on(make_env):
     env = make_env()
     agent, follower = learned(env, episodes=3, pr_max=0.7)
     assert len(follower.infos) == 3
-    assert len(agent.compression.history) > 3
     alive = [sum(info["codes"] for info in infos) for infos in follower.infos]
     assert alive[0] >= alive[1] >= alive[2]
 
@@ -150,7 +149,6 @@ def test_a_broken_search_ends_as_an_unbroken_one(make_env, tmp_path):
     again.learn(Budget(episodes=2))
     one, other = tensors_of(whole.module), tensors_of(again.module)
     assert all(torch.equal(one[name], other[name]) for name in one)
-    assert len(again.compression.history) == len(whole.compression.history)
 
 
 def test_from_scratch_forgets_the_trained_weights(make_env):
@@ -167,15 +165,6 @@ def test_from_scratch_forgets_the_trained_weights(make_env):
         agent.module.head.weight,
         agents.make("alf", env, seed=1, from_scratch=True, **OPTIONS).module.head.weight,
     )
-
-
-def test_figures(make_env, tmp_path):
-    agent, _ = learned(make_env())
-    (figure,) = agent.plot(tmp_path)
-    assert figure.read_bytes().startswith(b"\x89PNG")
-    empty = agents.make("alf", make_env(), **OPTIONS)
-    with pytest.raises(ValueError, match="the history is empty"):
-        empty.plot(tmp_path)
 
 
 def test_acting_asks_for_its_sparsity(make_env):

@@ -146,7 +146,6 @@ def test_the_whole_network_agent_turns_the_mode_on(workplace, tmp_path, monkeypa
     assert train(workplace, out, "alf", 1, "--target", "macs=0.6", *more) == 0
     (episode,) = read_episodes(out)
     assert read_setup(out).target(episode.accuracy, episode.costs).met
-    assert (out / "policy" / "codes.png").is_file()
     # In an id of filters it asks for its mode by itself, and says so.
     capsys.readouterr()
     other = tmp_path / "other"
