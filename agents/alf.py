@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from agents import files
-from agents.base import Action, Agent, Budget, Callback, Observation
+from agents.base import Action, Agent, Budget, Callback, Info, Observation
 from prune_gym.alf import ALFOptions, Compression, CompressOptions, blocks
 from prune_gym.alf.compress import codes_for_target
 from prune_gym.alf.repair import BlockRepair
@@ -102,10 +102,7 @@ class ALF(Agent):
         return metrics | {"reconstruction_error": float(error)}
 
     def act(
-        self,
-        observation: Observation,
-        info: Mapping[str, Any] | None = None,
-        deterministic: bool = False,
+        self, observation: Observation, info: Info | None = None, deterministic: bool = False
     ) -> Action:
         """For one layer the request to all layers: ``pr_max``, and the longest training."""
         return {
@@ -121,10 +118,6 @@ class ALF(Agent):
         files.write_facts(folder, self, "alf", options=asdict(self.options))
 
     def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote; learning continues from there.
-
-        Raises:
-            WeightsError: If a file is missing, damaged, or of another network.
-        """
+        """See :meth:`agents.base.Agent.load`."""
         load_weights(self.module, folder / files.POLICY)
         files.read_facts(folder, self, "alf")

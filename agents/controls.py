@@ -1,6 +1,5 @@
 """Controls that learn nothing: a pruning result must be better than theirs."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from agents import files
-from agents.base import Action, Callback, EpisodicAgent, Observation
+from agents.base import Action, Callback, EpisodicAgent, Info, Observation
+from agents.common import checks
 from agents.common.keep_ratio import ratio_for
 from prune_gym.pruning import criteria
 
@@ -42,12 +42,11 @@ class Control(EpisodicAgent):
         super().__init__(env, seed)
         if keep is not None and not 0 < keep <= 1:
             raise ValueError(f"keep={keep} is not within (0, 1]")
-        if not 0 <= duration <= 1:
-            raise ValueError(f"duration={duration} is not within [0, 1]")
         if self.criterion is not None:
             criteria.check(self.criterion, env)
         self.keep = ratio_for(env) if keep is None else keep
         self.duration = duration
+        checks.share(self, "duration")
         self.random = np.random.default_rng(seed)
 
     def decide(self, observation: Observation, callback: Callback) -> tuple[Action, int]:
@@ -55,10 +54,7 @@ class Control(EpisodicAgent):
         return self.act(observation), 0
 
     def act(
-        self,
-        observation: Observation,
-        info: Mapping[str, Any] | None = None,
-        deterministic: bool = False,
+        self, observation: Observation, info: Info | None = None, deterministic: bool = False
     ) -> Action:
         """Keep a share :meth:`ratio` of the filters, those of the largest :meth:`rank`.
 
@@ -80,11 +76,7 @@ class Control(EpisodicAgent):
         files.write_facts(folder, self, type(self).__name__.lower(), options=options, random=state)
 
     def load(self, folder: Path) -> None:
-        """Read the random state and the counters; the constructor sets the hyperparameters.
-
-        Raises:
-            WeightsError: The file is missing, damaged, or of another agent.
-        """
+        """Read the random state and the counters; the constructor sets the hyperparameters."""
         facts = files.read_facts(folder, self, type(self).__name__.lower())
         files.set_random(self.random, facts.get("random"))
 
@@ -153,10 +145,7 @@ class Mixed(Control):
     needs_features = True
 
     def act(
-        self,
-        observation: Observation,
-        info: Mapping[str, Any] | None = None,
-        deterministic: bool = False,
+        self, observation: Observation, info: Info | None = None, deterministic: bool = False
     ) -> Action:
         """Draw an action; see :meth:`Control.act`."""
         action = super().act(observation, info, deterministic)

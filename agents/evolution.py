@@ -1,6 +1,5 @@
 """Evolutionary search over the layers' keep ratios, without gradients."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 
 from agents import files
 from agents.base import Action, Callback, EpisodicAgent, Info, Observation
+from agents.common import checks
 from agents.common.keep_ratio import ratio_for
 from prune_gym.errors import PruneGymError, WeightsError
 from prune_gym.pruning import criteria
@@ -64,17 +64,15 @@ class Evolution(EpisodicAgent):
             raise ValueError(f"least={least} is not within (0, 1)")
         if keep is not None and not least <= keep <= 1:
             raise ValueError(f"keep={keep} is not within [least={least}, 1]")
-        if not 0 < spread < float("inf"):
-            raise ValueError(f"spread={spread} must be above 0")
         if population is not None and population < 4:
             raise ValueError(f"population={population} must be at least 4")
-        if not 0 <= duration <= 1:
-            raise ValueError(f"duration={duration} is not within [0, 1]")
         criteria.check(criterion, env)
         self.layers = len(self.pruning.visited)
         self.keep = max(least, ratio_for(env) if keep is None else keep)
         self.spread, self.least, self.population = spread, least, population
         self.duration, self.criterion = duration, criterion
+        checks.positive(self, "spread")
+        checks.share(self, "duration")
         self.optimizer = self._new_optimizer()
         self._evaluated: list[tuple[Vector, float]] = []
         self._since = 0
@@ -137,20 +135,15 @@ class Evolution(EpisodicAgent):
     # Acting
 
     def act(
-        self,
-        observation: Observation,
-        info: Mapping[str, Any] | None = None,
-        deterministic: bool = False,
+        self, observation: Observation, info: Info | None = None, deterministic: bool = False
     ) -> Action:
         """Follow the best individual; nothing is drawn."""
         return self._action(self.best, observation)
 
     def _action(self, ratios: Vector, observation: Observation) -> Action:
         position = round(float(observation["progress"][0]) * self.layers)
-        values = criteria.scores(self.criterion, observation, self.env)
-        count = max(1, round(float(ratios[position]) * len(values)))
-        mask = criteria.keep_best(values, count, len(observation["action_mask"]))
-        return {"mask": mask, "duration": np.array([self.duration], np.float32)}
+        ratio = float(ratios[position])
+        return criteria.action(self.criterion, observation, self.env, ratio, self.duration)
 
     # Files
 
@@ -168,11 +161,7 @@ class Evolution(EpisodicAgent):
         files.write_facts(folder, self, "evolution", options=options, since=self._since)
 
     def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote, and repeat the search with the values that it had found.
-
-        Raises:
-            WeightsError: A file is missing, damaged, or of a search with other hyperparameters.
-        """
+        """Read what :meth:`save` wrote, and repeat the search with the values that it had found."""
         tensors = read_weights(folder / files.POLICY)
         individuals = tensors.get("individuals", torch.zeros(0, 0))
         if set(tensors) != {"individuals", "values"} or individuals.shape[1] != self.layers:

@@ -1,6 +1,6 @@
 """A control that looks one step ahead: in each layer it executes the best of several cuts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from agents import files
-from agents.base import Action, Callback, EpisodicAgent, Observation
+from agents.base import Action, Callback, EpisodicAgent, Info, Observation
 from agents.common.keep_ratio import ratio_for
 from prune_gym.pruning import criteria
 
@@ -70,10 +70,7 @@ class Greedy(EpisodicAgent):
         return best, len(actions)
 
     def act(
-        self,
-        observation: Observation,
-        info: Mapping[str, Any] | None = None,
-        deterministic: bool = False,
+        self, observation: Observation, info: Info | None = None, deterministic: bool = False
     ) -> Action:
         """Try the candidates in ``env``, whose present state the observation must show."""
         return self._best(self._candidates(observation), Callback())
@@ -110,9 +107,5 @@ class Greedy(EpisodicAgent):
         files.write_facts(folder, self, "greedy", options=options)
 
     def load(self, folder: Path) -> None:
-        """Read the counters; the constructor sets the hyperparameters.
-
-        Raises:
-            WeightsError: The file is missing, damaged, or of another agent.
-        """
+        """Read the counters; the constructor sets the hyperparameters."""
         files.read_facts(folder, self, "greedy")

@@ -3,7 +3,7 @@
 ``python -m agents.table FILE`` writes it between the two marks in a Markdown file.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import agents
@@ -50,14 +50,10 @@ def rows(own: bool = False) -> list[dict[str, str]]:
     return result
 
 
-def markdown(own: bool = False) -> str:
-    """Return the table as Markdown.
-
-    Args:
-        own: Whether to leave out the agents of other packages.
-    """
+def markdown() -> str:
+    """Return the table of this package's agents as Markdown."""
     lines = [list(COLUMNS), ["---"] * len(COLUMNS)]
-    for row in rows(own):
+    for row in rows(own=True):
         code = {"agent": row["agent"], "learns on": row["learns on"], "extra": row["extra"]}
         row |= {column: f"`{text}`" if text else "" for column, text in code.items()}
         lines.append([row[column] for column in COLUMNS])
@@ -80,10 +76,14 @@ def inserted(text: str) -> str:
         raise ValueError(f"the text has no lines {BEGIN!r} and {END!r}")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    return f"{before}{BEGIN}\n\n{markdown(own=True)}\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{markdown()}\n{END}{after}"
 
 
 if __name__ == "__main__":
-    path = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(
+        "python -m agents.table", description="Update the agents' table."
+    )
+    parser.add_argument("file", type=Path, help="Markdown file with the table's two marks")
+    path: Path = parser.parse_args().file
     text = inserted(path.read_text(encoding="utf-8"))
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -13,7 +13,6 @@ is a log-ratio of costs instead of filters; the best mask that was tried is exec
 repeated, and the agents keep what they learned.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli
 
 from agents import files
-from agents.base import Action, Callback, EpisodicAgent, Observation
+from agents.base import Action, Callback, EpisodicAgent, Info, Observation
+from agents.common import checks
 from agents.common.filters import Inputs, Reader, normalised
 from agents.common.keep_ratio import DEFAULT_KEEP, with_initial_keep
 from prune_gym.weights import load_weights, read_weights, save_weights
@@ -58,15 +58,11 @@ class TryAndLearnOptions:
     duration: float = 0.1
 
     def __post_init__(self) -> None:
-        for name, least in (("samples", 2), ("updates", 1), ("hidden", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least {least}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate={self.learning_rate} must be above 0")
-        if self.initial_keep is not None and not 0 < self.initial_keep < 1:
-            raise ValueError(f"initial_keep={self.initial_keep} must lie between 0 and 1")
-        if not 0 <= self.duration <= 1:
-            raise ValueError(f"duration={self.duration} is not within [0, 1]")
+        checks.whole(self, "samples", least=2)
+        checks.whole(self, "updates", "hidden")
+        checks.positive(self, "learning_rate")
+        checks.between(self, "initial_keep")
+        checks.share(self, "duration")
 
 
 class LayerAgent(nn.Module):
@@ -132,10 +128,7 @@ class TryAndLearn(EpisodicAgent):
     # Acting
 
     def act(
-        self,
-        observation: Observation,
-        info: Mapping[str, Any] | None = None,
-        deterministic: bool = False,
+        self, observation: Observation, info: Info | None = None, deterministic: bool = False
     ) -> Action:
         """See :meth:`agents.base.Agent.act`."""
         with torch.no_grad():
@@ -215,11 +208,7 @@ class TryAndLearn(EpisodicAgent):
         files.write_facts(folder, self, "try_and_learn", options=asdict(self.options))
 
     def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote, so that learning can continue.
-
-        Raises:
-            WeightsError: A file is missing, damaged, or of an agent with other options or layers.
-        """
+        """See :meth:`agents.base.Agent.load`."""
         load_weights(self.agents, folder / files.POLICY)
         tensors = read_weights(folder / files.TRAINING)
         for number, optimizer in enumerate(self.optimizers):

@@ -1,6 +1,5 @@
 """The agent: from the state to a keep ratio, from the ratio to a mask, and the episode's reward."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from statistics import NormalDist
@@ -69,10 +68,7 @@ class AMC(EpisodicAgent):
     # Acting
 
     def act(
-        self,
-        observation: Observation,
-        info: Mapping[str, Any] | None = None,
-        deterministic: bool = False,
+        self, observation: Observation, info: Info | None = None, deterministic: bool = False
     ) -> Action:
         """See :meth:`agents.base.Agent.act`; a drawn action has the present noise."""
         state = self._state(observation)
@@ -84,11 +80,9 @@ class AMC(EpisodicAgent):
 
     def _action(self, chosen: float, observation: Observation) -> Action:
         """Convert a number within [0, 1] to the environment's action."""
-        values = criteria.scores(self.options.criterion, observation, self.env)
-        ratio = self.options.least + (1 - self.options.least) * chosen
-        count = max(1, round(ratio * len(values)))
-        mask = criteria.keep_best(values, count, len(observation["action_mask"]))
-        return {"mask": mask, "duration": np.array([self.options.duration], np.float32)}
+        own = self.options
+        ratio = own.least + (1 - own.least) * chosen
+        return criteria.action(own.criterion, observation, self.env, ratio, own.duration)
 
     def _spread(self) -> float:
         past = max(0, self.played - self.options.warmup_episodes)
@@ -159,11 +153,7 @@ class AMC(EpisodicAgent):
         )
 
     def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote, so that learning can continue.
-
-        Raises:
-            WeightsError: A file is missing, damaged, or of an agent with other options.
-        """
+        """See :meth:`agents.base.Agent.load`."""
         load_weights(self.learner.actor, folder / files.POLICY)
         tensors = read_weights(folder / files.TRAINING)
         facts = files.read_facts(folder, self, "amc")

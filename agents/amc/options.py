@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from agents.common import checks
 from prune_gym.errors import UnknownNameError
 
 REWARDS = ("error", "error_macs", "return")
@@ -53,16 +54,9 @@ class AMCOptions:
     reward: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("warmup_episodes", "hidden", "batch_size", "updates", "memory"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}={value!r} must be a whole number above 0")
-        for name in ("noise", "actor_learning_rate", "critic_learning_rate"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name}={getattr(self, name)} must be above 0")
-        for name in ("noise_decay", "tau", "gamma", "baseline_decay", "duration"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)} is not within [0, 1]")
+        checks.whole(self, "warmup_episodes", "hidden", "batch_size", "updates", "memory")
+        checks.positive(self, "noise", "actor_learning_rate", "critic_learning_rate")
+        checks.share(self, "noise_decay", "tau", "gamma", "baseline_decay", "duration")
         if not 0 <= self.least < 1:
             raise ValueError(f"least={self.least} is not within [0, 1)")
         if self.reward is not None and self.reward not in REWARDS:

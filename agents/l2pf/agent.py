@@ -1,6 +1,6 @@
 """The agent: tries candidates, learns from their rewards and executes the best one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,10 +76,7 @@ class L2PF(EpisodicAgent):
     # Acting
 
     def act(
-        self,
-        observation: Observation,
-        info: Mapping[str, Any] | None = None,
-        deterministic: bool = False,
+        self, observation: Observation, info: Info | None = None, deterministic: bool = False
     ) -> Action:
         """See :meth:`agents.base.Agent.act`."""
         inputs = self._read(observation)
@@ -269,11 +266,7 @@ class L2PF(EpisodicAgent):
         files.write_facts(folder, self, "l2pf", options=asdict(self.options))
 
     def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote, so that learning can continue.
-
-        Raises:
-            WeightsError: A file is missing, damaged, or of a policy of another shape.
-        """
+        """See :meth:`agents.base.Agent.load`."""
         load_weights(self.policy, folder / files.POLICY)
         tensors = read_weights(folder / files.TRAINING)
         files.set_optimizer(self.optimizer, tensors, "optimizer/")

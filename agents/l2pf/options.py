@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from agents.common import checks
+
 GRANULARITIES = ("layer", "stage")
 DURATION_LEARNS = ("duration", "total")
 
@@ -56,21 +58,12 @@ class L2PFOptions:
     granularity: str | int = "layer"
 
     def __post_init__(self) -> None:
-        for name in ("candidates", "updates", "hidden"):
-            least = 2 if name == "candidates" else 1
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"{name}={getattr(self, name)} is too small, needed: at least {least}"
-                )
-        for name in ("initial_keep", "initial_duration"):
-            value = getattr(self, name)
-            if not (0 < value < 1 if value is not None else name == "initial_keep"):
-                raise ValueError(f"{name}={value} must lie between 0 and 1")
+        checks.whole(self, "candidates", least=2)
+        checks.whole(self, "updates", "hidden")
+        checks.between(self, "initial_keep", "initial_duration")
+        checks.positive(self, "learning_rate", "initial_spread")
         if self.fixed_duration is not None and not 0 < self.fixed_duration <= 1:
             raise ValueError(f"fixed_duration={self.fixed_duration} must be above 0, at most 1")
-        for name in ("learning_rate", "initial_spread"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)} must be above 0")
         if self.duration_learns not in DURATION_LEARNS:
             raise ValueError(
                 f"duration_learns={self.duration_learns!r} must be one of {DURATION_LEARNS}"

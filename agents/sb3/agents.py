@@ -1,13 +1,12 @@
 """The agents ``ppo``, ``a2c``, ``maskable_ppo``, ``sac``, ``td3`` and ``ddpg``."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium as gym
 
-from agents.base import Action, Agent, Budget, Callback, Observation
+from agents.base import Action, Agent, Budget, Callback, Info, Observation
 from agents.common.keep_ratio import with_initial_keep
 from agents.files import POLICY, TRAINING, pick, read_facts, save_tensors, write_facts
 from agents.sb3 import options, storage
@@ -82,10 +81,7 @@ class SB3Agent(Agent):
         return adapt(env, self.action_form, **arguments)
 
     def act(
-        self,
-        observation: Observation,
-        info: Mapping[str, Any] | None = None,
-        deterministic: bool = False,
+        self, observation: Observation, info: Info | None = None, deterministic: bool = False
     ) -> Action:
         """See :meth:`agents.base.Agent.act`; the policies of td3 and ddpg draw nothing."""
         shown, arguments = dict(observation), dict[str, Any]()
@@ -143,11 +139,7 @@ class SB3Agent(Agent):
         write_facts(folder, self, self.algorithm, options=asdict(self.options), model=model)
 
     def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote, so that learning can continue.
-
-        Raises:
-            WeightsError: A file is missing, damaged, or of an agent with other options.
-        """
+        """See :meth:`agents.base.Agent.load`."""
         facts = read_facts(folder, self, self.algorithm)
         load_weights(self.model.policy, folder / POLICY)
         tensors = read_weights(folder / TRAINING)

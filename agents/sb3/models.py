@@ -1,6 +1,7 @@
 """Stable-Baselines3's algorithms, set up for pruning environments."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,7 @@ def make_model(name: str, env: GymEnv, seed: int = 0, **arguments: Any) -> BaseA
     if name not in _MODELS:
         raise UnknownNameError("algorithm", name, _MODELS)
     kind, make = _MODELS[name]
-    length = len(_attribute(env, "visited"))
-    return make(env, length, kind(**arguments), {"seed": seed, "device": "cpu"})
+    return make(env, kind(**arguments), {"env": env, "seed": seed, "device": "cpu"})
 
 
 def _attribute(env: GymEnv, name: str) -> Any:
@@ -60,56 +60,44 @@ def _attribute(env: GymEnv, name: str) -> Any:
     return env.get_wrapper_attr(name)
 
 
-def _on_policy(chosen: options.A2COptions | options.MaskablePPOOptions) -> Arguments:
+def _on_policy(env: GymEnv, chosen: options.OnPolicyOptions) -> Arguments:
+    """Return the arguments of an algorithm that learns from rollouts of whole episodes."""
     names = ("learning_rate", "gamma", "gae_lambda", "vf_coef", "max_grad_norm", "ent_coef")
-    return {name: getattr(chosen, name) for name in names}
+    steps = len(_attribute(env, "visited")) * chosen.rollout_episodes
+    arguments = {name: getattr(chosen, name) for name in names} | {"n_steps": steps}
+    if isinstance(chosen, options.PPOOptions | options.MaskablePPOOptions):
+        envs = env.num_envs if isinstance(env, VecEnv) else 1
+        arguments["batch_size"] = steps * envs // chosen.minibatches
+        arguments |= {"n_epochs": chosen.n_epochs, "clip_range": chosen.clip_range}
+    if isinstance(chosen, options.A2COptions) and _attribute(env, "action_mode") != "alf":
+        own = {name: getattr(chosen, name) for name in _POLICY}
+        own = {name: value for name, value in own.items() if value is not None}
+        return {**arguments, "policy": HybridPolicy, "policy_kwargs": own}
+    # The ALF mode's two numbers need no more than Stable-Baselines3's Gaussian policy.
+    return {**arguments, **_layers(chosen.hidden)}
 
 
-def _joint_policy(env: GymEnv, chosen: options.A2COptions) -> Arguments:
-    """Return the arguments of an algorithm that learns filters and duration jointly."""
-    if _attribute(env, "action_mode") == "alf":
-        # The ALF mode's two numbers need no more than Stable-Baselines3's Gaussian policy.
-        layers = {"net_arch": [chosen.hidden] * 2}
-        return {**_on_policy(chosen), "policy": "MultiInputPolicy", "policy_kwargs": layers}
-    given = {name: getattr(chosen, name) for name in _POLICY if getattr(chosen, name) is not None}
-    return {**_on_policy(chosen), "policy": HybridPolicy, "policy_kwargs": given}
+def _layers(hidden: int) -> Arguments:
+    """Return the arguments of Stable-Baselines3's own policies."""
+    return {"policy": "MultiInputPolicy", "policy_kwargs": {"net_arch": [hidden] * 2}}
 
 
-def _rollouts(
-    env: GymEnv, length: int, chosen: options.PPOOptions | options.MaskablePPOOptions
-) -> Arguments:
-    """Return the arguments of an algorithm that passes over each rollout several times."""
-    steps = length * chosen.rollout_episodes
-    envs = env.num_envs if isinstance(env, VecEnv) else 1
-    return {
-        "n_steps": steps,
-        "batch_size": steps * envs // chosen.minibatches,
-        "n_epochs": chosen.n_epochs,
-        "clip_range": chosen.clip_range,
-    }
+def _ppo(env: GymEnv, chosen: options.PPOOptions, common: Arguments) -> BaseAlgorithm:
+    return PPO(**_on_policy(env, chosen), **common)
 
 
-def _ppo(env: GymEnv, length: int, chosen: options.PPOOptions, common: Arguments) -> BaseAlgorithm:
-    return PPO(env=env, **_joint_policy(env, chosen), **_rollouts(env, length, chosen), **common)
-
-
-def _a2c(env: GymEnv, length: int, chosen: options.A2COptions, common: Arguments) -> BaseAlgorithm:
-    arguments = _joint_policy(env, chosen)
+def _a2c(env: GymEnv, chosen: options.A2COptions, common: Arguments) -> BaseAlgorithm:
+    arguments = _on_policy(env, chosen)
     arguments["policy_kwargs"]["optimizer_class"] = Adam
-    steps = length * chosen.rollout_episodes
-    return A2C(env=env, n_steps=steps, use_rms_prop=False, **arguments, **common)
+    return A2C(use_rms_prop=False, **arguments, **common)
 
 
-def _maskable(
-    env: GymEnv, length: int, chosen: options.MaskablePPOOptions, common: Arguments
-) -> BaseAlgorithm:
+def _maskable(env: GymEnv, chosen: options.MaskablePPOOptions, common: Arguments) -> BaseAlgorithm:
     try:
         from sb3_contrib import MaskablePPO
     except ImportError as error:
         raise PruneGymError("maskable_ppo needs sb3-contrib: pip install prune-gym[sb3]") from error
-    layers: Arguments = {"policy_kwargs": {"net_arch": [chosen.hidden] * 2}}
-    given = _on_policy(chosen) | _rollouts(env, length, chosen) | layers
-    model = MaskablePPO("MultiInputPolicy", env, **given, **common)
+    model = MaskablePPO(**_on_policy(env, chosen), **common)
     if chosen.initial_keep is not None:
         # Each filter has two logits, of which the second keeps it; the durations come last.
         head: Any = model.policy.action_net
@@ -120,23 +108,19 @@ def _maskable(
     return model
 
 
-def _off_policy(length: int, chosen: options.OffPolicyOptions) -> Arguments:
-    return {
-        "learning_rate": chosen.learning_rate,
-        "buffer_size": chosen.buffer_size,
+def _off_policy(env: GymEnv, chosen: options.OffPolicyOptions) -> Arguments:
+    names = ("learning_rate", "buffer_size", "batch_size", "tau", "gamma")
+    length = len(_attribute(env, "visited"))
+    return {name: getattr(chosen, name) for name in names} | {
         "learning_starts": chosen.warmup_episodes * length,
-        "batch_size": chosen.batch_size,
-        "tau": chosen.tau,
-        "gamma": chosen.gamma,
         "train_freq": (length, "step"),
         "gradient_steps": chosen.updates * length,
-        "policy_kwargs": {"net_arch": [chosen.hidden] * 2},
+        **_layers(chosen.hidden),
     }
 
 
-def _sac(env: GymEnv, length: int, chosen: options.SACOptions, common: Arguments) -> BaseAlgorithm:
-    given = _off_policy(length, chosen)
-    return SAC("MultiInputPolicy", env, ent_coef=chosen.ent_coef, **given, **common)
+def _sac(env: GymEnv, chosen: options.SACOptions, common: Arguments) -> BaseAlgorithm:
+    return SAC(ent_coef=chosen.ent_coef, **_off_policy(env, chosen), **common)
 
 
 class _SlowActor:
@@ -162,19 +146,13 @@ class _DDPG(_SlowActor, DDPG):
     pass
 
 
-def _noisy(kind: Any) -> Callable[..., BaseAlgorithm]:
-    def make(
-        env: GymEnv, length: int, chosen: options.TD3Options, common: Arguments
-    ) -> BaseAlgorithm:
-        assert not isinstance(env, str)
-        size = np.ones(env.action_space.shape or ())
-        noise = NormalActionNoise(0 * size, chosen.noise * size)
-        given = _off_policy(length, chosen)
-        model = kind("MultiInputPolicy", env, action_noise=noise, **given, **common)
-        model.actor_share = chosen.actor_share
-        return model
-
-    return make
+def _noisy(kind: Any, env: GymEnv, chosen: options.TD3Options, common: Arguments) -> BaseAlgorithm:
+    assert not isinstance(env, str)
+    size = np.ones(env.action_space.shape or ())
+    noise = NormalActionNoise(0 * size, chosen.noise * size)
+    model: BaseAlgorithm = kind(action_noise=noise, **_off_policy(env, chosen), **common)
+    model.actor_share = chosen.actor_share  # type: ignore[attr-defined]
+    return model
 
 
 _MODELS: dict[str, tuple[Any, Callable[..., BaseAlgorithm]]] = {
@@ -182,6 +160,6 @@ _MODELS: dict[str, tuple[Any, Callable[..., BaseAlgorithm]]] = {
     "a2c": (options.A2COptions, _a2c),
     "maskable_ppo": (options.MaskablePPOOptions, _maskable),
     "sac": (options.SACOptions, _sac),
-    "td3": (options.TD3Options, _noisy(_TD3)),
-    "ddpg": (options.TD3Options, _noisy(_DDPG)),
+    "td3": (options.TD3Options, partial(_noisy, _TD3)),
+    "ddpg": (options.TD3Options, partial(_noisy, _DDPG)),
 }

@@ -4,45 +4,26 @@ Options that Stable-Baselines3 has too keep its names. Numbers of steps are numb
 here, because an episode has one step a layer. The defaults are this project's choice.
 """
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
-
-def _check(options: Any, whole: tuple[str, ...], positive: tuple[str, ...]) -> None:
-    """Raise a ValueError for an option that is out of range."""
-    for name in whole:
-        value = getattr(options, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}={value!r} must be a whole number above 0")
-    for name in positive:
-        value = getattr(options, name)
-        if isinstance(value, str | bool) or not 0 < value < float("inf"):
-            raise ValueError(f"{name}={value!r} must be a finite number above 0")
-    for field in fields(options):
-        if field.name in ("gamma", "gae_lambda", "tau"):
-            value = getattr(options, field.name)
-            if not 0 <= value <= 1:
-                raise ValueError(f"{field.name}={value} is not within [0, 1]")
+from agents.common import checks
 
 
 @dataclass(frozen=True)
-class A2COptions:
-    """Options of ``a2c``: one gradient step for each rollout.
+class OnPolicyOptions:
+    """Options that ``a2c``, ``ppo`` and ``maskable_ppo`` share.
 
     Args:
         learning_rate: Learning rate of Adam.
         rollout_episodes: Number of episodes between two updates.
         gamma: Discount of later layers' rewards; episodes are short, so the default has none.
         gae_lambda: Lambda of the advantages; 1 sums rewards, 0 relies on the value.
-        ent_coef: Weight of the joint entropy of bits and duration.
+        ent_coef: Weight of the policy's entropy.
         vf_coef: Weight of the value's loss.
         max_grad_norm: Largest norm of the gradients, to which they are clipped.
         hidden: Width of the networks.
         initial_keep: Keep ratio of the untrained policy. None: the ratio that meets the
             environment's target, or 0.5 without a target.
-        initial_duration: Mean duration of the untrained policy.
-        norm_prior: Number that one standard deviation of a filter's norm adds to the filter's
-            logit at first.
     """
 
     learning_rate: float = 3e-3
@@ -54,11 +35,26 @@ class A2COptions:
     max_grad_norm: float = 0.5
     hidden: int = 64
     initial_keep: float | None = None
-    initial_duration: float = 0.1
-    norm_prior: float = 1.0
 
     def __post_init__(self) -> None:
-        _check(self, ("rollout_episodes", "hidden"), ("learning_rate", "max_grad_norm"))
+        checks.whole(self, "rollout_episodes", "hidden")
+        checks.positive(self, "learning_rate", "max_grad_norm")
+        checks.share(self, "gamma", "gae_lambda")
+        checks.between(self, "initial_keep")
+
+
+@dataclass(frozen=True)
+class A2COptions(OnPolicyOptions):
+    """Options of ``a2c``: one gradient step for each rollout.
+
+    Args:
+        initial_duration: Mean duration of the untrained policy.
+        norm_prior: Number that one standard deviation of a filter's norm adds to the filter's
+            logit at first.
+    """
+
+    initial_duration: float = 0.1
+    norm_prior: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -78,48 +74,32 @@ class PPOOptions(A2COptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check(self, ("n_epochs", "minibatches"), ("clip_range",))
-        _check_minibatches(self.rollout_episodes, self.minibatches)
+        _check_passes(self)
 
 
 @dataclass(frozen=True)
-class MaskablePPOOptions:
+class MaskablePPOOptions(OnPolicyOptions):
     """Options of ``maskable_ppo``: a choice of two for each filter, and one of a few durations.
 
     Args:
-        learning_rate: Learning rate of Adam.
-        rollout_episodes: Number of episodes between two updates.
         n_epochs: Number of passes over each rollout.
         minibatches: Number of gradient steps of a pass; it divides ``rollout_episodes``.
-        gamma: Discount of later layers' rewards.
-        gae_lambda: Lambda of the advantages.
         clip_range: Clip range of the likelihood ratio.
-        ent_coef: Weight of the entropy.
-        vf_coef: Weight of the value's loss.
-        max_grad_norm: Largest norm of the gradients, to which they are clipped.
-        hidden: Width of the two layers of each network.
-        initial_keep: Keep ratio of the untrained policy; see :class:`A2COptions`.
         durations: Number of durations (:class:`prune_gym.wrappers.MultiDiscreteAction`).
     """
 
     learning_rate: float = 1e-3
     rollout_episodes: int = 4
+    ent_coef: float = 0.0
     n_epochs: int = 4
     minibatches: int = 4
-    gamma: float = 1.0
-    gae_lambda: float = 0.9
     clip_range: float = 0.2
-    ent_coef: float = 0.0
-    vf_coef: float = 0.5
-    max_grad_norm: float = 0.5
-    hidden: int = 64
-    initial_keep: float | None = None
     durations: int = 5
 
     def __post_init__(self) -> None:
-        whole = ("rollout_episodes", "n_epochs", "minibatches", "hidden", "durations")
-        _check(self, whole, ("learning_rate", "clip_range", "max_grad_norm"))
-        _check_minibatches(self.rollout_episodes, self.minibatches)
+        super().__post_init__()
+        _check_passes(self)
+        checks.whole(self, "durations")
 
 
 @dataclass(frozen=True)
@@ -155,8 +135,9 @@ class OffPolicyOptions:
     duration: float | None = None
 
     def __post_init__(self) -> None:
-        whole = ("buffer_size", "warmup_episodes", "batch_size", "updates", "hidden")
-        _check(self, whole, ("learning_rate",))
+        checks.whole(self, "buffer_size", "warmup_episodes", "batch_size", "updates", "hidden")
+        checks.positive(self, "learning_rate")
+        checks.share(self, "gamma", "tau")
 
 
 @dataclass(frozen=True)
@@ -186,9 +167,14 @@ class TD3Options(OffPolicyOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check(self, (), ("actor_share", "noise"))
+        checks.positive(self, "actor_share", "noise")
 
 
-def _check_minibatches(episodes: int, minibatches: int) -> None:
-    if episodes % minibatches:
-        raise ValueError(f"minibatches={minibatches} must divide rollout_episodes={episodes}")
+def _check_passes(options: PPOOptions | MaskablePPOOptions) -> None:
+    checks.whole(options, "n_epochs", "minibatches")
+    checks.positive(options, "clip_range")
+    if options.rollout_episodes % options.minibatches:
+        raise ValueError(
+            f"minibatches={options.minibatches} must divide "
+            f"rollout_episodes={options.rollout_episodes}"
+        )

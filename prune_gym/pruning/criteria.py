@@ -8,7 +8,7 @@ the loss (Molchanov et al. 2019, "Importance Estimation for Neural Network Pruni
 8).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium as gym
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from prune_gym.errors import UnknownNameError
-from prune_gym.interface import pruning_environment
+from prune_gym.interface import Action, Observation, pruning_environment
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,7 +28,6 @@ CRITERIA = ("l1", "l2", "fpgm", "bn", "taylor")
 BATCH = 64
 _ENTRIES = {"l1": "l1", "l2": "l2", "fpgm": "distance", "bn": "bn_scale"}
 _OF_WEIGHTS = ("l1", "l2", "fpgm")
-Observation = Mapping[str, npt.NDArray[Any]]
 
 
 def check(criterion: str, env: gym.Env[Any, Any]) -> None:
@@ -102,6 +101,24 @@ def keep_best(values: npt.NDArray[np.float64], count: int, width: int) -> npt.ND
     mask = np.zeros(width, np.int8)
     mask[np.argsort(-values, kind="stable")[:count]] = 1
     return mask
+
+
+def action(
+    criterion: str, observation: Observation, env: gym.Env[Any, Any], ratio: float, duration: float
+) -> Action:
+    """Return the action that keeps a share of the layer's filters, those of the largest scores.
+
+    Args:
+        criterion: Criterion, one of ``CRITERIA``.
+        observation: The environment's own observation of its present state.
+        env: The environment (:func:`scores`).
+        ratio: Keep ratio, 0 to 1; at least one filter stays.
+        duration: Duration of the fine-tuning, 0 to 1.
+    """
+    values = scores(criterion, observation, env)
+    count = max(1, round(ratio * len(values)))
+    mask = keep_best(values, count, len(observation["action_mask"]))
+    return {"mask": mask, "duration": np.array([duration], np.float32)}
 
 
 def _of_rows(

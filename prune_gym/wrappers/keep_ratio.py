@@ -62,8 +62,6 @@ class KeepRatioAction(ActionForm, gym.utils.RecordConstructorArgs):
         flat = np.asarray(action, np.float64)
         if not (np.abs(flat) <= 1).all():
             raise ValueError(f"the action {action} is not within [-1, 1]")
-        values = criteria.scores(self.criterion, observation, self.env)
         share = self.least + (1 - self.least) * (flat[0] + 1) / 2
-        mask = criteria.keep_best(values, max(1, round(share * len(values))), self.width)
         duration = (flat[1] + 1) / 2 if self.duration is None else self.duration
-        return {"mask": mask, "duration": np.array([duration], np.float32)}
+        return criteria.action(self.criterion, observation, self.env, share, duration)

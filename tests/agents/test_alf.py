@@ -131,7 +131,7 @@ def test_codes_fall_during_the_training_where_asked_for(make_env):
 @pytest.mark.float
 def test_another_piece_of_training_goes_on(make_env):
     env = make_env()
-    agent, follower = learned(env, episodes=3, pr_max=0.7)
+    _, follower = learned(env, episodes=3, pr_max=0.7)
     assert len(follower.infos) == 3
     alive = [sum(info["codes"] for info in infos) for infos in follower.infos]
     assert alive[0] >= alive[1] >= alive[2]
