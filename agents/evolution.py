@@ -116,7 +116,9 @@ class Evolution(EpisodicAgent):
         value = float(sum(info["reward"] for info in infos))
         self._add(self._present, value)
         best = max(value for _, value in self._evaluated[self._since :])
-        callback.on_update({"value": value, "best": best, "spread": self._sigma()})
+        recent = [own for own, _ in self._evaluated[-self.optimizer.population_size :]]
+        spread = float(np.std(recent, axis=0).mean())  # averaged over the layers
+        callback.on_update({"value": value, "best": best, "spread": spread})
 
     def _add(self, individual: Vector, value: float) -> None:
         self._evaluated.append((individual, value))
@@ -124,13 +126,6 @@ class Evolution(EpisodicAgent):
         if len(self._evaluated) % size == 0:
             # The library minimises.
             self.optimizer.tell([(own, -paid) for own, paid in self._evaluated[-size:]])
-
-    def _sigma(self) -> float:
-        """Return the standard deviation of the last individuals, averaged over the layers."""
-        recent = [
-            individual for individual, _ in self._evaluated[-self.optimizer.population_size :]
-        ]
-        return float(np.std(recent, axis=0).mean())
 
     # Acting
 
@@ -149,10 +144,8 @@ class Evolution(EpisodicAgent):
 
     def save(self, folder: Path) -> None:
         """Write all individuals with their values, and the hyperparameters."""
-        options = {
-            name: getattr(self, name)
-            for name in ("keep", "spread", "least", "population", "duration", "criterion")
-        }
+        names = ("keep", "spread", "least", "population", "duration", "criterion")
+        options = {name: getattr(self, name) for name in names}
         individuals = np.array([own for own, _ in self._evaluated]).reshape(-1, self.layers)
         values = np.array([value for _, value in self._evaluated])
         arrays = {"individuals": individuals, "values": values}

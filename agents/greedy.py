@@ -66,8 +66,7 @@ class Greedy(EpisodicAgent):
     def decide(self, observation: Observation, callback: Callback) -> tuple[Action, int]:
         """Return the candidate with the largest reward, the first one of equal candidates."""
         actions = self._candidates(observation)
-        best = self._best(actions, callback)
-        return best, len(actions)
+        return self._best(actions, callback), len(actions)
 
     def act(
         self, observation: Observation, info: Info | None = None, deterministic: bool = False
@@ -92,18 +91,14 @@ class Greedy(EpisodicAgent):
         results = self.pruning.try_actions(actions)
         for reward, info in results:
             callback.on_trial(reward, info)
-        rewards = [reward for reward, _ in results]
-        return actions[int(np.argmax(rewards))]
+        return actions[int(np.argmax([reward for reward, _ in results]))]
 
     # Files
 
     def save(self, folder: Path) -> None:
         """Write ``policy.json``: the hyperparameters and the counters."""
-        options = {
-            "ratios": self.ratios,
-            "durations": self.durations,
-            "criterion": self.criterion,
-        }
+        names = ("ratios", "durations", "criterion")
+        options = {name: getattr(self, name) for name in names}
         files.write_facts(folder, self, "greedy", options=options)
 
     def load(self, folder: Path) -> None:

@@ -12,15 +12,8 @@ from prune_gym.files import write_atomically
 
 BEGIN = "<!-- table of agents: written by `python -m agents.table docs/agents.md` -->"
 END = "<!-- end of the table -->"
-COLUMNS = (
-    "agent",
-    "learns on",
-    "vector env",
-    "masks padding",
-    "needs features",
-    "ALF mode",
-    "extra",
-)
+_FLAGS = ("vector env", "masks padding", "needs features", "ALF mode")
+COLUMNS = ("agent", "learns on", *_FLAGS, "extra")
 
 
 def rows(own: bool = False) -> list[dict[str, str]]:
@@ -40,12 +33,8 @@ def rows(own: bool = False) -> list[dict[str, str]]:
             continue
         alf = "alf" in kind.action_modes
         flags = (kind.vector_env, kind.masks_padding, kind.needs_features, alf)
-        cells = (
-            name,
-            kind.action_form,
-            *("yes" if flag else "no" for flag in flags),
-            kind.extra or "",
-        )
+        yes = ["yes" if flag else "no" for flag in flags]
+        cells = [name, kind.action_form, *yes, kind.extra or ""]
         result.append(dict(zip(COLUMNS, cells, strict=True)))
     return result
 
@@ -80,10 +69,9 @@ def inserted(text: str) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        "python -m agents.table", description="Update the agents' table."
-    )
-    parser.add_argument("file", type=Path, help="Markdown file with the table's two marks")
+    about = "Write the table of the agents between the two marks in a Markdown file."
+    parser = argparse.ArgumentParser("python -m agents.table", description=about)
+    parser.add_argument("file", type=Path, help="the file, such as docs/agents.md")
     path: Path = parser.parse_args().file
     text = inserted(path.read_text(encoding="utf-8"))
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -2,8 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -16,17 +15,8 @@ BEST_DURATION = 0.3
 Observation = dict[str, npt.NDArray]
 
 
-@dataclass(frozen=True)
-class ToyState:
-    """A state of the toy. A step replaces the state and never changes it.
-
-    Args:
-        position: Number of visited layers.
-        valid: Mask of the present layer's filters, shape (WIDTH,).
-        scale: Numbers whose signs say which filters should stay, shape (WIDTH,).
-        l2: Noise in the place of a norm, shape (WIDTH,).
-        random: State of the random generator.
-    """
+class ToyState(NamedTuple):
+    """A state of the toy: its attributes, and the state of its random generator."""
 
     position: int
     valid: npt.NDArray[np.int8]
@@ -35,14 +25,8 @@ class ToyState:
     random: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class ToyLayer:
-    """A layer of the toy.
-
-    Args:
-        name: Name of the layer.
-        channels: Number of its filters.
-    """
+class ToyLayer(NamedTuple):
+    """A layer of the toy: its name and the number of its filters."""
 
     name: str
     channels: int
@@ -77,8 +61,10 @@ class ToyPruning(gym.Env[Observation, Mapping[str, npt.NDArray]]):
     Args:
         layers: Number of layers, 1 to 8; an episode has one step a layer.
 
-    Raises:
-        ValueError: ``layers`` is out of range.
+    Attributes:
+        position: Number of visited layers.
+        valid: Mask of the present layer's filters, shape (8,).
+        scale: Numbers whose signs say which filters should stay, shape (8,).
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012
@@ -112,15 +98,7 @@ class ToyPruning(gym.Env[Observation, Mapping[str, npt.NDArray]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Start a new episode.
-
-        Args:
-            seed: Seed of the random generator; None: its random numbers continue.
-            options: Not used.
-
-        Returns:
-            The first observation, and ``info``.
-        """
+        """Start a new episode; ``options`` are not used."""
         super().reset(seed=seed)
         self.position = 0
         return self._next(), {"action_mask": self.valid.copy(), "position": 0}
@@ -129,12 +107,6 @@ class ToyPruning(gym.Env[Observation, Mapping[str, npt.NDArray]]):
         self, action: Mapping[str, npt.NDArray]
     ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Compute the reward and draw the next layer; a step spends one MAC.
-
-        Args:
-            action: ``mask`` and ``duration``; padded bits are ignored.
-
-        Returns:
-            Observation, reward, terminated, truncated, info.
 
         Raises:
             ResetNeeded: The episode has not begun, or has ended.
@@ -153,14 +125,7 @@ class ToyPruning(gym.Env[Observation, Mapping[str, npt.NDArray]]):
     def try_actions(
         self, actions: Sequence[Mapping[str, npt.NDArray]]
     ) -> list[tuple[float, dict[str, Any]]]:
-        """Return the reward and info of each action from the present state, and keep the state.
-
-        Args:
-            actions: Actions of :meth:`step`; each spends one MAC.
-
-        Returns:
-            (reward, info) of each action, in order.
-        """
+        """Return each action's reward and info, and keep the state; an action spends one MAC."""
         self.search_macs_total += len(actions)
         return [self._pay(action) for action in actions]
 
@@ -170,14 +135,7 @@ class ToyPruning(gym.Env[Observation, Mapping[str, npt.NDArray]]):
         return ToyState(self.position, self.valid, self.scale, self.l2, dict(random))
 
     def restore(self, state: ToyState) -> tuple[Observation, dict[str, Any]]:
-        """Return to a snapshot.
-
-        Args:
-            state: Value of :meth:`snapshot`.
-
-        Returns:
-            Observation and info.
-        """
+        """Return to a snapshot, and return its observation and info."""
         self.np_random.bit_generator.state = copy.deepcopy(state.random)
         self.position, self.valid = state.position, state.valid
         self.scale, self.l2 = state.scale, state.l2

@@ -71,22 +71,11 @@ class Memory:
 
 
 class Actor(nn.Module):
-    """Network from state to action.
-
-    Args:
-        state: Length of a state.
-        hidden: Width of both layers.
-    """
+    """Network from a state to an action, with two layers of the same width."""
 
     def __init__(self, state: int, hidden: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(state, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, 1),
-        )
+        self.layers = nn.Sequential(nn.Linear(state, hidden), *_hidden_and_output(hidden))
 
     def forward(self, states: Tensor) -> Tensor:
         """Return actions within (0, 1), shape (batch, 1)."""
@@ -94,21 +83,18 @@ class Actor(nn.Module):
         return actions
 
 
-class Critic(nn.Module):
-    """Network from state and action to the return of the rest of the episode.
+def _hidden_and_output(hidden: int) -> list[nn.Module]:
+    return [nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1)]
 
-    Args:
-        state: Length of a state.
-        hidden: Width of both layers.
-    """
+
+class Critic(nn.Module):
+    """Network from state and action to the return of the rest of the episode."""
 
     def __init__(self, state: int, hidden: int) -> None:
         super().__init__()
         self.of_state = nn.Linear(state, hidden)
         self.of_action = nn.Linear(1, hidden)
-        self.rest = nn.Sequential(
-            nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1)
-        )
+        self.rest = nn.Sequential(*_hidden_and_output(hidden))
 
     def forward(self, states: Tensor, actions: Tensor) -> Tensor:
         """Return values, shape (batch, 1)."""
@@ -132,9 +118,15 @@ class DDPG:
             self.actor = Actor(state, settings.hidden)
             self.critic = Critic(state, settings.hidden)
         self.slow_actor, self.slow_critic = copy.deepcopy(self.actor), copy.deepcopy(self.critic)
+        slow = {"slow_actor": self.slow_actor, "slow_critic": self.slow_critic}
+        self._modules = {"critic": self.critic, **slow}
         adam = torch.optim.Adam
         self.actor_optimizer = adam(self.actor.parameters(), settings.actor_learning_rate)
         self.critic_optimizer = adam(self.critic.parameters(), settings.critic_learning_rate)
+        self._optimizers = {
+            "actor_optimizer": self.actor_optimizer,
+            "critic_optimizer": self.critic_optimizer,
+        }
         self.memory = Memory(settings.memory, state)
         self.baseline: float | None = None
 
@@ -187,9 +179,9 @@ class DDPG:
     def tensors(self) -> dict[str, Tensor]:
         """Return what learning needs to continue, except the actor, as tensors by name."""
         result: dict[str, Tensor] = {}
-        for name, module in self._modules().items():
+        for name, module in self._modules.items():
             result |= {f"{name}/{key}": value for key, value in module.state_dict().items()}
-        for name, optimizer in self._optimizers().items():
+        for name, optimizer in self._optimizers.items():
             result |= files.optimizer_tensors(optimizer, f"{name}/")
         return result | {f"memory/{name}": value for name, value in self.memory.tensors().items()}
 
@@ -199,23 +191,12 @@ class DDPG:
         Args:
             tensors: Tensors by name.
             added: Number of transitions ever added to the memory.
-
-        Raises:
-            WeightsError: The tensors are of another learner.
         """
-        for name, module in self._modules().items():
+        for name, module in self._modules.items():
             files.set_module(module, tensors, f"{name}/")
-        for name, optimizer in self._optimizers().items():
+        for name, optimizer in self._optimizers.items():
             files.set_optimizer(optimizer, tensors, f"{name}/")
         self.memory.set_tensors(files.pick(tensors, "memory/"), added)
-
-    def _modules(self) -> dict[str, nn.Module]:
-        slow = {"slow_actor": self.slow_actor, "slow_critic": self.slow_critic}
-        return {"critic": self.critic, **slow}
-
-    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        own = self.actor_optimizer, self.critic_optimizer
-        return dict(zip(("actor_optimizer", "critic_optimizer"), own, strict=True))
 
 
 def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

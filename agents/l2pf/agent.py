@@ -15,7 +15,7 @@ from agents.base import Action, Callback, EpisodicAgent, Info, Observation
 from agents.common.filters import Inputs, Reader, normalised
 from agents.common.keep_ratio import DEFAULT_KEEP, shift_to_rest, with_initial_keep
 from agents.l2pf.options import L2PFOptions
-from agents.l2pf.policy import Draw, FilterPolicy, action_of, logit_scale
+from agents.l2pf.policy import Draw, FilterPolicy, logit_scale
 from prune_gym.weights import load_weights, read_weights, save_weights
 
 COMPONENTS = ("prune", "duration")
@@ -82,7 +82,7 @@ class L2PF(EpisodicAgent):
         inputs = self._read(observation)
         keep, duration = self._distribution(inputs)
         if deterministic:
-            return action_of(keep.probs > 0.5, self._fixed(duration.mean))
+            return Draw(inputs, keep.probs > 0.5, self._fixed(duration.mean)).action()
         return self._draw(inputs, keep, duration).action()
 
     def _read(self, observation: Observation) -> Inputs:
@@ -161,13 +161,7 @@ class L2PF(EpisodicAgent):
         return trials
 
     def _try_stage(self, observation: Observation, first: Draw, callback: Callback) -> Trial:
-        """Play a candidate of several layers; each draw depends on the layers before it.
-
-        Args:
-            observation: Observation of the present state.
-            first: Action of the first layer.
-            callback: Callback of the steps.
-        """
+        """Play a candidate of several layers; each draw depends on the layers before it."""
         env, trial, filters = self.pruning, Trial([first]), observation["action_mask"].sum()
         before = env.snapshot()
         try:
@@ -187,13 +181,7 @@ class L2PF(EpisodicAgent):
             env.restore(before)
 
     def _in_stage(self, layers: int, observation: Observation, filters: int) -> bool:
-        """Return whether the next layer belongs to a stage of ``filters`` filters.
-
-        Args:
-            layers: Number of the stage's layers so far.
-            observation: Observation of the next layer.
-            filters: Number of the first layer's filters.
-        """
+        """Return whether the next layer belongs to the stage, which has ``layers`` so far."""
         if self.options.granularity == "stage":
             return bool(observation["action_mask"].sum() == filters)
         return layers < int(self.options.granularity)

@@ -88,14 +88,6 @@ class Draw:
     log_duration: Tensor
 
     def action(self) -> Action:
-        """Return the action in the environment's form."""
-        return action_of(self.bits, self.log_duration)
-
-
-def action_of(bits: Tensor, log_duration: Tensor) -> Action:
-    """Return bits and log-duration in the environment's form; durations above 1 become 1."""
-    duration = min(1.0, float(log_duration.exp()))
-    return {
-        "mask": bits.numpy().astype(np.int8),
-        "duration": np.array([duration], np.float32),
-    }
+        """Return the action in the environment's form; durations above 1 become 1."""
+        duration = np.array([min(1.0, float(self.log_duration.exp()))], np.float32)
+        return {"mask": self.bits.numpy().astype(np.int8), "duration": duration}
