@@ -1,13 +1,11 @@
 """The agent that compresses all convolutions at once with :class:`prune_gym.alf.Compression`."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from torch import nn
 
 from agents import files
 from agents.base import Action, Agent, Budget, Callback, Info, Observation
@@ -30,6 +28,9 @@ class ALF(Agent):
         seed: Seed of the images' order and, from scratch, of the weights.
         options: Fields of :class:`prune_gym.alf.CompressOptions`.
 
+    Attributes:
+        module: The network with blocks.
+
     Raises:
         ValueError: If the action mode is another, or an option is unknown or out of range.
     """
@@ -45,7 +46,7 @@ class ALF(Agent):
         layers = [space.producers[0] for space in real.visited]
         macs, images = baseline.costs.of().macs, baseline.repair_images
         repair = BlockRepair(baseline.module, layers, images, real.config.recovery, macs)
-        codes: Mapping[str, int] | None = None
+        codes = None
         if self.options.pr_max is None and ratio is not None:
             legal, excess = real.target.legal(), real.target.excess
             codes = codes_for_target(baseline.module, layers, legal, excess, repair) or {
@@ -63,10 +64,7 @@ class ALF(Agent):
             seed,
         )
 
-    @property
-    def module(self) -> nn.Module:
-        """The network with blocks."""
-        return self.compression.module
+        self.module = self.compression.module
 
     @property
     def _real(self) -> PruningEnv:

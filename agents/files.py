@@ -22,15 +22,7 @@ POLICY, TRAINING, FACTS = "policy.safetensors", "training.safetensors", "policy.
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> Path:
-    """Write tensors by name; tensors that share memory are written separately.
-
-    Args:
-        path: Path of the file.
-        tensors: Tensors by name.
-
-    Returns:
-        ``path``.
-    """
+    """Write tensors by name and return ``path``; those that share memory are written separately."""
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     return write_atomically(path, lambda temporary: save_file(own, temporary))
 
@@ -79,20 +71,12 @@ def read_facts(folder: Path, agent: Agent, name: str) -> dict[str, Any]:
 
 def pick(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors whose names begin with a prefix, without the prefix."""
-    return {
-        name.removeprefix(prefix): value
-        for name, value in tensors.items()
-        if name.startswith(prefix)
-    }
+    found = {name: value for name, value in tensors.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): value for name, value in found.items()}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
-    """Return an optimizer's state (Adam's moments and step counts) as tensors by name.
-
-    Args:
-        optimizer: The optimizer.
-        prefix: Prefix of each name, for example ``"optimizer/"``.
-    """
+    """Return an optimizer's state (Adam's moments and step counts) as tensors by prefixed name."""
     return {
         f"{prefix}{index}/{key}": torch.as_tensor(value)
         for index, entries in optimizer.state_dict()["state"].items()
@@ -132,11 +116,7 @@ def set_module(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str) ->
 
 
 def set_random(random: np.random.Generator, state: Any) -> None:
-    """Set the state of a NumPy generator.
-
-    Args:
-        random: The generator.
-        state: Former value of ``bit_generator.state``.
+    """Set the state of a NumPy generator to a former ``bit_generator.state``.
 
     Raises:
         WeightsError: The state is missing or damaged.
@@ -148,12 +128,7 @@ def set_random(random: np.random.Generator, state: Any) -> None:
 
 
 def set_generator(generator: torch.Generator, tensors: Mapping[str, Tensor], name: str) -> None:
-    """Set the state of a torch generator.
-
-    Args:
-        generator: The generator.
-        tensors: Tensors by name.
-        name: Name of the former value of ``generator.get_state()``.
+    """Set the state of a torch generator to the tensor ``name``, a former ``get_state()``.
 
     Raises:
         WeightsError: The state is missing or damaged.

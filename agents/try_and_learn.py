@@ -121,9 +121,8 @@ class TryAndLearn(EpisodicAgent):
             torch.manual_seed(seed)
             own = [LayerAgent(width, row, self.options) for _ in range(count)]
         self.agents = nn.ModuleList(own)
-        adam, rate = torch.optim.Adam, self.options.learning_rate
-        # Each layer's agent has its own moments and step counts.
-        self.optimizers = [adam(agent.parameters(), rate) for agent in own]
+        rate = self.options.learning_rate
+        self.optimizers = [torch.optim.Adam(agent.parameters(), rate) for agent in own]
 
     # Acting
 
@@ -169,16 +168,13 @@ class TryAndLearn(EpisodicAgent):
         return best[1], self.options.updates * self.options.samples
 
     def update(self, layer: int, inputs: Inputs, bits: Tensor, rewards: Tensor) -> dict[str, float]:
-        """Take one REINFORCE step of one layer's agent.
+        """Take one REINFORCE step of one layer's agent, and return its metrics.
 
         Args:
             layer: Number of the layer.
             inputs: Inputs of the policy.
             bits: Masks that were tried, boolean, shape (samples, n_max).
             rewards: Rewards of the masks, shape (samples,).
-
-        Returns:
-            Metrics of the step by name.
         """
         keep = self.agents[layer](inputs)
         # The agent does not choose padded bits, so they do not count.

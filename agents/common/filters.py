@@ -58,23 +58,15 @@ class Reader:
         self.row = sum(sizes[key] // self.width for key in self._keys)
 
     def __call__(self, observation: Observation, shift: float = 0.0) -> Inputs:
-        """Convert an observation.
-
-        Args:
-            observation: Observation of the space.
-            shift: Shift of the logits.
-        """
+        """Convert an observation; ``shift`` is added to every filter's logit."""
         valid = torch.from_numpy(np.asarray(observation["action_mask"]).astype(bool))
         columns = [
             torch.from_numpy(np.asarray(observation[key])).float().reshape(len(valid), -1)
             for key in self._keys
         ]
         rows = torch.cat(columns, dim=1)
-        size = (
-            rows.abs().sum(1)
-            if "l2" not in observation
-            else torch.from_numpy(np.asarray(observation["l2"]))
-        )
+        known = observation.get("l2")
+        size = rows.abs().sum(1) if known is None else torch.from_numpy(np.asarray(known))
         kept = size[valid]
         norms = (size - kept.mean()) / kept.std(unbiased=False).clamp_min(EPSILON)
         layer = torch.from_numpy(np.asarray(observation["layer"])).float()

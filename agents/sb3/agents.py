@@ -125,12 +125,7 @@ class SB3Agent(Agent):
     # Files
 
     def save(self, folder: Path) -> None:
-        """Write the agent.
-
-        ``policy.safetensors`` holds the policy's weights; ``training.safetensors`` the
-        optimizers, buffers and random states that learning needs to continue; ``policy.json`` the
-        rest.
-        """
+        """Write the policy, and the optimizers, buffers and random states (:mod:`agents.files`)."""
         save_weights(self.model.policy, folder / POLICY)
         tensors = storage.training_tensors(self.model, self._partial)
         tensors |= {_RANDOM + name: value for name, value in self.randomness.state().items()}

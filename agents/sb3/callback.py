@@ -1,7 +1,7 @@
 """Connects a Stable-Baselines3 algorithm to this project's budgets and callbacks."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
@@ -49,31 +49,14 @@ class EpisodeWatcher(gym.Wrapper[Any, Any, Any, Any]):
     def reset(self, **arguments: Any) -> tuple[Any, Info]:
         """Reset the environment."""
         if self.infos:
-            self._random = deepcopy(self._generator.state)
+            self._random = deepcopy(self.agent.pruning.np_random.bit_generator.state)
         self.infos = []
         return self.env.reset(**arguments)
-
-    @property
-    def _generator(self) -> np.random.BitGenerator:
-        return self.agent.pruning.np_random.bit_generator
-
-    @contextmanager
-    def before_reset(self) -> Iterator[None]:
-        """Give the environment's random generator the state before the last reset, for a while.
-
-        A search that continues from a checkpoint resets the environment itself.
-        """
-        now = deepcopy(self._generator.state)
-        self.undo_reset()
-        try:
-            yield
-        finally:
-            self._generator.state = now
 
     def undo_reset(self) -> None:
         """Give the environment's random generator the state before the last reset."""
         if self._random is not None:
-            self._generator.state = deepcopy(self._random)
+            self.agent.pruning.np_random.bit_generator.state = deepcopy(self._random)
 
 
 class BudgetCallback(BaseCallback):
@@ -110,12 +93,16 @@ class BudgetCallback(BaseCallback):
         return self.budget.spent(agent.episodes, agent.steps, agent.pruning.search_macs_total)
 
     def _on_rollout_start(self) -> None:
-        self._report_update()
+        model: Any = self.model
+        if 0 <= self._updates != model._n_updates:
+            found = {k.removeprefix("train/"): v for k, v in self.logger.name_to_value.items()}
+            numbers = {k: float(found[k]) for k in sorted(found) if np.isscalar(found[k])}
+            self.callback.on_update({k: v for k, v in numbers.items() if np.isfinite(v)})
+        self._updates = model._n_updates
         if not self.watcher.infos:
             self._between_episodes()
             if self.spent():
                 raise BudgetSpent
-        model: Any = self.model
         if is_rollout(model):
             if self.partial:
                 set_buffer_arrays(model.rollout_buffer, self.partial)
@@ -154,26 +141,18 @@ class BudgetCallback(BaseCallback):
         episodes = self.watcher.agent.episodes
         if episodes > self._seen:
             self._seen = episodes
-            with self.watcher.before_reset():
+            # A search that continues from a checkpoint resets the environment itself.
+            generator = self.watcher.agent.pruning.np_random.bit_generator
+            now = deepcopy(generator.state)
+            self.watcher.undo_reset()
+            try:
                 self.checkpoint()
-
-    def _report_update(self) -> None:
-        model: Any = self.model
-        updates = model._n_updates
-        if updates != self._updates and self._updates >= 0:
-            found = {k.removeprefix("train/"): v for k, v in self.logger.name_to_value.items()}
-            numbers = {k: float(found[k]) for k in sorted(found) if np.isscalar(found[k])}
-            self.callback.on_update({k: v for k, v in numbers.items() if np.isfinite(v)})
-        self._updates = updates
+            finally:
+                generator.state = now
 
 
 def learn(model: Any, within: BudgetCallback) -> None:
-    """Let an algorithm learn until the budget is spent.
-
-    Args:
-        model: Algorithm of Stable-Baselines3, with its environment.
-        within: Callback that ends learning.
-    """
+    """Let an algorithm of Stable-Baselines3 learn until the budget is spent."""
     if within.partial and is_rollout(model):
         begun = len(within.partial["rewards."])
         model.n_steps = model.rollout_buffer.buffer_size - begun

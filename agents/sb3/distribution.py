@@ -34,11 +34,7 @@ class HybridDistribution(Distribution):
         self.beta = Beta(torch.ones(1), torch.ones(1))
 
     def proba_distribution_net(self, net: nn.Module) -> nn.Module:
-        """Return the network that computes the parameters.
-
-        Args:
-            net: Network from the policy's latent to the arguments of :meth:`proba_distribution`.
-        """
+        """Return ``net``, which computes the arguments of :meth:`proba_distribution`."""
         return net
 
     def proba_distribution(
@@ -50,23 +46,13 @@ class HybridDistribution(Distribution):
             logits: Logits of keeping each filter, shape (batch, n_max).
             concentrations: Two parameters of the Beta distribution, each above 1, shape (batch, 2).
             valid: Mask of the filters, False in the padding, shape (batch, n_max).
-
-        Returns:
-            The distribution.
         """
         self.logits, self.valid = logits, valid
         self.beta = Beta(concentrations[:, 0], concentrations[:, 1], validate_args=False)
         return self
 
     def log_prob(self, actions: Tensor) -> Tensor:
-        """Return the log of the bits' mass times the last entry's density.
-
-        Args:
-            actions: Actions, shape (batch, n_max + 1).
-
-        Returns:
-            Log-probabilities, shape (batch,).
-        """
+        """Return the log of the bits' mass times the last entry's density, shape (batch,)."""
         bits = (actions[:, :-1] > 0).to(self.logits.dtype)
         each = bits * self.logits - functional.softplus(self.logits)
         duration = ((actions[:, -1] + 1) / 2).clamp(BOUND, 1 - BOUND)
@@ -92,8 +78,7 @@ class HybridDistribution(Distribution):
         self, logits: Tensor, concentrations: Tensor, valid: Tensor, deterministic: bool = False
     ) -> Tensor:
         """Set the parameters (:meth:`proba_distribution`) and draw actions."""
-        distribution = self.proba_distribution(logits, concentrations, valid)
-        return distribution.get_actions(deterministic=deterministic)
+        return self.proba_distribution(logits, concentrations, valid).get_actions(deterministic)
 
     def log_prob_from_params(
         self, logits: Tensor, concentrations: Tensor, valid: Tensor

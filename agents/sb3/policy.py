@@ -64,10 +64,6 @@ class FilterCodes(nn.Module):
 
     The same small network is applied to every filter's row with its layer's features; the mean over
     the filters is the layer's summary. So padding changes nothing.
-
-    Args:
-        features: Extractor of the features, which knows their order.
-        hidden: Width of the codes.
     """
 
     def __init__(self, features: FilterFeatures, hidden: int) -> None:
@@ -105,16 +101,7 @@ class FilterCodes(nn.Module):
 
 
 class HybridHead(nn.Module):
-    """Computes the parameters of the action's distribution.
-
-    Args:
-        width: n_max.
-        hidden: Width of the codes.
-        initial_keep: Keep ratio of the untrained policy.
-        initial_duration: Mean duration of the untrained policy.
-        norm_prior: Number that one standard deviation of a filter's norm adds to the filter's
-            logit at first.
-    """
+    """Computes the parameters of the action's distribution; arguments of :class:`HybridPolicy`."""
 
     def __init__(
         self,
@@ -140,11 +127,7 @@ class HybridHead(nn.Module):
         self.prior = nn.Parameter(torch.tensor(float(norm_prior)))
 
     def forward(self, latent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the arguments of :meth:`HybridDistribution.proba_distribution`.
-
-        Args:
-            latent: Value of :meth:`FilterCodes.forward_actor`.
-        """
+        """Return the arguments of :meth:`HybridDistribution.proba_distribution`."""
         sizes = [self.width, self.width, self.width * self.hidden, self.hidden]
         mask, norms, flat, summary = latent.split(sizes, dim=1)
         codes = flat.unflatten(1, (self.width, self.hidden))
@@ -195,12 +178,8 @@ class HybridPolicy(MultiInputActorCriticPolicy):
                 f"HybridPolicy takes the Box of FlatBoxAction with {filters} filters, "
                 f"not {action_space}"
             )
-        self._own = {
-            "hidden": hidden,
-            "initial_keep": initial_keep,
-            "initial_duration": initial_duration,
-            "norm_prior": norm_prior,
-        }
+        self._own = {"hidden": hidden, "norm_prior": norm_prior}
+        self._own |= {"initial_keep": initial_keep, "initial_duration": initial_duration}
         arguments["features_extractor_class"] = FilterFeatures
         super().__init__(observation_space, action_space, lr_schedule, **arguments)
 
@@ -221,8 +200,7 @@ class HybridPolicy(MultiInputActorCriticPolicy):
         self.optimizer = self.optimizer_class(self.parameters(), **rate)
 
     def _get_action_dist_from_latent(self, latent_pi: Tensor) -> HybridDistribution:
-        distribution = HybridDistribution()
-        return distribution.proba_distribution(*self.action_net(latent_pi))
+        return HybridDistribution().proba_distribution(*self.action_net(latent_pi))
 
 
 def _standardised(norms: Tensor, mask: Tensor) -> Tensor:

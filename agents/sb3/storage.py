@@ -12,18 +12,8 @@ from agents.files import optimizer_tensors, pick, set_optimizer
 from prune_gym.errors import WeightsError
 
 Arrays = dict[str, npt.NDArray]
-_BUFFERED = (
-    "observations",
-    "next_observations",
-    "actions",
-    "rewards",
-    "dones",
-    "timeouts",
-    "episode_starts",
-    "values",
-    "log_probs",
-    "action_masks",
-)
+_TRANSITION = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+_OF_ROLLOUTS = ("episode_starts", "values", "log_probs", "action_masks")
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
 _REPLAY, _ROLLOUT, _OPTIMIZER, _EXTRA = "replay/", "rollout/", "optimizer/", "extra/"
 
@@ -35,18 +25,15 @@ def is_rollout(model: Any) -> bool:
 
 def optimizers(model: Any) -> dict[str, torch.optim.Optimizer]:
     """Return an algorithm's optimizers by the names of its parameters."""
-    found = {}
-    for name, state in model.get_parameters().items():
-        if "param_groups" in state:
-            found[name] = operator.attrgetter(name)(model)
-    return found
+    return {
+        name: operator.attrgetter(name)(model)
+        for name, state in model.get_parameters().items()
+        if "param_groups" in state
+    }
 
 
 def buffer_arrays(buffer: Any) -> Arrays:
-    """Copy the contents of a rollout or replay buffer.
-
-    Args:
-        buffer: Buffer of Stable-Baselines3 with ``Dict`` observations.
+    """Copy the contents of a rollout or replay buffer with ``Dict`` observations.
 
     Returns:
         Arrays by name, shape (filled, environments, ...), and ``position``, the index of the next
@@ -54,7 +41,7 @@ def buffer_arrays(buffer: Any) -> Arrays:
     """
     filled = buffer.buffer_size if buffer.full else buffer.pos
     result: Arrays = {"position": np.array([buffer.pos])}
-    for name in _BUFFERED:
+    for name in (*_TRANSITION, *_OF_ROLLOUTS):
         value = getattr(buffer, name, None)
         parts = value.items() if isinstance(value, dict) else [("", value)]
         for key, array in parts:
@@ -88,9 +75,6 @@ def training_tensors(model: Any, partial: Arrays | None) -> dict[str, Tensor]:
     Args:
         model: Algorithm of Stable-Baselines3.
         partial: Beginning of a rollout (:func:`buffer_arrays`), or None.
-
-    Returns:
-        Tensors by name.
     """
     tensors: dict[str, Tensor] = {}
     for name, optimizer in optimizers(model).items():
@@ -106,14 +90,7 @@ def training_tensors(model: Any, partial: Arrays | None) -> dict[str, Tensor]:
 
 
 def set_training_tensors(model: Any, tensors: dict[str, Tensor]) -> Arrays | None:
-    """Restore what :func:`training_tensors` returned.
-
-    Args:
-        model: Algorithm with the same options.
-        tensors: Tensors by name.
-
-    Returns:
-        Beginning of a rollout, or None.
+    """Restore what :func:`training_tensors` returned; return the rollout's beginning, if any.
 
     Raises:
         WeightsError: The tensors are of another algorithm.
