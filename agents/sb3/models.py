@@ -73,7 +73,7 @@ def _on_policy(env: GymEnv, chosen: options.OnPolicyOptions) -> Arguments:
         own = {name: getattr(chosen, name) for name in _POLICY}
         own = {name: value for name, value in own.items() if value is not None}
         return {**arguments, "policy": HybridPolicy, "policy_kwargs": own}
-    # The ALF mode's two numbers need no more than Stable-Baselines3's Gaussian policy.
+    # Discrete bits and the ALF mode's two numbers need no more than Stable-Baselines3's policies.
     return {**arguments, **_layers(chosen.hidden)}
 
 
