@@ -59,12 +59,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that may be compared.
+    """Runs that may be compared: rows in alphabetical order, controls last.
 
-    Args:
-        key: Facts that the runs share.
-        rows: Agents, in alphabetical order, controls last.
-        repeats: Runs that are left out because their seed is there already.
+    The runs in ``repeats`` are left out of the rows because their seed is there already.
     """
 
     key: Key
@@ -120,14 +117,9 @@ def settings(result: Result) -> dict[str, Any]:
 
 
 def group(results: Sequence[Result]) -> list[Group]:
-    """Sort finished runs into groups and rows.
+    """Sort finished runs into groups, in the order of their first runs, and rows.
 
-    Args:
-        results: Finished runs.
-
-    Returns:
-        Groups in the order of their first runs. Of runs with the same settings and seed the first
-        one counts: a repeat is no independent sample.
+    Of runs with the same settings and seed the first one counts: a repeat is no independent sample.
     """
     by_key: dict[Key, list[Result]] = {}
     for result in results:
@@ -179,10 +171,7 @@ def _show(given: Mapping[str, Any], name: str) -> str:
 
 
 def differences(members: Sequence[Row]) -> list[str]:
-    """Differences between rows that a fair comparison would not have.
-
-    Args:
-        members: Rows of a group.
+    """Differences between rows of a group that a fair comparison would not have.
 
     Returns:
         One sentence for each setting of environment, budget, final fine-tuning, machine, threads

@@ -34,7 +34,7 @@ class Entry:
         row: Runs of the agent.
         figures: Aggregates over the seeds, by the names of :func:`benchmarks.metrics.measure`.
         scratch: Test accuracy of the same shapes trained from scratch; None if no seed has it.
-        met: Number of runs whose final network meets the target.
+        met: Number of runs that meet the target.
     """
 
     row: Row
@@ -65,14 +65,10 @@ def entries(found: Group) -> list[Entry]:
 
 
 def text(results: Sequence[Result]) -> str:
-    """The leaderboard in Markdown, the best test accuracy first.
+    """The leaderboard of finished runs in Markdown, the best test accuracy first.
 
-    Args:
-        results: Finished runs of one task.
-
-    Returns:
-        One table for each group of runs that may be compared. If there are several (data, weights
-        or hardware differ), a line above each table names the difference.
+    Each group of runs that may be compared has its table. If there are several (data, weights or
+    hardware differ), a line above each table names the difference.
     """
     groups = group(results)
     texts = [_markdown(entries(found)) for found in groups]
@@ -171,6 +167,5 @@ def _scratch_cell(entry: Entry) -> Cell:
 
 def _epochs(controls: Sequence[Scratch]) -> str:
     """Epochs that the controls were trained for."""
-    return (
-        "/".join(f"{each:g}" for each in sorted({c.options.epochs for c in controls})) + " epochs"
-    )
+    epochs = sorted({control.options.epochs for control in controls})
+    return "/".join(f"{each:g}" for each in epochs) + " epochs"

@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from benchmarks.groups import Group, Row
 from benchmarks.results import Result
-from benchmarks.statistics import bootstrap_interval, hypervolume, iqm
+from benchmarks.statistics.aggregate import bootstrap_interval, iqm
+from benchmarks.statistics.pareto import hypervolume
 from prune_gym.runs.records import Episode, Report
 
 
@@ -16,11 +17,7 @@ from prune_gym.runs.records import Episode, Report
 class Estimate:
     """The interquartile mean of seeds' values with its 95 % bootstrap interval.
 
-    Args:
-        values: Values of the seeds.
-        value: Interquartile mean of the values.
-        low: Lower end of the interval; None for a single seed, which has none.
-        high: Upper end of the interval.
+    A single seed has no interval.
     """
 
     values: tuple[float, ...]
@@ -30,14 +27,7 @@ class Estimate:
 
 
 def estimate(*tasks: npt.ArrayLike) -> Estimate:
-    """Aggregate seeds, of one task or of several.
-
-    Args:
-        tasks: Values of each task, one for each seed, shape (runs,).
-
-    Raises:
-        ValueError: A task without values.
-    """
+    """Aggregate seeds: for each task an array of values, shape (runs,), one or more."""
     strata = [np.asarray(values, np.float64) for values in tasks]
     pooled = tuple(float(value) for values in strata for value in values)
     value = float(iqm(strata))
@@ -77,8 +67,6 @@ def measure(run: Result) -> dict[str, float]:
         "search_macs": last.search_macs_total,
         "wall": last.wall_seconds,
         "device": last.device_seconds,
-        "episodes": len(run.episodes),
-        "trials": last.trials,
         "hypervolume": hypervolume([episode.accuracy for episode in done], shares),
     }
 
@@ -100,20 +88,15 @@ def first_success(run: Result) -> Episode | None:
     A network is within the tolerance if the reward's accuracy term psi is 0 or more
     (docs/environment.md).
     """
-    for episode in run.episodes:
-        if valid(run, episode) and run.setup.psi(episode.accuracy) >= 0:
-            return episode
-    return None
+    fine = (e for e in run.episodes if valid(run, e) and run.setup.psi(e.accuracy) >= 0)
+    return next(fine, None)
 
 
 def best_run(rows: Sequence[Row]) -> tuple[Row, Result]:
-    """The best network of some rows, chosen on validation alone.
+    """Row and run of the best network, chosen on validation alone.
 
     Of the networks that meet the target (of all, if none does) it has the highest validation
     accuracy after the final fine-tuning.
-
-    Returns:
-        Its row and run.
     """
     runs = [(row, run) for row in rows for run in row.runs]
     return max(runs, key=lambda pair: (meets_target(pair[1]), measure(pair[1])["validation"]))
@@ -140,9 +123,8 @@ def shared_scores(groups: Sequence[Group]) -> dict[str, list[npt.NDArray[np.floa
         return {}
     by_label = [{row.label: row for row in group.rows} for group in groups]
     labels = [label for label in by_label[0] if all(label in rows for rows in by_label)]
-    return {label: [_kept_accuracy(rows[label]) for rows in by_label] for label in labels}
 
+    def kept(row: Row) -> npt.NDArray[np.float64]:
+        return np.array(values_of(row)["test"]) / finished(row.runs[0]).test.unpruned
 
-def _kept_accuracy(row: Row) -> npt.NDArray[np.float64]:
-    unpruned = finished(row.runs[0]).test.unpruned
-    return np.array(values_of(row)["test"]) / unpruned
+    return {label: [kept(rows[label]) for rows in by_label] for label in labels}

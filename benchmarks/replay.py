@@ -62,17 +62,12 @@ def replay(result: Result, env: PruningEnv, final: bool = False) -> list[str]:
 
 
 def whole_network(episode: Episode) -> bool:
-    """Whether an agent trained the whole network at once: such steps cannot be replayed."""
+    """Whether an agent trained the whole network at once; such steps cannot be replayed."""
     return all(step.seed is None and step.block is not None for step in episode.steps)
 
 
 def applied(result: Result, final: bool) -> str:
-    """What :func:`replay` compared of a record, and how closely.
-
-    Args:
-        result: The record.
-        final: Whether the final fine-tuning was repeated.
-    """
+    """What :func:`replay` compared of a record, and how closely."""
     played = [episode for episode in result.episodes if episode.steps]
     if played and whole_network(played[-1]):
         return "costs only: compressed as a whole, their training is not repeated"
@@ -101,10 +96,8 @@ def _spending(result: Result) -> Iterator[str]:
         if total >= most:
             yield f"{where}: it began after the budget of {most:g} search MACs was spent"
         if episode.search_macs_total < total + episode.search_macs:
-            yield (
-                f"{where}: search_macs_total is {episode.search_macs_total}, less than the sum of "
-                "its episodes"
-            )
+            spent = episode.search_macs_total
+            yield f"{where}: search_macs_total is {spent}, less than the sum of its episodes"
         total = episode.search_macs_total
 
 
@@ -215,10 +208,8 @@ def _compare_report(report: Report, episode: Episode, env: PruningEnv) -> Iterat
     if dict(report.channels) != channels:
         yield f"report: channels are {dict(report.channels)}, here {channels}"
     config = report.setup.config
-    for name, value, wanted in (
-        ("final_epochs", report.final_epochs, config.final_epochs),
-        ("final_seed", report.final_seed, config.seed),
-    ):
+    for name, wanted in (("final_epochs", config.final_epochs), ("final_seed", config.seed)):
+        value = getattr(report, name)
         if value != wanted:
             yield f"report: {name} is {value}, the run's is {wanted}"
 
@@ -227,11 +218,8 @@ def _compare_accuracies(report: Report, env: PruningEnv, allowed: float) -> Iter
     """Accuracies of the report, compared with those of a repeated final fine-tuning."""
     state = env.snapshot()
     _, validation, test = fine_tune(env.baseline, state, report.final_epochs, report.final_seed)
-    for split, own, found in (
-        ("validation", report.validation, validation),
-        ("test", report.test, test),
-    ):
-        for name, value in vars(own).items():
+    for split, found in (("validation", validation), ("test", test)):
+        for name, value in vars(getattr(report, split)).items():
             if value is not None:
                 where = f"report, {split}, {name}"
                 yield from _accuracy(where, value, getattr(found, name), allowed)

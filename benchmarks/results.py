@@ -25,24 +25,14 @@ ANONYMOUS = f"{IMAGES}PATH"
 
 @dataclass(frozen=True)
 class ScratchOptions:
-    """Options of a training from scratch.
-
-    Args:
-        epochs: Epochs of the training.
-    """
+    """Options of a training from scratch."""
 
     epochs: Amount
 
 
 @dataclass(frozen=True)
 class Scratch(JsonRecord):
-    """The same shape trained from scratch, as ``prune-gym pretrain --shape --test`` records it.
-
-    Args:
-        validation_accuracy: Accuracy on the validation split, 0 to 1.
-        test_accuracy: Accuracy on the test split, 0 to 1.
-        options: Options of the training.
-    """
+    """The same shape trained from scratch, as ``prune-gym pretrain --shape --test`` records it."""
 
     validation_accuracy: Share
     test_accuracy: Share
@@ -51,13 +41,7 @@ class Scratch(JsonRecord):
 
 @dataclass(frozen=True)
 class Mark(JsonRecord):
-    """The task of a benchmark's folder.
-
-    Args:
-        task: Name of the task.
-        version: Version of the task.
-        dataset: The images, if the task asks for them.
-    """
+    """The task of a benchmark's folder, and the images if the task asks for them."""
 
     task: str
     version: Count
@@ -66,17 +50,10 @@ class Mark(JsonRecord):
 
 @dataclass(frozen=True)
 class Record(JsonRecord):
-    """A line of a file of benchmark records.
+    """A line of a file of benchmark records: a :class:`Result`.
 
-    Args:
-        setup: What the run was started with.
-        episodes: The episodes of the search; only those whose network was the best so far have
-            their steps.
-        report: The final network, without what the record holds already; None if the run is not
-            finished.
-        scratch: The same shape trained from scratch, or None.
-        task: Name of the benchmark task, or None.
-        task_version: Version of the task, or None.
+    Only the episodes whose network was the best so far have their steps, and the report is without
+    what the record holds already.
     """
 
     SCHEMA = SCHEMA
@@ -179,25 +156,28 @@ def _read_folder(folder: Path) -> Result:
         )
     path = folder / SCRATCH
     scratch = Scratch.from_json(_read(path), repr(str(path))) if path.is_file() else None
-    task = _task_of(folder)
-    result = Result(str(folder), setup, tuple(episodes), report, scratch, task, folder)
-    return _checked(result, str(folder / files.EPISODES))
-
-
-def _task_of(folder: Path) -> tuple[str, int] | None:
-    """Name and version of the benchmark task that a run is a cell of, if any."""
-    path = folder.parent / MARK
-    if not path.is_file():
-        return None
-    mark = Mark.from_json(_read(path), repr(str(path)))
-    return mark.task, mark.version
+    path, task = folder.parent / MARK, None
+    if path.is_file():
+        mark = Mark.from_json(_read(path), repr(str(path)))
+        task = mark.task, mark.version
+    if report is not None and not episodes:
+        raise PruneGymError(
+            f"{folder / files.EPISODES} holds no episode, though there is a report. Run it again, "
+            "or leave it out."
+        )
+    return Result(str(folder), setup, tuple(episodes), report, scratch, task, folder)
 
 
 def _read(path: Path) -> Any:
+    text = path.read_text(encoding="utf-8")
+    return _parse(text, repr(str(path)), "Make it again, or leave the run out.")
+
+
+def _parse(text: str, where: str, remedy: str) -> Any:
     try:
-        return parse_json(path.read_text(encoding="utf-8"), repr(str(path)))
+        return parse_json(text, where)
     except PruneGymError as error:
-        raise PruneGymError(f"{error} Make it again, or leave the run out.") from error
+        raise PruneGymError(f"{error} {remedy}") from error
 
 
 def _read_records(path: Path) -> Iterator[Result]:
@@ -209,28 +189,13 @@ def _read_records(path: Path) -> Iterator[Result]:
         raise PruneGymError(
             f"{str(path)!r} is not a file of benchmark records. Name *.jsonl files."
         )
-    lines = text.splitlines()
-    if not any(line.strip() for line in lines):
+    if not text.strip():
         raise PruneGymError(f"{str(path)!r} holds no record. Leave it out.")
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
             where = f"{str(path)!r} line {number}"
-            try:
-                value = parse_json(line, where)
-            except PruneGymError as error:
-                raise PruneGymError(
-                    f"{error} Remove that line, or write the record again."
-                ) from error
-            yield _record(value, where)
-
-
-def _checked(result: Result, where: str) -> Result:
-    """Refuse a report without a search."""
-    if result.report is not None and not result.episodes:
-        raise PruneGymError(
-            f"{where} holds no episode, though there is a report. Run it again, or leave it out."
-        )
-    return result
+            remedy = "Remove that line, or write the record again."
+            yield _record(_parse(line, where, remedy), where)
 
 
 # Records
@@ -240,31 +205,23 @@ def _record(value: object, where: str) -> Result:
     record = Record.from_json(value, where)
     setup, report = record.setup, None
     if record.report is not None and record.episodes:
-        # The rest of the report is in the record already; the oldest records lack the time.
-        shared = {"schema": SCHEMA, "setup": setup.to_json(), "search": _spending(record.episodes)}
-        report = Report.from_json(
-            {"final_seconds": 0.0, **record.report, **shared}, f"{where}, report"
-        )
+        # The rest of the report is in the record already.
+        last = record.episodes[-1]
+        names = ("trials", "search_macs_total", "wall_seconds", "device_seconds")
+        search = {name: getattr(last, name) for name in names}
+        search["episodes"] = len(record.episodes)
+        shared = {"schema": SCHEMA, "setup": setup.to_json(), "search": search}
+        report = Report.from_json(record.report | shared, f"{where}, report")
     task = None
     if record.task is not None and record.task_version is not None:
         task = record.task, record.task_version
     return Result(where, setup, record.episodes, report, record.scratch, task)
 
 
-def _spending(episodes: Sequence[Episode]) -> dict[str, Any]:
-    last = episodes[-1]
-    names = ("trials", "search_macs_total", "wall_seconds", "device_seconds")
-    return {"episodes": len(episodes), **{name: getattr(last, name) for name in names}}
-
-
 def write(path: Path, results: Sequence[Result]) -> None:
-    """Write the records of finished runs as JSON lines.
+    """Replace a file by the records of finished runs, as JSON lines.
 
     Steps are kept of the episodes whose network was the best so far.
-
-    Args:
-        path: The file, which is replaced.
-        results: Finished runs.
     """
     text = "".join(json.dumps(_to_json(result), allow_nan=False) + "\n" for result in results)
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

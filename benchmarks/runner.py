@@ -22,12 +22,7 @@ from prune_gym.runs.config import RunConfig
 
 @dataclass(frozen=True)
 class Cell:
-    """One agent with one seed.
-
-    Args:
-        folder: Folder of the run.
-        stages: The run and, if the benchmark wants it, its from-scratch control.
-    """
+    """One agent with one seed: its run and, if the benchmark wants it, a from-scratch control."""
 
     folder: Path
     stages: tuple[Stage, ...]
@@ -67,11 +62,7 @@ class Benchmark:
         return self.out / "records.jsonl"
 
     def prepare(self) -> None:
-        """Make the folder, or check that it is this benchmark's.
-
-        Raises:
-            PruneGymError: The folder holds another task, another version, or something else.
-        """
+        """Make the folder; one that holds another task or version, or other files, is refused."""
         own = {"task": self.task.name, "version": self.task.version, "dataset": self.dataset}
         path, out = self.out / MARK, self.out
         if out.exists() and not out.is_dir():
@@ -96,12 +87,7 @@ class Benchmark:
             write_json(path, own)
 
     def check(self) -> None:
-        """Refuse agents, options and images with which every cell would fail.
-
-        Raises:
-            PruneGymError: An agent or option is unknown, the task needs images and none are
-                named, or the reverse.
-        """
+        """Refuse agents, options and images with which every cell would fail."""
         for agent in self.agents:
             completed(self._config(agent, 0))
 
@@ -110,11 +96,7 @@ class Benchmark:
         return self.task.run_config(agent, seed, folder, self.dataset, self.device)
 
     def comparable(self, results: Sequence[Result]) -> list[Result]:
-        """The finished ones of some results, which may be shown beside this benchmark's.
-
-        Raises:
-            PruneGymError: One is of another task or version.
-        """
+        """The finished results; one of another task or version is refused."""
         for result in results:
             if result.task != (self.task.name, self.task.version):
                 other = " version ".join(map(str, result.task or ("no task",)))
@@ -126,10 +108,9 @@ class Benchmark:
 
     def cells(self) -> list[Cell]:
         """All cells, the first seeds of all agents first."""
-        return [self.cell(agent, seed) for seed in range(self.seeds) for agent in self.agents]
+        return [self._cell(agent, seed) for seed in range(self.seeds) for agent in self.agents]
 
-    def cell(self, agent: str, seed: int) -> Cell:
-        """The run of an agent with a seed, and its from-scratch control."""
+    def _cell(self, agent: str, seed: int) -> Cell:
         config = self._config(agent, seed)
         folder, epochs = config.folder, self.task.final_epochs
         log = folder.with_name(folder.name + ".log")
@@ -139,25 +120,14 @@ class Benchmark:
             stages.append(scratch_stage(config, epochs, weights, log))
         return Cell(folder, tuple(stages))
 
-    def finished(self) -> list[Result]:
-        """Results of all finished runs of the folder, by seed and agent.
-
-        Runs of earlier calls count too.
-
-        Raises:
-            PruneGymError: A run's files are damaged.
-        """
-        folders = [report.parents[1] for report in self.out.glob(f"*/{REPORT}")]
-        results = load(folders) if folders else []
-        return sorted(results, key=lambda each: (each.seed, each.agent))
-
     def write_records(self) -> list[Result]:
-        """Write the records of all finished runs; without any, write nothing.
+        """Write the records of all finished runs of the folder, those of earlier calls too.
 
         Returns:
-            The finished runs.
+            The finished runs, by seed and agent; without any, no file is written.
         """
-        found = self.finished()
+        folders = [report.parents[1] for report in self.out.glob(f"*/{REPORT}")]
+        found = sorted(load(folders), key=lambda each: (each.seed, each.agent))
         if found:
             write(self.path, found)
         return found
@@ -167,16 +137,7 @@ class Benchmark:
     ) -> dict[str, str]:
         """Run what is left, with a progress bar; records are written after every cell.
 
-        Args:
-            workers: Number of parallel processes.
-            quiet: Whether the bar is left out.
-            until: Time limit from :func:`benchmarks.stages.deadline`.
-
-        Returns:
-            For each cell that is not done, by its folder's name, why.
-
-        Raises:
-            KeyboardInterrupt: Ctrl-C; the runs under way have saved their state.
+        Args, result and errors are those of :func:`run_cells`; ``quiet`` leaves the bar out.
         """
         cells = self.cells()
         initial = sum(cell.done for cell in cells)
@@ -225,11 +186,8 @@ def run_cells(
         For each cell that is not done, by its folder's name, why.
 
     Raises:
-        ValueError: Less than one worker.
         KeyboardInterrupt: Ctrl-C; the runs under way have saved their state.
     """
-    if workers < 1:
-        raise ValueError(f"workers={workers} must be at least 1")
     failed: dict[str, str] = {}
     stop = Event()
     with ThreadPoolExecutor(workers) as pool:

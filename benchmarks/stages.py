@@ -29,7 +29,7 @@ class Stage:
         name: Name for people.
         done: Whether the result is there.
         command: Words of the command; called when the stages before are done.
-        log: File that the command's output is appended to; its folder is made.
+        log: File that the command's output is appended to.
     """
 
     name: str
@@ -44,28 +44,15 @@ def deadline(minutes: float | None) -> float | None:
 
 
 def search_stage(config: RunConfig, name: str, log: Path) -> Stage:
-    """The stage of a run.
-
-    Args:
-        config: Configuration of the run.
-        name: Name of the stage.
-        log: File that the output is appended to.
-    """
+    """The stage of a run."""
     command = [sys.executable, "-m", "benchmarks.worker", json.dumps(config.to_json())]
     return Stage(name, lambda: files.finished(config.folder), lambda: command, log)
 
 
-def scratch_stage(
-    run: RunConfig, epochs: float, weights: Path, log: Path, name: str = "scratch"
-) -> Stage:
-    """The stage that trains the shape of a finished run from scratch.
+def scratch_stage(run: RunConfig, epochs: float, weights: Path, log: Path) -> Stage:
+    """The stage that trains the shape of a finished run from scratch, with its images and seed.
 
-    Args:
-        run: Configuration of the run: its shape, images, device and seed.
-        epochs: Epochs of the training.
-        weights: The safetensors file to write; the recipe with the accuracies is beside it.
-        log: File that the output is appended to.
-        name: Name of the stage.
+    It writes ``weights``, a safetensors file, and beside it the recipe with the accuracies.
     """
     given = run.environment()
     words = [sys.executable, "-m", "prune_gym.cli", "pretrain", "--test", "--quiet"]
@@ -80,7 +67,7 @@ def scratch_stage(
         ("--threads", given.threads),
     ):
         words += [option, str(value)]
-    return Stage(name, weights.with_suffix(".json").is_file, lambda: words, log)
+    return Stage("scratch", weights.with_suffix(".json").is_file, lambda: words, log)
 
 
 def run_stage(stage: Stage, until: float | None = None, stop: Event | None = None) -> str | None:
@@ -111,16 +98,14 @@ def run_command(
 ) -> int | None:
     """Run a command with one thread for each library; its output is appended to a log.
 
-    Args:
-        words: Words of the command.
-        log: File of the output; its folder is made.
-        until: Time limit from :func:`deadline`, at which the command is killed.
-        stop: Set by another thread to make the command save its state and end.
+    At the time limit the command is killed; if another thread sets ``stop``, it saves its state and
+    ends.
 
     Returns:
         The exit status; None if the command was stopped, or not started for lack of time.
     """
-    if _over(until) or (stop is not None and stop.is_set()):
+    stop = stop or Event()
+    if _over(until) or stop.is_set():
         return None
     log.parent.mkdir(parents=True, exist_ok=True)
     # Several torch processes that all use every core wait for one another.
@@ -134,7 +119,7 @@ def run_command(
         ) as process,
     ):
         try:
-            while stop is None or not stop.is_set():
+            while not stop.is_set():
                 with suppress(subprocess.TimeoutExpired):
                     return process.wait(timeout=POLL)
                 if _over(until):

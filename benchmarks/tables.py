@@ -9,25 +9,9 @@ Form = Callable[[float], str]
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table.
-
-    Args:
-        head: Names of the columns.
-        rows: Text of each cell; every row is as long as the head.
-
-    Raises:
-        ValueError: A row of another length.
-    """
-    lines = [_line(head), "|" + "---|" * len(head)]
-    for row in rows:
-        if len(row) != len(head):
-            raise ValueError(f"The row {list(row)} has {len(row)} cells, the head {len(head)}.")
-        lines.append(_line(row))
-    return "\n".join(lines)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    """A Markdown table; every row is as long as the head."""
+    first, *others = (f"| {' | '.join(cells)} |" for cells in (head, *rows))
+    return "\n".join([first, "|" + "---|" * len(head), *others])
 
 
 @dataclass(frozen=True)
@@ -40,15 +24,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a table on the page.
-
-    Args:
-        name: Name in the first column.
-        cells: Cells of the other columns.
-        control: Whether the line is a control's.
-        best: Whether the line is highlighted.
-        small: Second line below the name, in small letters.
-    """
+    """A line of a table on the page: a name, with a second one in small letters, and cells."""
 
     name: str
     cells: list[Cell]

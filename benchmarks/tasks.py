@@ -70,12 +70,8 @@ class Task:
                 task's.
             seed: Seed of agent and environment.
             out: Folder of the run.
-            dataset: The images, if the task asks for them.
+            dataset: The images; refused unless the task asks for them.
             device: Device of the network.
-
-        Raises:
-            PruneGymError: The task needs images and none are named, or the reverse; or the agent's
-                options cannot be read.
         """
         name, own = variant(agent)
         if self.needs_data and dataset is None:
@@ -105,9 +101,6 @@ def variant(agent: str) -> tuple[str, dict[str, Any]]:
     Args:
         agent: A name or ``package.module:Class``, and any number of ``@option=value`` after it,
             for example ``l2pf@fixed_duration=0.25``.
-
-    Raises:
-        PruneGymError: An option without a name or a value.
     """
     name, *given = agent.split("@")
     for text in given:
@@ -118,14 +111,7 @@ def variant(agent: str) -> tuple[str, dict[str, Any]]:
 
 
 def agent_names(text: str) -> list[str]:
-    """The agents of a comma-separated list.
-
-    Args:
-        text: Names, each as for :func:`variant`.
-
-    Raises:
-        PruneGymError: None, or one twice: two cells would share a folder.
-    """
+    """The agents of a comma-separated list; one twice is refused, as cells would share a folder."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     twice = sorted({name for name in names if names.count(name) > 1})
     if not names or twice:
@@ -211,18 +197,14 @@ _ALL = (
         1,
         "PruneResNet20-v0",
         {"target": {"macs": 0.5}, "tolerance": 0.5, "eval_images": 50, "repair_images": 32},
-        1e10,
-        0,
-        agent_options=_SHORT,
+        *(1e10, 0, False, _SHORT),
     ),
     Task(
         "shapes",
         1,
         "PruneResNet20-v0",
         {"target": {"macs": 0.26}, "tolerance": 0.5, "eval_images": 250, "repair_images": 128},
-        2e12,
-        0.5,
-        agent_options=_SHORT,
+        *(2e12, 0.5, False, _SHORT),
     ),
     _cifar10("cifar10-2x", _HALF),
     _cifar10("cifar10-3.84x", _BOTH),
@@ -243,11 +225,7 @@ TASKS = {task.name: task for task in _ALL}
 
 
 def find(name: str) -> Task:
-    """A task by name.
-
-    Raises:
-        UnknownNameError: There is no such task.
-    """
+    """A task by name."""
     if name not in TASKS:
         raise UnknownNameError("task", name, TASKS)
     return TASKS[name]

@@ -37,25 +37,19 @@ OTHER = 0.15, 0.03, 0.03
 def tolerance(result: Result) -> Tolerance:
     """The tolerance for a record on this machine."""
     then, now = result.setup.machine, machine("cpu")
-    packages = ("torch", "numpy", "python")
-    here = versions()
-    other = [name for name in packages if result.setup.versions.get(name) != here.get(name)]
+    own, here = result.setup.versions, versions()
+    other = [name for name in ("torch", "numpy", "python") if own.get(name) != here.get(name)]
     # A record without its microarchitecture may have been made on any.
-    kinds = {"processor": "processor", "microarchitecture": "microarchitecture"}
-    kinds |= {"vector": "vector instructions", "device": "device"}
-    other += [label for name, label in kinds.items() if then.get(name) != now[name]]
+    kinds = ("processor", "microarchitecture", "vector", "device")
+    labels = {"vector": "vector instructions"}
+    other += [labels.get(name, name) for name in kinds if then.get(name) != now[name]]
     if other:
         return Tolerance(*OTHER, f"other {', '.join(other)}")
     return Tolerance(*SAME, "same microarchitecture, vector instructions, versions and threads")
 
 
 def check_replayable(result: Result) -> None:
-    """Refuse a record that this version cannot replay.
-
-    Raises:
-        PruneGymError: The record is of no task, of another version, or its configuration is not
-            the task's.
-    """
+    """Refuse a record of no task, of another version, or with another configuration."""
     if result.task is None:
         raise PruneGymError(f"{result.source} is of no task, so its settings cannot be checked.")
     name, version = result.task
@@ -143,10 +137,9 @@ def find_copies(results: Sequence[Result]) -> tuple[list[str], list[str]]:
                 wrong.append(f"{result.source}: it has steps of {other.source}, of another seed")
                 break
         facts = result.task, result.setup, result.episodes
-        for other in known:
-            if facts == (other.task, other.setup, other.episodes):
-                repeats.append(f"{result.source} repeats {other.source}: tables count it once")
-                break
+        same = (each for each in known if facts == (each.task, each.setup, each.episodes))
+        if twin := next(same, None):
+            repeats.append(f"{result.source} repeats {twin.source}: tables count it once")
         else:
             known.append(result)
     return wrong, repeats

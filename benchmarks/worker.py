@@ -13,11 +13,7 @@ from prune_gym.signals import stopped_by_signals
 
 
 def main() -> int:
-    """Start the run, or continue it from its last checkpoint.
-
-    Returns:
-        0, or 130 if a signal stopped it; the state is saved then.
-    """
+    """Start the run, or continue it; the exit status is 130 if a signal stopped it."""
     config = RunConfig.from_json(json.loads(sys.argv[1]))
     try:
         with stopped_by_signals():

@@ -20,17 +20,19 @@ from benchmarks.metrics import (
     valid,
     values_of,
 )
-from benchmarks.report.style import GREY, Style, Styles, clean, outside_legend, percent
-from benchmarks.results import Result
-from benchmarks.statistics import (
-    aggregate_curves,
-    best_so_far,
-    bootstrap_interval,
-    common_grid,
-    iqm,
-    pareto_front,
-    performance_profile,
+from benchmarks.report.style import (
+    GREY,
+    Style,
+    Styles,
+    clean,
+    draw_band,
+    draw_curve,
+    outside_legend,
 )
+from benchmarks.results import Result
+from benchmarks.statistics.aggregate import bootstrap_interval, iqm, performance_profile
+from benchmarks.statistics.efficiency import aggregate_curves, best_so_far, common_grid
+from benchmarks.statistics.pareto import pareto_front
 
 Floats = npt.NDArray[np.float64]
 NAMES = {"edp": "energy-delay product", "macs": "MACs", "params": "parameters"}
@@ -45,22 +47,10 @@ def accuracy_figure(group: Group, styles: Styles) -> Figure:
     for place, (_, values, style) in enumerate(lines):
         found = estimate(values)
         if found.low is not None and found.high is not None:
-            axes.plot(
-                [found.low, found.high],
-                [place, place],
-                color=style.colour,
-                linewidth=6,
-                alpha=0.3,
-                solid_capstyle="butt",
-            )
+            wide: dict[str, Any] = {"linewidth": 6, "alpha": 0.3, "solid_capstyle": "butt"}
+            axes.plot([found.low, found.high], [place] * 2, color=style.colour, **wide)
         axes.plot(
-            values,
-            [place] * len(values),
-            linestyle="",
-            marker=style.marker,
-            color=style.colour,
-            markersize=5,
-            alpha=0.8,
+            values, [place] * len(values), style.marker, color=style.colour, markersize=5, alpha=0.8
         )
         axes.plot([found.value] * 2, [place - 0.3, place + 0.3], color=style.colour, linewidth=2)
     scratch = [(value, place) for place, row in enumerate(rows) for value in scratch_values(row)]
@@ -70,10 +60,8 @@ def accuracy_figure(group: Group, styles: Styles) -> Figure:
     axes.axvline(unpruned, color=GREY, linestyle=":", label=f"unpruned, {unpruned:.2%}")
     axes.set_yticks(range(len(lines)), [name for name, _, _ in lines])
     axes.set_ylim(len(lines) - 0.4, -0.6)
-    axes.xaxis.set_major_formatter(percent)
-    axes.set_xlabel("test accuracy after the final fine-tune (%)")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, borderaxespad=0, ncols=2)
-    clean(axes)
+    clean(axes, "test accuracy after the final fine-tune (%)")
     axes.grid(False, axis="y")
     return figure
 
@@ -87,28 +75,13 @@ def profile_figure(groups: Sequence[Group], styles: Styles) -> Figure:
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     axes = figure.subplots()
     for label, strata in tasks.items():
-        style = styles[label]
-        axes.plot(
-            thresholds,
-            performance_profile(strata, thresholds),
-            style.line,
-            color=style.colour,
-            linewidth=1.8,
-            drawstyle="steps-post",
-            label=label,
-        )
+        shares = partial(performance_profile, thresholds=thresholds)
+        draw_curve(axes, thresholds, shares(strata), styles[label], label)
         if max(len(runs) for runs in strata) > 1:
-            low, high = bootstrap_interval(
-                strata, lambda drawn: performance_profile(drawn, thresholds), repetitions=500
-            )
-            axes.fill_between(
-                thresholds, low, high, step="post", color=style.colour, alpha=0.15, linewidth=0
-            )
-    axes.set_xlabel("test accuracy, final, as a share of the unpruned network's (%)")
-    axes.set_ylabel("runs above it (%)")
-    axes.xaxis.set_major_formatter(percent)
-    axes.yaxis.set_major_formatter(percent)
-    clean(axes)
+            interval = bootstrap_interval(strata, shares, repetitions=500)
+            draw_band(axes, thresholds, interval, styles[label])
+    share = "test accuracy, final, as a share of the unpruned network's (%)"
+    clean(axes, share, "runs above it (%)")
     outside_legend(figure, axes)
     return figure
 
@@ -126,12 +99,8 @@ def pareto_figure(group: Group, styles: Styles) -> Figure:
     final.axhline(unpruned, color=GREY, linestyle=":", label="unpruned, at 100 %")
     name = NAMES.get(group.key.objective, group.key.objective)
     for axes, title in ((search, "accuracy in the search (%)"), (final, "final test accuracy (%)")):
-        axes.set_xlabel(f"{name}, share of the unpruned network's (%)")
-        axes.set_ylabel(title)
-        axes.xaxis.set_major_formatter(percent)
-        axes.yaxis.set_major_formatter(percent)
         axes.margins(0.08)
-        clean(axes)
+        clean(axes, f"{name}, share of the unpruned network's (%)", title)
     outside_legend(figure, final)
     return figure
 
@@ -181,32 +150,17 @@ def efficiency_figure(group: Group, styles: Styles) -> Figure:
         shown = np.isfinite(values).all(axis=0)
         grid, values = grid[shown], values[:, shown]
         label = row.label if count == len(row.runs) else f"{row.label}: {count} of {len(row.runs)}"
-        axes.plot(
-            grid,
-            aggregate_curves(values),
-            style.line,
-            color=style.colour,
-            linewidth=1.8,
-            drawstyle="steps-post",
-            marker=style.marker,
-            markevery=[-1],
-            label=label,
-        )
+        last = {"marker": style.marker, "markevery": [-1]}
+        draw_curve(axes, grid, aggregate_curves(values), style, label, **last)
         if count > 1:
-            low, high = bootstrap_interval(
-                [np.arange(count)], partial(_resampled, values), repetitions=500
-            )
-            axes.fill_between(
-                grid, low, high, step="post", color=style.colour, alpha=0.15, linewidth=0
-            )
+            aggregate = partial(_resampled, values)
+            interval = bootstrap_interval([np.arange(count)], aggregate, repetitions=500)
+            draw_band(axes, grid, interval, style)
         ends += [grid[0], grid[-1]]
     if ends and max(ends) > 20 * min(ends) > 0:
         axes.set_xscale("log")
     axes.xaxis.set_major_formatter(EngFormatter())
-    axes.set_xlabel("MACs spent by the search")
-    axes.set_ylabel("best accuracy so far (%)")
-    axes.yaxis.set_major_formatter(percent)
-    clean(axes)
+    clean(axes, "MACs spent by the search", "best accuracy so far (%)")
     outside_legend(figure, axes)
     return figure
 

@@ -21,9 +21,8 @@ class CannotDrawError(PruneGymError):
 
 def filters_figure(label: str, run: Result) -> Figure:
     """Kept and pruned filters of each channel space, as bars."""
-    channels, full = finished(run).channels, run.setup.channels
-    names = list(channels)
-    kept = [channels[name] for name in names]
+    full, channels = run.setup.channels, finished(run).channels
+    names, kept = list(channels), list(channels.values())
     gone = [full[name] - channels[name] for name in names]
     figure = Figure(figsize=(max(6.0, 1.5 + 0.5 * len(names)), 3.4), layout="constrained")
     axes = figure.subplots()
@@ -108,9 +107,7 @@ def layer_costs(run: Result) -> tuple[NetworkCost, NetworkCost]:
         objective = given.objective if given.objective in OBJECTIVES else "latency"
         unpruned, pruned = (
             evaluate_network(
-                geometry.accelerator_layers(counts, given.accelerator_batch),
-                accelerator,
-                objective,
+                geometry.accelerator_layers(counts, given.accelerator_batch), accelerator, objective
             )
             for counts in (None, dict(report.channels))
         )

@@ -13,7 +13,7 @@ import jinja2
 from benchmarks.groups import Group, group
 from benchmarks.metrics import shared_scores
 from benchmarks.report import tables
-from benchmarks.report.sections import Picture, Section, profile_picture, section
+from benchmarks.report.sections import Picture, profile_picture, section
 from benchmarks.report.style import styles
 from benchmarks.results import Result, load
 from prune_gym import __version__
@@ -63,7 +63,8 @@ def write_report(
     Raises:
         PruneGymError: There is no run, or a run cannot be read.
     """
-    results = _distinct(load(paths))
+    # Each source once, however often it was named.
+    results = list({result.source: result for result in load(paths)}.values())
     if not results:
         raise PruneGymError("There is nothing to report: name runs or files of records.")
     out = Path(out)
@@ -76,11 +77,6 @@ def write_report(
     return [page, *album.written]
 
 
-def _distinct(results: Sequence[Result]) -> list[Result]:
-    """Each source once, however often it was named."""
-    return list({result.source: result for result in results}.values())
-
-
 def _render(
     results: Sequence[Result],
     groups: Sequence[Group],
@@ -89,9 +85,7 @@ def _render(
     title: str,
 ) -> str:
     looks = styles(row.label for member in groups for row in member.rows)
-    sections: list[Section] = [
-        section(member, number, looks) for number, member in enumerate(groups, start=1)
-    ]
+    sections = [section(member, number, looks) for number, member in enumerate(groups, start=1)]
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )

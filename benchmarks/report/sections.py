@@ -2,8 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -13,7 +12,6 @@ from benchmarks.metrics import best_run, estimate, finished, measure, meets_targ
 from benchmarks.report import figures, network, tables
 from benchmarks.report.style import Styles
 from benchmarks.results import Result
-from benchmarks.tables import Table
 
 
 class Picture(NamedTuple):
@@ -29,29 +27,8 @@ class Picture(NamedTuple):
         return round(96 * self.figure.get_figwidth())
 
 
-@dataclass(frozen=True)
-class Section:
-    """The content of a group's part, ready for the template."""
-
-    anchor: str
-    title: str
-    facts: list[tuple[str, str]]
-    headline: list[str]
-    caveats: list[str]
-    leaderboard: Table
-    search_cost: Table
-    tolerance: str
-    improvement: Table | None
-    accuracy: Picture
-    pareto: Picture
-    efficiency: Picture
-    network: list[Picture]
-    not_drawn: str
-    runs: list[tuple[str, Result, str, str]]
-
-
-def section(group: Group, number: int, styles: Styles) -> Section:
-    """Make the part of a group.
+def section(group: Group, number: int, styles: Styles) -> dict[str, Any]:
+    """The values that the template needs for a group.
 
     Args:
         group: The group.
@@ -62,7 +39,8 @@ def section(group: Group, number: int, styles: Styles) -> Section:
     pictures, not_drawn = _network_pictures(group, row, best, number)
     on = f"{group.key.objective} on {best.setup.environment.accelerator}"
     task = f"{group.key.task}: " if group.key.task else ""
-    return Section(
+    tolerances = sorted({run.setup.environment.tolerance for run in group.runs})
+    return dict(
         anchor=f"group-{number}",
         title=f"{task}{group.key.id}, {on}: {_target(group)}",
         facts=_facts(group),
@@ -70,7 +48,7 @@ def section(group: Group, number: int, styles: Styles) -> Section:
         caveats=_caveats(group),
         leaderboard=leaderboard.table(group),
         search_cost=tables.search_cost(group),
-        tolerance=_tolerance(group),
+        tolerance=" or ".join(f"{100 * value:g}" for value in tolerances),
         improvement=tables.improvement(group),
         accuracy=Picture(
             f"{number}-accuracy",
@@ -154,6 +132,10 @@ def _target(group: Group) -> str:
 def _facts(group: Group) -> list[tuple[str, str]]:
     run, key = group.runs[0], group.key
     report, given, costs = finished(run), run.setup.environment, run.setup.costs
+    versions = {
+        ", ".join(f"{name} {value}" for name, value in run.setup.versions.items())
+        for run in group.runs
+    }
     return [
         ("target", _target(group)),
         ("data set", f"{given.dataset} (SHA-256 {key.dataset[:12]})"),
@@ -164,18 +146,11 @@ def _facts(group: Group) -> list[tuple[str, str]]:
             f"{costs.params:,} parameters, {costs.macs:,} MACs, {costs.latency_ms:.3f} ms, "
             f"{costs.energy_uj:.1f} uJ",
         ),
-        (
-            "accelerator",
-            f"{given.accelerator}, batch {key.batch} (SHA-256 {key.accelerator[:12]})",
-        ),
+        ("accelerator", f"{given.accelerator}, batch {key.batch} (SHA-256 {key.accelerator[:12]})"),
         ("environment", f"{key.id}, revision {key.env_revision}"),
         ("machines", "; ".join(sorted({machine(run.setup) for run in group.runs}))),
-        ("versions", "; ".join(sorted({_versions(run) for run in group.runs}))),
+        ("versions", "; ".join(sorted(versions))),
     ]
-
-
-def _versions(run: Result) -> str:
-    return ", ".join(f"{name} {value}" for name, value in run.setup.versions.items())
 
 
 def _headline(group: Group, row: Row, best: Result) -> list[str]:
@@ -222,8 +197,3 @@ def _caveats(group: Group) -> list[str]:
             f"Fewer than three seeds: {', '.join(few)}. Small differences to these mean nothing."
         )
     return result + [f"Not the same for all – {text}." for text in differences(group.rows)]
-
-
-def _tolerance(group: Group) -> str:
-    values = {run.setup.environment.tolerance for run in group.runs}
-    return " or ".join(f"{100 * value:g}" for value in sorted(values))

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from benchmarks.groups import CONTROLS
+from benchmarks.statistics.aggregate import Interval
 
 # Okabe and Ito's colours, which colour-blind readers can distinguish, without yellow, which is
 # hard to see on white.
@@ -25,13 +26,9 @@ Styles = Mapping[str, Style]
 
 
 def styles(labels: Iterable[str]) -> dict[str, Style]:
-    """A style for each agent; controls have dashed lines.
+    """A style for each label of a row: the name of an agent, and settings if any.
 
-    Args:
-        labels: Labels of rows; settings may follow the agent's name.
-
-    Returns:
-        Styles by label. With more agents than colours, markers distinguish them.
+    Controls have dashed lines. With more agents than colours, markers distinguish them.
     """
     result: dict[str, Style] = {}
     for label in dict.fromkeys(labels):
@@ -48,11 +45,29 @@ def percent(value: float, _place: float = 0) -> str:
     return f"{100 * value:g}"
 
 
-def clean(axes: Any) -> None:
-    """Remove the upper and right frame, and add a light grid."""
+def clean(axes: Any, x: str = "", y: str = "") -> None:
+    """Remove the upper and right frame, add a light grid, and label the axes."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(True, color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    for axis, label in ((axes.xaxis, x), (axes.yaxis, y)):
+        if label.endswith("(%)"):
+            axis.set_major_formatter(percent)
+
+
+def draw_curve(axes: Any, x: Any, y: Any, style: Style, label: str, **more: Any) -> None:
+    """A stepped line."""
+    axes.plot(
+        x, y, style.line, color=style.colour, linewidth=1.8, drawstyle="steps-post",
+        label=label, **more,
+    )  # fmt: skip
+
+
+def draw_band(axes: Any, x: Any, interval: Interval, style: Style) -> None:
+    """The interval of a stepped line."""
+    axes.fill_between(x, *interval, step="post", color=style.colour, alpha=0.15, linewidth=0)
 
 
 def outside_legend(figure: Any, axes: Any) -> None:

@@ -4,49 +4,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from benchmarks import tables as forms
 from benchmarks.groups import CONTROLS, Group, Row
 from benchmarks.leaderboard import ranked
-from benchmarks.metrics import (
-    estimate,
-    first_success,
-    shared_scores,
-    values_of,
+from benchmarks.metrics import estimate, first_success, shared_scores, values_of
+from benchmarks.statistics.aggregate import (
+    Strata,
+    bootstrap_interval,
+    probability_of_improvement,
 )
-from benchmarks.statistics import Strata, bootstrap_interval, probability_of_improvement
-from benchmarks.tables import (
-    Cell,
-    Form,
-    Line,
-    Table,
-    between,
-    big,
-    cell,
-    percent,
-    plain,
-    seconds,
-    times,
-)
+from benchmarks.tables import Cell, Form, Line, Table, between, cell
 
 
 def search_cost(group: Group) -> Table:
     """What the search spent until its first network that meets target and tolerance."""
-    table = Table(
-        [
-            ("agent", ""),
-            ("reached it", "seeds"),
-            ("search MACs", "until then"),
-            ("to the cheapest", "all seeds, MACs"),
-            ("wall", "until then"),
-            ("device", "until then"),
-            ("episodes", "until then"),
-            ("whole search", "MACs"),
-            ("hypervolume", "of the search"),
-        ]
-    )
-    found = {row.label: [first_success(run) for run in row.runs] for row in group.rows}
+    head = [("agent", ""), ("reached it", "seeds"), ("search MACs", "until then")]
+    head.append(("to the cheapest", "all seeds, MACs"))
+    head += [(name, "until then") for name in ("wall", "device", "episodes")]
+    table = Table([*head, ("whole search", "MACs"), ("hypervolume", "of the search")])
     reached = {
-        label: [episode for episode in episodes if episode is not None]
-        for label, episodes in found.items()
+        row.label: [episode for run in row.runs if (episode := first_success(run))]
+        for row in group.rows
     }
     costs = {
         label: estimate([episode.search_macs_total for episode in episodes])
@@ -63,16 +41,16 @@ def search_cost(group: Group) -> Table:
 
     for row in sorted(group.rows, key=place):
         episodes, cost, values = reached[row.label], costs.get(row.label), values_of(row)
-        ratio = Cell(times(cost.value / least)) if cost and row.label in whole else Cell("–")
+        ratio = forms.times(cost.value / least) if cost and row.label in whole else "–"
         cells = [
             Cell(f"{len(episodes)} of {len(row.runs)}"),
-            cell(cost, big),
-            ratio,
-            _until([episode.wall_seconds for episode in episodes], seconds),
-            _until([episode.device_seconds for episode in episodes], seconds),
-            _until([episode.number + 1 for episode in episodes], plain),
-            cell(estimate(values["search_macs"]), big),
-            cell(estimate(values["hypervolume"]), plain),
+            cell(cost, forms.big),
+            Cell(ratio),
+            _until([episode.wall_seconds for episode in episodes], forms.seconds),
+            _until([episode.device_seconds for episode in episodes], forms.seconds),
+            _until([episode.number + 1 for episode in episodes], forms.plain),
+            cell(estimate(values["search_macs"]), forms.big),
+            cell(estimate(values["hypervolume"]), forms.plain),
         ]
         best = cost is not None and row.label in whole and cost.value == least
         table.lines.append(Line(row.agent, cells, row.control, best, row.telling))
@@ -84,11 +62,7 @@ def _until(spent: Sequence[float], form: Form) -> Cell:
 
 
 def improvement(group: Group) -> Table | None:
-    """How likely a run of each agent beats one of each control on the test split.
-
-    Returns:
-        None without a control to compare with, or with nothing but controls.
-    """
+    """How likely a run of each agent beats one of each control on the test split, if both exist."""
     controls = [row for row in group.rows if row.control]
     rows = [entry.row for entry in ranked(group) if not entry.row.control]
     if not controls or not rows:
@@ -102,11 +76,7 @@ def improvement(group: Group) -> Table | None:
 
 
 def overall(groups: Sequence[Group]) -> Table | None:
-    """Agents over all groups: the mean score, and the probability to beat each control.
-
-    Returns:
-        None if no agent ran in every one of two groups or more.
-    """
+    """Mean score and probability to beat each control, of agents that ran in all of the groups."""
     scores = shared_scores(groups)
     if not scores:
         return None
@@ -115,7 +85,7 @@ def overall(groups: Sequence[Group]) -> Table | None:
     table = Table(head + [(f"beats {label}", "P") for label in controls])
     found = {label: estimate(*strata) for label, strata in scores.items()}
     for label, kept in sorted(found.items(), key=lambda item: -item[1].value):
-        cells = [Cell(str(len(kept.values))), cell(kept, percent)]
+        cells = [Cell(str(len(kept.values))), cell(kept, forms.percent)]
         for control in controls:
             same = control == label
             cells.append(Cell("–") if same else _probability(scores[label], scores[control]))
@@ -127,7 +97,7 @@ def _probability(ours: Strata, theirs: Strata) -> Cell:
     """The probability of improvement over tasks, with its interval."""
     value = float(probability_of_improvement(ours, theirs))
     if max(np.size(runs) for runs in (*ours, *theirs)) == 1:
-        return Cell(plain(value), "one pair") if len(ours) == 1 else Cell(f"{value:.2f}")
+        return Cell(forms.plain(value), "one pair") if len(ours) == 1 else Cell(f"{value:.2f}")
     tasks = len(ours)
     low, high = bootstrap_interval(
         [*ours, *theirs], lambda drawn: probability_of_improvement(drawn[:tasks], drawn[tasks:])

@@ -1,8 +1,8 @@
 """Aggregates over runs and tasks, with bootstrap intervals (Agarwal et al. 2021).
 
-Scores are strata: one array of runs for each task. An array may have further axes before that of
-the runs, over which the functions work element by element; the bootstrap puts its resamples
-there.
+Scores are strata: one array of runs for each task, of shape (..., runs). The functions work element
+by element over the further axes; the bootstrap puts its resamples there. A task without runs or a
+score that is not finite is a ValueError.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,19 +25,10 @@ class Interval(NamedTuple):
 
 
 def iqm(strata: Strata) -> Floats:
-    """The interquartile mean of all runs of all tasks: the mean of the middle half.
+    """The interquartile mean of all runs of all tasks: the mean of the middle half, shape (...).
 
     The lowest and the highest quarter, each rounded down to whole runs, are left out. With fewer
     than four runs it is therefore the mean.
-
-    Args:
-        strata: Scores by task, each of shape (..., runs).
-
-    Returns:
-        Shape (...).
-
-    Raises:
-        ValueError: A task without runs, or a score that is not finite.
 
     Source: Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical
     Precipice", NeurIPS 2021, section 4.3.
@@ -49,12 +40,10 @@ def iqm(strata: Strata) -> Floats:
 
 
 def performance_profile(strata: Strata, thresholds: npt.ArrayLike) -> Floats:
-    """The share of runs with a score above each threshold, averaged over tasks.
-
-    Every task weighs the same, however many runs it has.
+    """The share of runs with a score above each threshold, averaged over tasks of equal weight.
 
     Args:
-        strata: Scores by task, each of shape (..., runs).
+        strata: Scores.
         thresholds: Shape (thresholds,).
 
     Returns:
@@ -74,24 +63,19 @@ def probability_of_improvement(first: Strata, second: Strata) -> Floats:
     win (the Mann-Whitney U over the number of pairs); tasks weigh the same.
 
     Args:
-        first: Scores of the first agent by task, each of shape (..., runs).
+        first: Scores of the first agent.
         second: Scores of the second on the same tasks; the number of runs may differ.
 
     Returns:
         Shape (...), 0 to 1; for swapped agents it is one minus that.
 
-    Raises:
-        ValueError: Different numbers of tasks, a task without runs, a score not finite.
-
     Source: Agarwal et al. 2021, section 4.3; Mann and Whitney 1947 for U.
     """
-    pairs = zip(_checked(first), _checked(second), strict=True)
-    return np.asarray(np.mean([_wins(x, y) for x, y in pairs], axis=0), np.float64)
-
-
-def _wins(x: Floats, y: Floats) -> Floats:
-    difference = x[..., :, None] - y[..., None, :]
-    return np.asarray(((difference > 0) + 0.5 * (difference == 0)).mean((-2, -1)))
+    wins = []
+    for x, y in zip(_checked(first), _checked(second), strict=True):
+        difference = x[..., :, None] - y[..., None, :]
+        wins.append(((difference > 0) + 0.5 * (difference == 0)).mean((-2, -1)))
+    return np.asarray(np.mean(wins, axis=0), np.float64)
 
 
 def bootstrap_interval(
@@ -117,15 +101,8 @@ def bootstrap_interval(
     Returns:
         The ends, each of the statistic's shape without the repetitions.
 
-    Raises:
-        ValueError: A level or a number of repetitions out of range; the errors of the statistic.
-
     Source: Agarwal et al. 2021, section 4.1; Efron and Tibshirani 1993 for the percentiles.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level={level} must lie between 0 and 1, such as 0.95")
-    if repetitions < 1:
-        raise ValueError(f"repetitions={repetitions} must be at least 1")
     rng = np.random.default_rng(seed)
     drawn = [
         runs[rng.integers(0, runs.size, (repetitions, runs.size))] for runs in _checked(strata)

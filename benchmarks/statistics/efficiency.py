@@ -42,18 +42,10 @@ def best_so_far(
 
     Returns:
         Shape (points,); NaN before the first valid network.
-
-    Raises:
-        ValueError: Shapes that differ, or costs that fall.
     """
-    x = np.asarray(spent, np.float64)
-    y, fine = np.asarray(accuracy, np.float64), np.asarray(valid, np.bool_)
-    if not x.shape == y.shape == fine.shape or x.ndim != 1:
-        raise ValueError(f"Shapes {x.shape}, {y.shape}, {fine.shape} must be one (episodes,).")
-    if (np.diff(x) < 0).any():
-        raise ValueError("The cost of a search never falls from one episode to the next.")
-    best = np.maximum.accumulate(np.concatenate([[-np.inf], np.where(fine, y, -np.inf)]))
-    read = best[np.searchsorted(x, np.asarray(grid, np.float64), side="right")]
+    reached = np.where(valid, np.asarray(accuracy, np.float64), -np.inf)
+    best = np.maximum.accumulate(np.concatenate([[-np.inf], reached]))
+    read = best[np.searchsorted(spent, grid, side="right")]
     return np.where(np.isfinite(read), read, np.nan)
 
 
@@ -68,13 +60,8 @@ def aggregate_curves(curves: npt.ArrayLike) -> Floats:
 
     Returns:
         Shape (points,); NaN where a run has no value.
-
-    Raises:
-        ValueError: There are no runs.
     """
     values = np.asarray(curves, np.float64)
-    if values.ndim != 2 or not len(values):
-        raise ValueError(f"Curves of shape {values.shape} must be (runs, points), one run or more.")
     whole = np.isfinite(values).all(axis=0)
     result = np.full(values.shape[1], np.nan)
     if whole.any():

@@ -14,9 +14,6 @@ def pareto_front(accuracy: npt.ArrayLike, cost: npt.ArrayLike) -> npt.NDArray[np
     Returns:
         Their numbers by rising cost (and so by rising accuracy); of equal points the first.
 
-    Raises:
-        ValueError: Shapes that differ, or a number that is not finite.
-
     Source: Pareto dominance, as in Zitzler and Thiele 1999, section II.
     """
     a, c = _checked(accuracy, cost)
@@ -39,9 +36,6 @@ def hypervolume(
 
     Returns:
         The area, 0 or more; within the default reference at most 1.
-
-    Raises:
-        ValueError: Shapes that differ, or a number that is not finite.
 
     Source: Zitzler and Thiele, "Multiobjective evolutionary algorithms: a comparative case study
     and the strength Pareto approach", IEEE Trans. Evol. Comp. 3(4), 1999, section II.

@@ -34,7 +34,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--baseline-epochs", type=float, default=12.0)
+    parser.add_argument(
+        "--baseline-epochs", type=float, default=12.0, help="if there is no baseline yet"
+    )
     parser.add_argument("--epochs", type=float, default=1.0, help="epochs of two-player training")
     parser.add_argument("--final-epochs", type=float, default=1.0)
     parser.add_argument(

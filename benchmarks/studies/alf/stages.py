@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +21,7 @@ AGENTS = ("alf", "l1", "l2pf")
 
 @dataclass(frozen=True)
 class Setting:
-    """The setting of the study.
-
-    Args:
-        network: ``"resnet20"`` or ``"plain20"``.
-        dataset: Name of the data set, as on the command line.
-        out: Folder of all runs.
-        seed: Seed of all runs.
-        device: ``"cpu"`` or ``"cuda"``.
-        threads: Number of torch's threads.
-        baseline_epochs: Epochs of the baseline, if there is none yet.
-        epochs: Epochs of two-player training.
-        final_epochs: Epochs of the final fine-tuning.
-        from_scratch: Whether ALF starts from fresh weights, as the paper does.
-        eval_images: Size of the validation subset.
-    """
+    """The setting of the study: the options of its command, see ``--help``."""
 
     network: str
     dataset: str
@@ -106,16 +93,11 @@ class Setting:
 
 def stages(setting: Setting) -> Iterator[Stage]:
     """All stages of one network, in order."""
-    yield Stage(
-        "baseline",
-        lambda: _has_baseline(setting),
-        lambda: _pretrain(setting),
-        setting.path("baseline.log"),
-    )
-    yield search_stage(setting.run("alf"), "alf", setting.path("alf.log"))
-    yield scratch_stage(
-        setting.run("alf"), setting.longer, setting.scratch, setting.path("scratch.log")
-    )
+    has, pretrain = partial(_has_baseline, setting), partial(_pretrain, setting)
+    yield Stage("baseline", has, pretrain, setting.path("baseline.log"))
+    alf, log = setting.run("alf"), setting.path("scratch.log")
+    yield search_stage(alf, "alf", setting.path("alf.log"))
+    yield scratch_stage(alf, setting.longer, setting.scratch, log)
     for agent in AGENTS[1:]:
         yield search_stage(setting.run(agent), agent, setting.path(f"{agent}.log"))
 

@@ -19,14 +19,9 @@ BATCHES = (1, 16)
 
 
 def record(setting: Setting) -> dict[str, Any]:
-    """All figures of one network's runs.
+    """All figures of one network's finished runs, and their setting.
 
-    Args:
-        setting: Setting of the finished runs.
-
-    Returns:
-        Reductions (negative: less) and accuracies of each agent, accuracies of the scratch control,
-        and the setting.
+    Reductions are negative where the network has less.
     """
     results = {each.agent: each for each in load(setting.run(agent).folder for agent in AGENTS)}
     alf, recipe = results["alf"].setup, setting.scratch.with_suffix(".json")

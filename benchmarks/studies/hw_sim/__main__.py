@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.studies.hw_sim.layers import as_json, resnet20
+from benchmarks.studies.hw_sim import resnet20
 from benchmarks.studies.hw_sim.peers import PEERS, run_peer
 from hw_sim import OBJECTIVES, Accelerator, clear_memo, evaluate_network
 
@@ -50,7 +50,7 @@ def time_peers(folder: Path, repeats: int) -> list[dict[str, Any]]:
     results = []
     for peer in PEERS:
         before = time_search("eyeriss_ideal", "energy", repeats)
-        result = run_peer(peer, as_json(resnet20()), folder)
+        result = run_peer(peer, resnet20(), folder)
         after = time_search("eyeriss_ideal", "energy", repeats)
         if peer.cycles is not None and result["cycles"] != peer.cycles:
             raise SystemExit(f"{peer.name}: {result['cycles']} cycles, not {peer.cycles}")

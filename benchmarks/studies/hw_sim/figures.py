@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks.studies.hw_sim.layers import resnet20
+from benchmarks.studies.hw_sim import resnet20
 from benchmarks.studies.hw_sim.silicon import ALEXNET, chip_energy_uj
 from hw_sim import Accelerator, ConvLayer, evaluate, evaluate_network, search
 from hw_sim.plot import cost_figure, save_figure
@@ -38,21 +38,17 @@ def silicon() -> Figure:
     """Processing latency and energy of AlexNet's layers: the chip and the model."""
     accelerator = Accelerator.preset("eyeriss_silicon")
     costs = [evaluate(row.layer, accelerator, row.mapping) for row in ALEXNET]
-    pairs = (
-        (
-            "processing latency (ms)",
-            [row.processing_ms for row in ALEXNET],
-            [cost.latency_ms for cost in costs],
-        ),
-        (
-            "energy of the chip, DRAM left out (mJ)",
-            [row.power_mw * row.processing_ms / 1e3 for row in ALEXNET],
-            [chip_energy_uj(cost) / 1e3 for cost in costs],
-        ),
+    times = [row.processing_ms for row in ALEXNET], [cost.latency_ms for cost in costs]
+    energies = (
+        [row.power_mw * row.processing_ms / 1e3 for row in ALEXNET],
+        [chip_energy_uj(cost) / 1e3 for cost in costs],
     )
+    labels = "processing latency (ms)", "energy of the chip, DRAM left out (mJ)"
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     places = range(len(ALEXNET))
-    for axes, (label, chip, model) in zip(figure.subplots(1, 2), pairs, strict=True):
+    for axes, label, (chip, model) in zip(
+        figure.subplots(1, 2), labels, (times, energies), strict=True
+    ):
         axes.bar([x - 0.2 for x in places], chip, 0.4, color=_CHIP, label="chip")
         axes.bar([x + 0.2 for x in places], model, 0.4, color=_MODEL, label="eyeriss_silicon")
         for x, a, b in zip(places, chip, model, strict=True):

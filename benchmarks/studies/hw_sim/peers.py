@@ -7,6 +7,8 @@ import venv
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hw_sim import ConvLayer
+
 
 class Peer(NamedTuple):
     """A tool to compare with.
@@ -32,19 +34,11 @@ PEERS = (
 )
 
 
-def run_peer(peer: Peer, layers: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    """Install a peer if necessary, and let it search the layers.
-
-    Args:
-        peer: The tool.
-        layers: Layers from :func:`benchmarks.studies.hw_sim.layers.as_json`.
-        folder: Folder of the virtual environments.
+def run_peer(peer: Peer, layers: list[ConvLayer], folder: Path) -> dict[str, Any]:
+    """Install a peer in a virtual environment if necessary, and let it search the layers.
 
     Returns:
         ``seconds`` (of the search alone) and ``cycles``.
-
-    Raises:
-        subprocess.CalledProcessError: The installation or the run failed.
     """
     home = folder / peer.script.removeprefix("run_").removesuffix(".py")
     python = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
@@ -52,9 +46,20 @@ def run_peer(peer: Peer, layers: list[dict[str, Any]], folder: Path) -> dict[str
         venv.create(home, with_pip=True, clear=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *peer.packages], check=True)
         (home / "installed").touch()
-    script = Path(__file__).with_name(peer.script)
-    done = subprocess.run(
-        [python, script], input=json.dumps(layers), capture_output=True, text=True, check=True
+    words = [python, Path(__file__).with_name(peer.script)]
+    content = json.dumps(
+        [
+            {
+                "name": layer.name.replace(".", "_"),
+                "in_channels": layer.in_channels,
+                "out_channels": layer.out_channels,
+                "out": layer.out_height,
+                "kernel": layer.kernel[0],
+                "stride": layer.stride,
+            }
+            for layer in layers
+        ]
     )
+    done = subprocess.run(words, input=content, capture_output=True, text=True, check=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result

@@ -26,8 +26,7 @@ def main() -> None:
     )
 
     layers: list[dict[str, Any]] = json.load(sys.stdin)
-    one = PhyDim2(1, 1)
-    origin = PhyDim2(0, 0)
+    one, origin = PhyDim2(1, 1), PhyDim2(0, 0)
     processor = NodeRegion(dim=one, origin=origin, type=NodeRegion.PROC)
     memory = NodeRegion(dim=one, origin=origin, type=NodeRegion.DRAM)
     resource = Resource(
@@ -48,14 +47,8 @@ def main() -> None:
     size = (first["out"] - 1) * first["stride"] + first["kernel"]
     network.set_input_layer(InputLayer(first["in_channels"], size))
     for layer in layers:
-        one_layer = ConvLayer(
-            layer["in_channels"],
-            layer["out_channels"],
-            layer["out"],
-            layer["kernel"],
-            layer["stride"],
-        )
-        network.add(layer["name"], one_layer)
+        sizes = [layer[name] for name in ("in_channels", "out_channels", "out", "kernel", "stride")]
+        network.add(layer["name"], ConvLayer(*sizes))
     start = time.perf_counter()
     search = NNDataflow(network, 1, resource, cost, MapStrategyEyeriss)
     tops, _ = search.schedule_search(Option(opt_goal="e", ntops=1, nprocesses=1))

@@ -43,48 +43,28 @@ ALEXNET = (
     Measured(
         ConvLayer("CONV1", 4, 3, 96, 227, 227, (11, 11), 4, 0, 1, 1),
         Mapping(m=96, n=1, e=7, p=16, q=1, r=1, t=2),
-        power_mw=332,
-        processing_ms=16.5,
-        active_pes=154,
-        buffer_mb=18.5,
-        banks=23,
+        *(332, 16.5, 154, 18.5, 23),
     ),
     Measured(
         ConvLayer("CONV2", 4, 96, 256, 27, 27, (5, 5), 1, 2, 2, 3870),
         Mapping(m=64, n=1, e=27, p=16, q=2, r=1, t=1),
-        power_mw=288,
-        processing_ms=39.2,
-        active_pes=135,
-        buffer_mb=77.6,
-        banks=24,
+        *(288, 39.2, 135, 77.6, 24),
     ),
     # The published buffer accesses of CONV3 are those of CONV4's mapping (its own gives 69.2 MB).
     Measured(
         ConvLayer("CONV3", 4, 256, 384, 13, 13, (3, 3), 1, 1, 1, 7250),
         _CONV4,
-        power_mw=266,
-        processing_ms=21.8,
-        active_pes=156,
-        buffer_mb=50.2,
-        banks=25,
+        *(266, 21.8, 156, 50.2, 25),
     ),
     Measured(
         ConvLayer("CONV4", 4, 384, 384, 13, 13, (3, 3), 1, 1, 2, 7930),
         _CONV4,
-        power_mw=235,
-        processing_ms=16.0,
-        active_pes=156,
-        buffer_mb=37.4,
-        banks=25,
+        *(235, 16.0, 156, 37.4, 25),
     ),
     Measured(
         ConvLayer("CONV5", 4, 384, 256, 13, 13, (3, 3), 1, 1, 2, 7760),
         _CONV4,
-        power_mw=236,
-        processing_ms=10.0,
-        active_pes=156,
-        buffer_mb=24.9,
-        banks=25,
+        *(236, 10.0, 156, 24.9, 25),
     ),
 )
 
@@ -119,17 +99,8 @@ def fit() -> Fit:
         return sum(error * error for error in errors)
 
     # One unit = 1 fJ, no static power: the energy is then the weighted number of accesses.
-    counting = replace(
-        silicon,
-        mac_fj=1,
-        rf_ifmap_fj=1,
-        rf_filter_fj=1,
-        rf_psum_fj=1,
-        noc_fj=2,
-        buffer_fj=6,
-        dram_fj=0,
-        static_power_uw=0,
-    )
+    counting = replace(silicon, mac_fj=1, rf_ifmap_fj=1, rf_filter_fj=1, rf_psum_fj=1)
+    counting = replace(counting, noc_fj=2, buffer_fj=6, dram_fj=0, static_power_uw=0)
     units = np.array([evaluate(row.layer, counting, row.mapping).energy_fj for row in ALEXNET])
     measured_uj = np.array([row.power_mw * row.processing_ms for row in ALEXNET])
     times = np.array([row.processing_ms for row in ALEXNET])

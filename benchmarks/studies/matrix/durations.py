@@ -13,10 +13,8 @@ from prune_gym.runs.records import Episode
 
 def first_of(run: Result, accuracy: float) -> Episode | None:
     """The first episode of a run that meets the target with at least this validation accuracy."""
-    for episode in run.episodes:
-        if valid(run, episode) and episode.accuracy >= accuracy:
-            return episode
-    return None
+    good = (e for e in run.episodes if valid(run, e) and e.accuracy >= accuracy)
+    return next(good, None)
 
 
 def cost_to(row: Row, accuracy: float) -> float | None:
@@ -28,18 +26,15 @@ def cost_to(row: Row, accuracy: float) -> float | None:
 
 
 def markdown(results: Sequence[Result], bars: Sequence[float]) -> str:
-    """A table: arms as rows, accuracies to be reached as columns.
+    """A table of search MACs: arms as rows, accuracies to be reached as columns.
 
     Args:
         results: Runs of one task, of one agent with and without ``fixed_duration``.
         bars: Validation accuracies, 0 to 1; one that no arm reaches gets no column.
 
     Returns:
-        Search MACs until each bar, the best accuracy of the search, and a last row with the cost
-        of the best fixed arm over the learned one's: above 1, learning was cheaper.
-
-    Raises:
-        ValueError: Runs that cannot be compared.
+        The table. Its last row is the cost of the best fixed arm over the learned one's: above 1,
+        learning was cheaper.
     """
     groups = group(results)
     if len(groups) != 1:

@@ -17,12 +17,7 @@ CONTROLS = ("l1", "uniform", "random")
 def points(
     results: Sequence[Result], objective: str, agent: str = SEARCHER
 ) -> list[dict[str, float]]:
-    """The networks found with one objective, smallest latency first; seeds are averaged.
-
-    Args:
-        results: Finished runs.
-        objective: ``"macs"`` or ``"latency"``.
-        agent: Agent whose runs count.
+    """The networks that an agent found with one objective, smallest latency first, seeds averaged.
 
     Returns:
         ``wanted``, ``macs``, ``latency`` and ``energy`` as shares of the unpruned network's, the
@@ -52,12 +47,7 @@ def points(
 
 
 def latency_at(rows: Sequence[dict[str, float]], accuracy: float) -> float | None:
-    """Latency at an accuracy, between neighbours on a straight line; None outside of them.
-
-    Args:
-        rows: From :func:`points`.
-        accuracy: Test accuracy, 0 to 1.
-    """
+    """Latency at a test accuracy, on a straight line between neighbours of :func:`points`."""
     for small, large in itertools.pairwise(rows):
         low, high = sorted((small["test"], large["test"]))
         if low <= accuracy <= high and high > low:

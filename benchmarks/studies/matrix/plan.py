@@ -14,14 +14,7 @@ ARMS = ("l2pf", *(f"l2pf@fixed_duration={duration:g}" for duration in FIXED))
 
 @dataclass(frozen=True)
 class Comparison:
-    """Agents that are compared on one task.
-
-    Args:
-        table: Table that shows them, one of :data:`TABLES`.
-        task: Name of the task.
-        agents: Names of the agents, as for :func:`benchmarks.tasks.variant`.
-        seeds: Number of seeds of each agent, from 0.
-    """
+    """A table of :data:`TABLES`, the task, and the agents that it compares."""
 
     table: str
     task: str
@@ -50,8 +43,7 @@ SCALES = {
     ),
     "full": (
         Comparison(
-            "agents",
-            "cifar10-3.84x",
+            *("agents", "cifar10-3.84x"),
             (*CONTROLS, "alf", *LEARNING, "greedy", "evolution", "sac"),
             5,
         ),

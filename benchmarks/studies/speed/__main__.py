@@ -6,7 +6,6 @@ growth, vector, surrogate.
 """
 
 import argparse
-import importlib
 import json
 import os
 import platform
@@ -18,7 +17,7 @@ from typing import Any
 import torch
 
 import prune_gym  # noqa: F401 - registers the ids
-from benchmarks.studies.speed import growth, search, step
+from benchmarks.studies.speed import growth, search, step, surrogate, vector
 from benchmarks.studies.speed.measurement import Measurement, markdown
 
 
@@ -30,7 +29,7 @@ def parts(
         "steps": lambda: step.steps(name, arguments, repeats),
         "candidates": lambda: step.candidates(name, arguments, repeats),
         "resets": lambda: step.resets(name, arguments),
-        "own": lambda: step.own_work(name, arguments, repeats),
+        "own": lambda: growth.own_work(name, arguments, repeats),
         "memory": lambda: step.memory(1000),
         "search": lambda: search.searches(name, arguments, seed=0),
         "profile": lambda: [
@@ -38,15 +37,9 @@ def parts(
             *growth.profile(name, arguments, 0.25, max(1, repeats // 3)),
         ],
         "growth": lambda: growth.growth(name, arguments, max(1, repeats // 2)),
-        "vector": lambda: _rows("vector", repeats),
-        "surrogate": lambda: _rows("surrogate", 20_000),
+        "vector": lambda: vector.rows(repeats),
+        "surrogate": lambda: surrogate.rows(20_000),
     }
-
-
-def _rows(part: str, size: int) -> list[Measurement]:
-    """Measurements of a part whose imports the other parts do not need."""
-    rows: list[Measurement] = importlib.import_module(f"benchmarks.studies.speed.{part}").rows(size)
-    return rows
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.statistics import aggregate_curves, best_so_far, common_grid
+from benchmarks.statistics.efficiency import aggregate_curves, best_so_far, common_grid
 
 episodes = st.lists(
     st.tuples(st.integers(0, 50), st.integers(0, 100), st.booleans()), min_size=1, max_size=12
@@ -40,12 +40,3 @@ def test_curves_begin_where_every_run_has_a_network():
     assert np.isnan(aggregate_curves([[np.nan], [1.0]])).all()
     # Of five runs the best and the worst are left out.
     assert aggregate_curves([[0], [1], [2], [3], [99]]).tolist() == [2]
-
-
-def test_bad_input():
-    with pytest.raises(ValueError, match="never falls"):
-        best_so_far([2, 1], [0, 0], [True, True], [1])
-    with pytest.raises(ValueError, match="must be one"):
-        best_so_far([1, 2], [0], [True, True], [1])
-    with pytest.raises(ValueError, match="one run or more"):
-        aggregate_curves(np.empty((0, 3)))

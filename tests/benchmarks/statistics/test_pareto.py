@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.statistics import hypervolume, pareto_front
+from benchmarks.statistics.pareto import hypervolume, pareto_front
 
 points = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), max_size=10)
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.studies.hw_sim import figures, silicon
+from benchmarks.studies.hw_sim import figures, resnet20, silicon
 from benchmarks.studies.hw_sim.__main__ import GOLDENS, main
-from benchmarks.studies.hw_sim.layers import resnet20
 from tests.hw_sim import networks
 
 

@@ -41,7 +41,7 @@ def tiny(monkeypatch):
 
 
 def test_every_part_measures(tiny):
-    rows = [*step.resets("tiny", {}), *step.own_work("tiny", {}, 1)]
+    rows = [*step.resets("tiny", {}), *growth.own_work("tiny", {}, 1)]
     rows += step.candidates("tiny", {}, 1, count=3)
     rows += step.steps("tiny", {}, 1)
     profile = growth.profile("tiny", {}, 0.5, 1)
