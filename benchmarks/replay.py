@@ -26,9 +26,6 @@ def replay(result: Result, env: PruningEnv, final: bool = False) -> list[str]:
 
     Returns:
         One line for each difference.
-
-    Raises:
-        PruneGymError: A step holds a value that no step can have.
     """
     allowed, report = tolerance(result), result.report
     played = [episode for episode in result.episodes if episode.steps]

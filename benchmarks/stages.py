@@ -71,16 +71,10 @@ def scratch_stage(run: RunConfig, epochs: float, weights: Path, log: Path) -> St
 
 
 def run_stage(stage: Stage, until: float | None = None, stop: Event | None = None) -> str | None:
-    """Run a stage unless it is done.
-
-    Args:
-        stage: The stage.
-        until: Time limit from :func:`deadline`.
-        stop: Set by another thread to end the command.
+    """Run a stage unless it is done, see :func:`run_command`.
 
     Returns:
-        None, or why it is not done: the last lines that the command printed, or
-        :data:`OUT_OF_TIME`.
+        None, or why it is not done: :data:`OUT_OF_TIME`, or the last lines that it printed.
     """
     if stage.done():
         return None

@@ -133,32 +133,18 @@ _SHORT: dict[str, dict[str, Any]] = {
 def _cifar10(
     name: str,
     target: Mapping[str, float],
+    budget: tuple[float, float] = (2e14, 30),
     network: str = "ResNet20",
     version: int = 1,
     options: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Task:
-    """A task with the budget to learn, for a GPU."""
-    environment = {"target": target, "tolerance": 0.5, "eval_images": 1000, **more}
-    own = {"l2pf": _SHORT["l2pf"], **(options or {})}
-    return Task(name, version, f"Prune{network}-CIFAR10-v0", environment, 2e14, 30, True, own)
-
-
-def _short(
-    name: str,
-    target: Mapping[str, float],
-    search_macs: float = 2e12,
-    final_epochs: float = 0.5,
-    network: str = "ResNet20",
-    version: int = 1,
-    options: Mapping[str, Any] | None = None,
-    **more: Any,
-) -> Task:
-    """A task on CIFAR-10 with a budget for two cores."""
-    environment = {"target": target, "tolerance": 0.5, "eval_images": 500, "repair_images": 128}
-    env_id, own = f"Prune{network}-CIFAR10-v0", {**_SHORT, **(options or {})}
-    given = {**environment, **more}
-    return Task(name, version, env_id, given, search_macs, final_epochs, True, own)
+    """A task with a budget in search MACs and final epochs: to learn on a GPU, or for two cores."""
+    short = name.endswith("-short")
+    sizes = {"eval_images": 500, "repair_images": 128} if short else {"eval_images": 1000}
+    environment = {"target": target, "tolerance": 0.5, **sizes, **more}
+    own = (_SHORT if short else {"l2pf": _SHORT["l2pf"]}) | dict(options or {})
+    return Task(name, version, f"Prune{network}-CIFAR10-v0", environment, *budget, True, own)
 
 
 EPOCH = 5000 / 45_000
@@ -174,7 +160,7 @@ HARDWARE = {"macs": (0.6, 0.45, 0.3), "latency": (0.7, 0.6, 0.52)}
 """Targets of the tasks that compare the two objectives on the default accelerator."""
 
 
-def hardware_task(objective: str, share: float, short: bool = True) -> str:
+def hardware_task(objective: str, share: float, short: bool) -> str:
     """The name of the task with a target for one objective, a share of the unpruned cost."""
     return f"cifar10-{objective}-{share:g}{'-short' if short else ''}"
 
@@ -185,7 +171,7 @@ def _hardware(objective: str, share: float) -> list[Task]:
     name, full = (hardware_task(objective, share, short) for short in (True, False))
     own: dict[str, Any] = {"objective": objective, "reward": "target", "tolerance": 0.5}
     own |= {"version": 2, "options": _UNTUNED}
-    return [_short(name, target, 1e13, 0.25, **own), _cifar10(full, target, **own)]
+    return [_cifar10(name, target, (1e13, 0.25), **own), _cifar10(full, target, **own)]
 
 
 _DURATIONS: dict[str, Any] = {"max_epochs": EPOCH, **_WAY, "version": 2, "options": _LEARNED}
@@ -209,11 +195,11 @@ _ALL = (
     _cifar10("cifar10-2x", _HALF),
     _cifar10("cifar10-3.84x", _BOTH),
     _cifar10("cifar10-latency", {"latency": 0.59}),
-    _short("cifar10-3.84x-short", _BOTH),
-    _short("cifar10-resnet56-2x-short", _HALF, 6e12, 0.25, "ResNet56", 2, **_WAY),
-    _cifar10("cifar10-resnet56-2x", _HALF, "ResNet56", 2, **_WAY),
+    _cifar10("cifar10-3.84x-short", _BOTH, (2e12, 0.5)),
+    _cifar10("cifar10-resnet56-2x-short", _HALF, (6e12, 0.25), "ResNet56", 2, **_WAY),
+    _cifar10("cifar10-resnet56-2x", _HALF, network="ResNet56", version=2, **_WAY),
     _cifar10("cifar10-durations", _HALF, **_DURATIONS),
-    _short("cifar10-durations-short", _HALF, 5e12, 0, **_DURATIONS),
+    _cifar10("cifar10-durations-short", _HALF, (5e12, 0), **_DURATIONS),
     *(
         task
         for name, shares in HARDWARE.items()

@@ -83,14 +83,9 @@ def check_replayable(result: Result) -> None:
 
 
 def make_environment(result: Result, dataset: str | None = None) -> PruningEnv:
-    """The environment that a record was made in.
+    """The environment that a record was made in, with the images of this machine if named.
 
-    Args:
-        result: The record.
-        dataset: The images on this machine, if elsewhere.
-
-    Raises:
-        PruneGymError: Weights, images or accelerator are not the record's.
+    Other weights, images or accelerators than the record's are refused.
     """
     setup = result.setup
     given = dict(setup.config.env_arguments)
@@ -118,14 +113,9 @@ def make_environment(result: Result, dataset: str | None = None) -> PruningEnv:
 
 
 def find_copies(results: Sequence[Result]) -> tuple[list[str], list[str]]:
-    """Records with the steps of another seed's run, and repeated records.
+    """Lines about records with the steps of another seed's run, and about repeated records.
 
-    Args:
-        results: Records that should be independent.
-
-    Returns:
-        One line for each copy of another seed's run: a step's seed is drawn from 62 bits by the
-        run's own seed. And one for each record that is there twice, which tables count once.
+    A step's seed is drawn from 62 bits by the run's own seed, so two runs share none.
     """
     wrong, repeats = list[str](), list[str]()
     drawn: dict[int, Result] = {}

@@ -2,14 +2,22 @@
 
 import json
 from collections.abc import Sequence
+from operator import itemgetter
 
+import torch
 from matplotlib.figure import Figure
 
 from benchmarks.groups import Row
 from benchmarks.metrics import best_run, finished
 from benchmarks.results import Result
 from hw_sim import OBJECTIVES, NetworkCost, evaluate_network
+from hw_sim.plot import cost_figure
+from prune_gym import networks
+from prune_gym.costs import load_accelerator
 from prune_gym.errors import PruneGymError
+from prune_gym.pruning import Geometry
+from prune_gym.pruning.saved import DESCRIPTION
+from prune_gym.runs.folder import BEST
 
 # With more layers than this, only the pruned network is drawn.
 MANY_LAYERS = 30
@@ -69,8 +77,6 @@ def layers_figure(label: str, run: Result) -> Figure:
     Raises:
         CannotDrawError: The costs are not those of the record, or the network is not known here.
     """
-    from hw_sim.plot import cost_figure
-
     unpruned, pruned = layer_costs(run)
     name = f"{label}, seed {run.seed}"
     if len(pruned.layers) > MANY_LAYERS:
@@ -86,15 +92,13 @@ def layer_costs(run: Result) -> tuple[NetworkCost, NetworkCost]:
     Raises:
         CannotDrawError: They differ, or accelerator or network are not known here.
     """
-    import torch
-
-    from prune_gym import networks
-    from prune_gym.costs import load_accelerator
-    from prune_gym.pruning import Geometry
-
     report, setup = finished(run), run.setup
     given = setup.environment
-    classes, size = _shape(run)
+    # A record does not hold the number of classes; the tasks have ten.
+    classes, size = 10, given.image_size
+    if run.folder is not None:
+        text = (run.folder / BEST / DESCRIPTION).read_text(encoding="utf-8")
+        classes, (_, size, _) = itemgetter("num_classes", "input_shape")(json.loads(text))
     try:
         accelerator = load_accelerator(given.accelerator)
         name = str(given.network)
@@ -115,24 +119,10 @@ def layer_costs(run: Result) -> tuple[NetworkCost, NetworkCost]:
         raise CannotDrawError(str(error)) from error
     if accelerator.fingerprint != setup.hashes["accelerator"]:
         raise CannotDrawError(f"the accelerator {given.accelerator!r} has changed since")
-    for which, cost, recorded in (
-        ("unpruned", unpruned, setup.costs),
-        ("final", pruned, report.costs),
-    ):
-        if (cost.cycles, cost.energy_uj) != (recorded.cycles, recorded.energy_uj):
+    pairs = {"unpruned": (unpruned, setup.costs), "final": (pruned, report.costs)}
+    for which, (cost, then) in pairs.items():
+        if (cost.cycles, cost.energy_uj) != (then.cycles, then.energy_uj):
             raise CannotDrawError(
-                f"the {which} network takes {cost.cycles} cycles here, {recorded.cycles} in the "
-                "record"
+                f"the {which} network takes {cost.cycles} cycles here, {then.cycles} in the record"
             )
     return unpruned, pruned
-
-
-def _shape(run: Result) -> tuple[int, int]:
-    """Number of classes and image size; of a record, the environment's."""
-    from prune_gym.pruning.saved import DESCRIPTION
-    from prune_gym.runs.folder import BEST
-
-    if run.folder is not None:
-        saved = json.loads((run.folder / BEST / DESCRIPTION).read_text(encoding="utf-8"))
-        return int(saved["num_classes"]), int(saved["input_shape"][1])
-    return 10, run.setup.environment.image_size

@@ -28,13 +28,7 @@ class Picture(NamedTuple):
 
 
 def section(group: Group, number: int, styles: Styles) -> dict[str, Any]:
-    """The values that the template needs for a group.
-
-    Args:
-        group: The group.
-        number: Number of the group on the page, from 1; part of the figures' names.
-        styles: Styles by label.
-    """
+    """The values that the template needs for a group; its number is part of the figures' names."""
     row, best = best_run(group.rows)
     pictures, not_drawn = _network_pictures(group, row, best, number)
     on = f"{group.key.objective} on {best.setup.environment.accelerator}"

@@ -57,7 +57,7 @@ def clean(axes: Any, x: str = "", y: str = "") -> None:
             axis.set_major_formatter(percent)
 
 
-def draw_curve(axes: Any, x: Any, y: Any, style: Style, label: str, **more: Any) -> None:
+def curve(axes: Any, x: Any, y: Any, style: Style, label: str, **more: Any) -> None:
     """A stepped line."""
     axes.plot(
         x, y, style.line, color=style.colour, linewidth=1.8, drawstyle="steps-post",
@@ -65,7 +65,7 @@ def draw_curve(axes: Any, x: Any, y: Any, style: Style, label: str, **more: Any)
     )  # fmt: skip
 
 
-def draw_band(axes: Any, x: Any, interval: Interval, style: Style) -> None:
+def band(axes: Any, x: Any, interval: Interval, style: Style) -> None:
     """The interval of a stepped line."""
     axes.fill_between(x, *interval, step="post", color=style.colour, alpha=0.15, linewidth=0)
 

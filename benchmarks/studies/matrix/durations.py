@@ -17,12 +17,10 @@ def first_of(run: Result, accuracy: float) -> Episode | None:
     return next(good, None)
 
 
-def cost_to(row: Row, accuracy: float) -> float | None:
-    """Mean ``search_macs_total`` until :func:`first_of`; None where a seed never got there."""
+def cost_to(row: Row, accuracy: float) -> float:
+    """Mean ``search_macs_total`` until :func:`first_of`; infinite where a seed never got there."""
     found = [first_of(run, accuracy) for run in row.runs]
-    if any(episode is None for episode in found):
-        return None
-    return float(np.mean([episode.search_macs_total for episode in found if episode]))
+    return float(np.mean([e.search_macs_total if e else np.inf for e in found]))
 
 
 def markdown(results: Sequence[Result], bars: Sequence[float]) -> str:
@@ -40,7 +38,7 @@ def markdown(results: Sequence[Result], bars: Sequence[float]) -> str:
     if len(groups) != 1:
         raise ValueError(f"the runs are of {len(groups)} settings that cannot be compared")
     rows = sorted(groups[0].rows, key=lambda row: (_fixed(row) is not None, _fixed(row) or 0))
-    bars = [bar for bar in bars if any(cost_to(row, bar) is not None for row in rows)]
+    bars = [bar for bar in bars if any(cost_to(row, bar) < np.inf for row in rows)]
     lines = []
     for row in rows:
         met = [e.accuracy for run in row.runs for e in run.episodes if valid(run, e)]
@@ -56,7 +54,8 @@ def markdown(results: Sequence[Result], bars: Sequence[float]) -> str:
                 f"{whole:.2e}",
             ]
         )
-    lines.append(["best fixed / learned", "", "", *_ratios(rows, bars), "", ""])
+    ratios = [_ratio(rows, bar) for bar in bars]
+    lines.append(["best fixed / learned", "", "", *ratios, "", ""])
     reached = [f"to {bar:.0%}" for bar in bars]
     head = ["duration of a step", "seeds", "episodes", *reached, "best accuracy", "whole search"]
     return tables.markdown(head, lines)
@@ -67,19 +66,13 @@ def _fixed(row: Row) -> float | None:
     return None if value is None else float(value)
 
 
-def _text(cost: float | None) -> str:
-    return "–" if cost is None else f"{cost:.2e}"
+def _text(cost: float) -> str:
+    return "–" if cost == np.inf else f"{cost:.2e}"
 
 
-def _ratios(rows: Sequence[Row], bars: Sequence[float]) -> list[str]:
-    texts = []
-    for bar in bars:
-        learned = [cost_to(row, bar) for row in rows if _fixed(row) is None]
-        fixed = [cost for row in rows if _fixed(row) is not None and (cost := cost_to(row, bar))]
-        if not learned or learned[0] is None:
-            texts.append("learned: not reached" if fixed else "–")
-        elif not fixed:
-            texts.append("fixed: not reached")
-        else:
-            texts.append(f"{min(fixed) / learned[0]:.2f}x")
-    return texts
+def _ratio(rows: Sequence[Row], bar: float) -> str:
+    learned = min((cost_to(row, bar) for row in rows if _fixed(row) is None), default=np.inf)
+    fixed = min((cost_to(row, bar) for row in rows if _fixed(row) is not None), default=np.inf)
+    if learned == np.inf:
+        return "learned: not reached"
+    return "fixed: not reached" if fixed == np.inf else f"{fixed / learned:.2f}x"

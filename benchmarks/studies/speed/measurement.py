@@ -9,16 +9,10 @@ from benchmarks import tables
 
 @dataclass(frozen=True)
 class Measurement:
-    """One measured value.
+    """One measured value, and its aim if there is one.
 
-    Args:
-        what: Name of the value, with its setting.
-        value: The value.
-        unit: Unit of the value.
-        reference: Value with the fast paths off, of the same run; None without one.
-        faster: Whether larger is better (a rate) rather than smaller (a time).
-        target: Aim in words; empty without one.
-        met: Whether the aim was reached; None without one.
+    The reference is the value with the fast paths off, of the same run. ``faster`` means that
+    larger is better (a rate) rather than smaller (a time).
     """
 
     what: str

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.studies.speed import growth, search, step
 from benchmarks.studies.speed.measurement import Measurement, markdown
-from benchmarks.studies.speed.tiny import tiny_env
+from benchmarks.studies.speed.step import tiny_env
 
 
 def test_ratios_say_how_many_times_better():
