@@ -200,12 +200,7 @@ _ALL = (
     _cifar10("cifar10-resnet56-2x", _HALF, network="ResNet56", version=2, **_WAY),
     _cifar10("cifar10-durations", _HALF, **_DURATIONS),
     _cifar10("cifar10-durations-short", _HALF, (5e12, 0), **_DURATIONS),
-    *(
-        task
-        for name, shares in HARDWARE.items()
-        for share in shares
-        for task in _hardware(name, share)
-    ),
+    *(task for name in HARDWARE for share in HARDWARE[name] for task in _hardware(name, share)),
 )
 TASKS = {task.name: task for task in _ALL}
 

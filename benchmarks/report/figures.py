@@ -37,9 +37,7 @@ def accuracy_figure(group: Group, styles: Styles) -> Figure:
             values, [place] * len(values), style.marker, color=style.colour, markersize=5, alpha=0.8
         )
         axes.plot([found.value] * 2, [place - 0.3, place + 0.3], color=style.colour, linewidth=2)
-    scratch = [
-        (value, place) for place, row in enumerate(rows) for value in metrics.scratch_values(row)
-    ]
+    scratch = [(y, place) for place, row in enumerate(rows) for y in metrics.scratch_values(row)]
     if scratch:
         axes.plot(*zip(*scratch, strict=True), "x", color=GREY, label="same shape from scratch")
     unpruned = metrics.finished(group.runs[0]).test.unpruned

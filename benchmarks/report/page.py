@@ -59,9 +59,6 @@ def write_report(
 
     Returns:
         The files written, the page first.
-
-    Raises:
-        PruneGymError: There is no run, or a run cannot be read.
     """
     # Each source once, however often it was named.
     results = list({result.source: result for result in load(paths)}.values())

@@ -185,8 +185,7 @@ def _caveats(group: Group) -> list[str]:
             f"Controls that were not run here: {names}. Without them the figures do not show what "
             "the search is worth."
         )
-    few = [row.label for row in group.rows if len(row.runs) < 3]
-    if few:
+    if few := [row.label for row in group.rows if len(row.runs) < 3]:
         result.append(
             f"Fewer than three seeds: {', '.join(few)}. Small differences to these mean nothing."
         )

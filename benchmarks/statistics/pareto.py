@@ -3,6 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+Floats = npt.NDArray[np.float64]
+
 
 def pareto_front(accuracy: npt.ArrayLike, cost: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """The points that no other point beats: none is as good in both and better in one.
@@ -50,9 +52,7 @@ def hypervolume(
     return float(np.sum(heights * (worst_cost - c[front])))
 
 
-def _checked(
-    accuracy: npt.ArrayLike, cost: npt.ArrayLike
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _checked(accuracy: npt.ArrayLike, cost: npt.ArrayLike) -> tuple[Floats, Floats]:
     a, c = np.asarray(accuracy, np.float64), np.asarray(cost, np.float64)
     if a.shape != c.shape or a.ndim != 1:
         raise ValueError(f"Shapes {a.shape} and {c.shape} must be one and the same (points,).")

@@ -9,7 +9,7 @@ from benchmarks.results import Result
 from benchmarks.runner import Benchmark
 from benchmarks.stages import OUT_OF_TIME, UNFINISHED, deadline
 from benchmarks.studies.matrix import durations, hardware
-from benchmarks.studies.matrix.plan import SCALES, TABLES, Comparison
+from benchmarks.studies.matrix.plan import SCALES, TABLES
 from prune_gym.signals import stopped_by_signals
 
 DESCRIPTION = """\
@@ -47,11 +47,12 @@ def main() -> int:
     if unknown:
         parser.error(f"--tables {', '.join(sorted(unknown))}: known are {', '.join(TABLES)}")
     until = deadline(given.minutes)
-    chosen = [
-        (each.table, _benchmark(each, given))
-        for each in SCALES[given.scale]
-        if each.table in given.tables.split(",")
-    ]
+    chosen: list[tuple[str, Benchmark]] = []
+    for each in SCALES[given.scale]:
+        if each.table in given.tables.split(","):
+            task, data = tasks.find(each.task), (given.dataset, given.device)
+            bench = Benchmark(task, given.out / task.name, each.agents, each.seeds, *data)
+            chosen.append((each.table, bench))
     failed: dict[str, str] = {}
     for _, bench in chosen:
         bench.prepare()
@@ -64,12 +65,6 @@ def main() -> int:
         print(f"{given.minutes:g} minutes are over; call it again to continue.")
         return UNFINISHED
     return 1 if failed else 0
-
-
-def _benchmark(comparison: Comparison, given: argparse.Namespace) -> Benchmark:
-    task = tasks.find(comparison.task)
-    out, agents = given.out / task.name, comparison.agents
-    return Benchmark(task, out, agents, comparison.seeds, given.dataset, given.device)
 
 
 def _print_tables(chosen: Sequence[tuple[str, Benchmark]]) -> None:

@@ -44,16 +44,11 @@ def markdown(results: Sequence[Result], bars: Sequence[float]) -> str:
         met = [e.accuracy for run in row.runs for e in run.episodes if valid(run, e)]
         whole = np.mean([run.episodes[-1].search_macs_total for run in row.runs])
         fixed = _fixed(row)
-        lines.append(
-            [
-                "**learned**" if fixed is None else f"{fixed:g}",
-                str(len(row.runs)),
-                "/".join(str(len(run.episodes)) for run in row.runs),
-                *(_text(cost_to(row, bar)) for bar in bars),
-                f"{max(met):.1%}" if met else "target never met",
-                f"{whole:.2e}",
-            ]
-        )
+        arm = "**learned**" if fixed is None else f"{fixed:g}"
+        episodes = "/".join(str(len(run.episodes)) for run in row.runs)
+        costs = [f"{cost_to(row, bar):.2e}".replace("inf", "–") for bar in bars]
+        best = f"{max(met):.1%}" if met else "target never met"
+        lines.append([arm, str(len(row.runs)), episodes, *costs, best, f"{whole:.2e}"])
     ratios = [_ratio(rows, bar) for bar in bars]
     lines.append(["best fixed / learned", "", "", *ratios, "", ""])
     reached = [f"to {bar:.0%}" for bar in bars]
@@ -64,10 +59,6 @@ def markdown(results: Sequence[Result], bars: Sequence[float]) -> str:
 def _fixed(row: Row) -> float | None:
     value = row.runs[0].setup.config.agent_options.get("fixed_duration")
     return None if value is None else float(value)
-
-
-def _text(cost: float) -> str:
-    return "–" if cost == np.inf else f"{cost:.2e}"
 
 
 def _ratio(rows: Sequence[Row], bar: float) -> str:

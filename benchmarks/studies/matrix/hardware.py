@@ -29,14 +29,10 @@ def points(
         report = result.report
         wanted = result.setup.wanted
         if result.agent == agent and report is not None and set(wanted) == {objective}:
-            shares = {name: 1 / ratio for name, ratio in report.ratios.items()}
-            figures = {
-                "macs": shares["macs"],
-                "latency": shares["latency_ms"],
-                "energy": shares["energy_uj"],
-                "test": report.test.final,
-                "scratch": result.scratch.test_accuracy if result.scratch else np.nan,
-            }
+            names = {"macs": "macs", "latency": "latency_ms", "energy": "energy_uj"}
+            figures = {name: 1 / report.ratios[cost] for name, cost in names.items()}
+            figures["test"] = report.test.final
+            figures["scratch"] = result.scratch.test_accuracy if result.scratch else np.nan
             found.setdefault(wanted[objective], []).append(figures)
     rows = [
         {name: float(np.mean([figures[name] for figures in runs])) for name in runs[0]}

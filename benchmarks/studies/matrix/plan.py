@@ -7,6 +7,7 @@ from benchmarks.tasks import HARDWARE, hardware_task
 
 CONTROLS = ("random", "uniform", "l1", "fpgm")
 LEARNING = ("l2pf", "try_and_learn", "amc", "ppo")
+MANY = (*CONTROLS, "alf", *LEARNING, "greedy", "evolution", "sac")
 FIXED = (0.0625, 0.125, 0.25, 0.5, 1.0)
 """Fixed durations beside the learned ones, in epochs of 5,000 images a layer."""
 ARMS = ("l2pf", *(f"l2pf@fixed_duration={duration:g}" for duration in FIXED))
@@ -42,11 +43,7 @@ SCALES = {
         *_hardware(1, short=True),
     ),
     "full": (
-        Comparison(
-            *("agents", "cifar10-3.84x"),
-            (*CONTROLS, "alf", *LEARNING, "greedy", "evolution", "sac"),
-            5,
-        ),
+        Comparison("agents", "cifar10-3.84x", MANY, 5),
         Comparison("agents", "cifar10-2x", (*CONTROLS, *LEARNING), 5),
         Comparison("resnet56", "cifar10-resnet56-2x", ("random", "uniform", "l1", "l2pf"), 3),
         Comparison("durations", "cifar10-durations", ARMS, 5),

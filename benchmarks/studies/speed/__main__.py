@@ -11,6 +11,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def main() -> None:
         print("\n".join(table if not rows else table[2:]), flush=True)
         rows += new
     if parsed.json:
-        content = facts | {"rows": [row.as_dict() for row in rows]}
+        content = facts | {"rows": [asdict(row) | {"ratio": row.ratio} for row in rows]}
         parsed.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

@@ -1,8 +1,7 @@
 """Measured values beside their references and targets."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from benchmarks import tables
 
@@ -31,10 +30,6 @@ class Measurement:
         good, bad = (self.value, self.reference) if self.faster else (self.reference, self.value)
         return good / bad
 
-    def as_dict(self) -> dict[str, Any]:
-        """The measurement with its ratio, for JSON."""
-        return asdict(self) | {"ratio": self.ratio}
-
 
 def markdown(measured: Sequence[Measurement]) -> str:
     """The measurements as a Markdown table."""
@@ -43,13 +38,7 @@ def markdown(measured: Sequence[Measurement]) -> str:
         target = each.target
         if each.met is not None:
             target = f"{target}: {'met' if each.met else '**missed**'}"
-        rows.append(
-            [
-                each.what,
-                "" if each.reference is None else f"{each.reference:,.3g} {each.unit}",
-                f"{each.value:,.4g} {each.unit}",
-                "" if each.ratio is None else f"{each.ratio:.2f}x",
-                target,
-            ]
-        )
+        before = "" if each.reference is None else f"{each.reference:,.3g} {each.unit}"
+        ratio = "" if each.ratio is None else f"{each.ratio:.2f}x"
+        rows.append([each.what, before, f"{each.value:,.4g} {each.unit}", ratio, target])
     return tables.markdown(["what", "reference", "now", "ratio", "target"], rows)

@@ -17,11 +17,7 @@ TURNS = 5
 
 
 def rows(steps: int) -> list[Measurement]:
-    """Steps per second on one core, time of a prediction, and tau on held-out episodes.
-
-    Args:
-        steps: Number of steps of each turn; the median of the turns counts.
-    """
+    """Steps per second on one core (median of turns), time of a prediction, and held-out tau."""
     env = gym.make("PruneResNet20-Surrogate-v0", threads=1)
     inner = env.unwrapped
     assert isinstance(inner, PruningEnv)
