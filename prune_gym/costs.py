@@ -50,14 +50,9 @@ class StepCosts:
 
 @dataclass(frozen=True)
 class Costs(StepCosts):
-    """All costs of one network for one batch of images.
+    """All costs of one network: those of :class:`StepCosts`, and its memory.
 
     Args:
-        params: Number of parameters.
-        macs: Multiply-accumulates per image.
-        cycles: Accelerator cycles per batch.
-        latency_ms: Latency per batch in ms.
-        energy_uj: Energy per batch in uJ.
         weight_bytes: Size of the parameters in the accelerator's word length.
         peak_activation_bytes: Largest size of the input and output maps of one layer (this
             project's choice). A layer-by-layer runtime needs this much memory; stored residuals
@@ -69,7 +64,7 @@ class Costs(StepCosts):
 
 
 class _LayerCosts(NamedTuple):
-    """Contribution of one layer to the network's costs, for given channel counts."""
+    """Contribution of one layer to the network's costs."""
 
     weights: int
     macs: int
@@ -173,17 +168,7 @@ class CostModel:
 
 
 def remember(memo: dict[Key, Value], key: Key, value: Value, size: int = MEMO_SIZE) -> Value:
-    """Add a value to a memo, which is cleared first if it is full.
-
-    Args:
-        memo: The memo.
-        key: Key of the value.
-        value: The value.
-        size: Maximum number of entries.
-
-    Returns:
-        ``value``.
-    """
+    """Add a value to a memo of at most ``size`` entries, which is cleared if it is full."""
     if len(memo) >= size:
         memo.clear()
     memo[key] = value

@@ -62,12 +62,29 @@ def export_network(folder: Path, network: Network, kept: Kept, samples: Split) -
     folder.mkdir(parents=True, exist_ok=True)
     images = samples.images[:SAMPLES].float() / 255
     labels = samples.labels[:SAMPLES]
-    module = _portable(network.module)
-    program = _program(module, network)
+    module = Normalized(copy.deepcopy(network.module).cpu()).eval()
+    example = torch.zeros(2, *network.input_shape)
+    shapes = {"images": {0: torch.export.Dim("batch", min=1, max=65536)}}
+    program = torch.export.export(module, (example,), dynamic_shapes=shapes)
     with torch.no_grad():
         wanted, again = module(images), program.module()(images)
-    write_atomically(folder / "model.pt2", lambda path: _save_program(program, path))
-    write_atomically(folder / "model.onnx", lambda path: _save_onnx(module, network, path))
+    write_atomically(folder / "model.pt2", lambda path: torch.export.save(program, path))
+    with _quiet():
+        write_atomically(
+            folder / "model.onnx",
+            lambda path: torch.onnx.export(
+                module,
+                (example,),
+                path,
+                input_names=["images"],
+                output_names=["logits"],
+                dynamic_shapes=shapes,
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            ),
+        )
     differences = {
         "model.onnx": check_onnx(folder / "model.onnx", images, wanted),
         "model.pt2": _check("model.pt2", again, wanted),
@@ -80,39 +97,6 @@ def export_network(folder: Path, network: Network, kept: Kept, samples: Split) -
     }
     write_atomically(folder / "sample.npz", lambda path: np.savez_compressed(path, **arrays))
     return differences
-
-
-def _portable(module: nn.Module) -> nn.Module:
-    """A copy on the CPU in ``eval`` mode, with the normalisation inside."""
-    return Normalized(copy.deepcopy(module).cpu()).eval()
-
-
-def _program(module: nn.Module, network: Network) -> torch.export.ExportedProgram:
-    batch = torch.export.Dim("batch", min=1, max=65536)
-    example = torch.zeros(2, *network.input_shape)
-    return torch.export.export(module, (example,), dynamic_shapes={"images": {0: batch}})
-
-
-def _save_program(program: torch.export.ExportedProgram, path: Path) -> None:
-    torch.export.save(program, path)
-
-
-def _save_onnx(module: nn.Module, network: Network, path: Path) -> None:
-    """Write one ONNX file with its weights, for any number of images at a time."""
-    example = torch.zeros(2, *network.input_shape)
-    with _quiet():
-        torch.onnx.export(
-            module,
-            (example,),
-            path,
-            input_names=["images"],
-            output_names=["logits"],
-            dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1, max=65536)}},
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
 
 
 @contextlib.contextmanager
@@ -130,12 +114,7 @@ def _quiet() -> Iterator[None]:
 
 
 def check_onnx(path: Path, images: Tensor, wanted: Tensor) -> float:
-    """Run an ONNX file in ONNX Runtime and compare it with the network's outputs.
-
-    Args:
-        path: ONNX file.
-        images: RGB images in [0, 1], shape (N, 3, H, W).
-        wanted: Logits of the network, shape (N, classes).
+    """Run an ONNX file in ONNX Runtime and compare it with the network's logits.
 
     Returns:
         The largest difference of a logit.

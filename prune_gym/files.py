@@ -51,6 +51,14 @@ def write_json(path: Path, value: Any) -> Path:
     return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def append_line(path: Path, value: dict[str, Any]) -> None:
+    """Append one JSON line and flush it to the disk, so that a kill loses no earlier line."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(value, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's contents, in hex."""
     with path.open("rb") as file:

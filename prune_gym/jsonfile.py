@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
@@ -61,14 +62,16 @@ class JsonRecord:
             raise PruneGymError(f"{where}: {error}") from error
         except msgspec.ValidationError as error:
             raise PruneGymError(
-                f"{where}: {_described(str(error), value)}: another version wrote it, or it was "
-                "edited. Make it again, or leave it out."
+                f"{where}: {described(error, value)}: another version wrote it, or it was edited. "
+                "Make it again, or leave it out."
             ) from error
 
 
-def _described(error: str, value: Any) -> str:
+def described(error: Exception, value: Any) -> str:
     """An error of msgspec with the bad value: ``steps[0].accuracy=2 (expected ...)``."""
-    told, _, path = error.partition(" - at `$")
+    if not isinstance(error, msgspec.ValidationError):
+        return str(error)
+    told, _, path = str(error).partition(" - at `$")
     path = path.rstrip("`").lstrip(".")
     for key in re.findall(r"[^.\[\]]+", path):
         value = value[int(key)] if isinstance(value, list) else value.get(key, value)
@@ -112,6 +115,19 @@ def parse_json(text: str | bytes, where: str) -> Any:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise PruneGymError(f"{where} is damaged ({error}).") from error
+
+
+def read_json(path: Path) -> tuple[Any, str]:
+    """Read a JSON file.
+
+    Returns:
+        Its content, and the path as errors show it; :meth:`JsonRecord.from_json` takes both.
+
+    Raises:
+        PruneGymError: If the file is damaged.
+    """
+    where = repr(str(path))
+    return parse_json(path.read_bytes(), where), where
 
 
 def _refuse(name: str) -> float:

@@ -27,11 +27,8 @@ def layers_of(
         WeightsError: If the folder holds no network.
         ValueError: If a size is below 1.
     """
-    for field, value in (
-        ("batch", batch),
-        ("image_size", image_size),
-        ("num_classes", num_classes),
-    ):
+    sizes = {"batch": batch, "image_size": image_size, "num_classes": num_classes}
+    for field, value in sizes.items():
         if value < 1:
             raise ValueError(f"{field}={value} must be at least 1.")
     folder = Path(name)
@@ -55,13 +52,8 @@ def compare(first: NetworkCost, second: NetworkCost) -> str:
     if len(first.layers) == len(second.layers):
         matched = zip(first.layers, second.layers, strict=True)
         pairs = [(a.layer.name, a, b) for a, b in matched]
-    pairs.append(("total", first, second))
-    for name, a, b in pairs:
-        ratios = (
-            b.macs / a.macs,
-            b.cycles / a.cycles,
-            b.energy_fj / a.energy_fj,
-            b.dram_words / a.dram_words,
-        )
+    for name, a, b in (*pairs, ("total", first, second)):
+        figures = ("macs", "cycles", "energy_fj", "dram_words")
+        ratios = (getattr(b, figure) / getattr(a, figure) for figure in figures)
         lines.append(f"{name:<20}" + "".join(f"{ratio:>8.3f}" for ratio in ratios))
     return "\n".join(lines)

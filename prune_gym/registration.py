@@ -12,52 +12,37 @@ if TYPE_CHECKING:
 
 NETWORKS = {"ResNet20": "resnet20", "ResNet56": "resnet56", "Plain20": "plain20"}
 DATASETS = {"": "shapes", "-CIFAR10": "cifar10"}
-ENTRY_POINT = "prune_gym.envs.env:PruningEnv"
-VECTOR_ENTRY_POINT = "prune_gym.vector:make_vector"
 ALF = "PruneResNet20-ALF-v0"
 SURROGATE = "PruneResNet20-Surrogate-v0"
+_ARGUMENTS: dict[str, dict[str, Any]] = {
+    f"Prune{label}{suffix}-v0": {"network": network, "dataset": dataset}
+    for label, network in NETWORKS.items()
+    for suffix, dataset in DATASETS.items()
+} | {
+    ALF: {"network": "resnet20", "dataset": "shapes", "action_mode": "alf"},
+    SURROGATE: {"network": "resnet20", "dataset": "shapes", "surrogate": True},
+}
 
 
 def environment_ids() -> list[str]:
     """Return all environment ids of this package."""
-    real = [f"Prune{network}{data}-v0" for network in NETWORKS for data in DATASETS]
-    return [*real, ALF, SURROGATE]
+    return list(_ARGUMENTS)
 
 
 def register_environments() -> None:
     """Register all environment ids; repeated calls have no effect."""
-    for label, network in NETWORKS.items():
-        for suffix, dataset in DATASETS.items():
-            name = f"Prune{label}{suffix}-v0"
-            if name not in gym.registry:
-                gym.register(
-                    name,
-                    entry_point=ENTRY_POINT,
-                    vector_entry_point=VECTOR_ENTRY_POINT,
-                    kwargs={"network": network, "dataset": dataset},
-                )
-    if ALF not in gym.registry:
-        gym.register(
-            ALF,
-            entry_point=ENTRY_POINT,
-            vector_entry_point=VECTOR_ENTRY_POINT,
-            kwargs={"network": "resnet20", "dataset": "shapes", "action_mode": "alf"},
-        )
-    if SURROGATE not in gym.registry:
-        gym.register(
-            SURROGATE,
-            entry_point=ENTRY_POINT,
-            vector_entry_point=VECTOR_ENTRY_POINT,
-            kwargs={"network": "resnet20", "dataset": "shapes", "surrogate": True},
-        )
+    for name, arguments in _ARGUMENTS.items():
+        if name not in gym.registry:
+            gym.register(
+                name,
+                entry_point="prune_gym.envs.env:PruningEnv",
+                vector_entry_point="prune_gym.vector:make_vector",
+                kwargs=dict(arguments),
+            )
 
 
 def make_environment(env_id: str, arguments: Mapping[str, Any]) -> gym.Env:
-    """Make an environment by id.
-
-    Args:
-        env_id: One of :func:`environment_ids`, or another registered id.
-        arguments: Arguments of the environment, by name.
+    """Make an environment by id, one of :func:`environment_ids` or another registered id.
 
     Raises:
         UnknownNameError: If there is no such id.

@@ -24,16 +24,7 @@ def tensors_of(network: nn.Module) -> dict[str, Tensor]:
 
 
 def save_weights(network: nn.Module, path: Path, metadata: dict[str, str] | None = None) -> Path:
-    """Write a network's weights to a safetensors file.
-
-    Args:
-        network: The network.
-        path: Path of the file.
-        metadata: Strings for the header of the file.
-
-    Returns:
-        ``path``.
-    """
+    """Write a network's weights to a safetensors file, with ``metadata`` in its header."""
     tensors = tensors_of(network)
     return write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
 
@@ -56,11 +47,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Load a safetensors file into a network; all names and shapes must match.
-
-    Args:
-        network: The network; it is changed in place.
-        path: Path of the file.
+    """Load a safetensors file into a network, in place; all names and shapes must match.
 
     Raises:
         WeightsError: If the file is missing or damaged, contains NaN or infinity, or does not fit

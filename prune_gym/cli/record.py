@@ -41,7 +41,7 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Record, and print where."""
-    from prune_gym.surrogate.recording import record
+    from prune_gym.runs.recording import record
 
     policies = [name.strip() for name in arguments.agents.split(",") if name.strip()]
     episodes = record(

@@ -1,7 +1,6 @@
 """Finds agents by name and makes them; the one module of a run that loads :mod:`agents`."""
 
 import inspect
-from contextlib import suppress
 from dataclasses import fields, is_dataclass, replace
 
 import gymnasium as gym
@@ -92,33 +91,24 @@ def completed(config: RunConfig) -> RunConfig:
 def make(config: RunConfig, env: gym.Env) -> Agent:
     """The agent of a run.
 
-    Args:
-        config: Configuration of the run.
-        env: Environment in which the agent learns.
-
     Raises:
         UnknownNameError: If there is no such agent.
         PruneGymError: If it does not work in the environment's action mode.
         ValueError: If a hyperparameter is out of range.
     """
-    check_package()
     import agents
 
     mode = pruning_environment(env).action_mode
     if mode not in find(config.agent).action_modes:
         raise PruneGymError(
             f"the agent {config.agent!r} does not work in action_mode={mode!r}. "
-            f"These do: {', '.join(_agents_for(mode))}."
+            f"These do: {', '.join(name for name in names() if _works(name, mode))}."
         )
     return agents.make(config.agent, env, seed=config.seed, **config.agent_options)
 
 
-def _agents_for(mode: str) -> list[str]:
-    """The names of the agents that work in an action mode."""
-    found = []
-    for name in names():
-        # An agent of another package may be broken.
-        with suppress(PruneGymError):
-            if mode in find(name).action_modes:
-                found.append(name)
-    return found
+def _works(name: str, mode: str) -> bool:
+    try:
+        return mode in find(name).action_modes
+    except PruneGymError:
+        return False  # an agent of another package may be broken

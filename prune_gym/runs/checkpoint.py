@@ -19,7 +19,7 @@ from prune_gym.envs.state import State
 from prune_gym.errors import PruneGymError
 from prune_gym.files import write_json
 from prune_gym.interface import Agent
-from prune_gym.jsonfile import Amount, Count, JsonRecord, parse_json
+from prune_gym.jsonfile import Amount, Count, JsonRecord, read_json
 from prune_gym.pruning.saved import DESCRIPTION, load_network_into, read_description, save_network
 from prune_gym.runs.folder import BEST, CHECKPOINTS
 from prune_gym.runs.records import SCHEMA
@@ -55,15 +55,7 @@ class Progress(JsonRecord):
 def write(
     folder: Path, agent: Agent, env: PruningEnv, best: State | None, progress: Progress
 ) -> None:
-    """Write a complete checkpoint, then replace the old one with it.
-
-    Args:
-        folder: Folder of the run.
-        agent: Agent of the run.
-        env: Environment of the run.
-        best: State of the best network, or None.
-        progress: How far the search has come.
-    """
+    """Write a complete checkpoint of a run, then replace the old one with it."""
     current, new, old = (folder / name for name in CHECKPOINTS)
     shutil.rmtree(new, ignore_errors=True)
     (new / AGENT).mkdir(parents=True)
@@ -93,9 +85,7 @@ def read(folder: Path) -> Progress:
     Raises:
         PruneGymError: If the file is damaged or of another schema.
     """
-    path = folder / STATE
-    where = repr(str(path))
-    return Progress.from_json(parse_json(path.read_bytes(), where), where)
+    return Progress.from_json(*read_json(folder / STATE))
 
 
 def load(
@@ -108,8 +98,7 @@ def load(
         agent: Agent like the run's.
         env: Environment like the run's, reset.
         progress: Progress from :func:`read`.
-        accuracy: Accuracy of the best network as the search saw it, to the last bit; None if there
-            is no best network.
+        accuracy: Accuracy of the best network as the search saw it; None without a best network.
 
     Returns:
         The state of the best network, or None.
@@ -119,6 +108,7 @@ def load(
     env.search_macs_total = progress.search_macs_total
     if accuracy is None:
         return None
+    # The search's own accuracy, to the last bit.
     return replace(load_state(folder / BEST, env), accuracy=accuracy)
 
 
@@ -138,11 +128,7 @@ def load_best(folder: Path, env: PruningEnv) -> State:
 
 
 def load_state(folder: Path, env: PruningEnv) -> State:
-    """A saved network, as a state of its environment after the last space.
-
-    Args:
-        folder: Folder of the network (:func:`prune_gym.pruning.saved.save_network`).
-        env: Environment like the one that made the network, reset.
+    """A saved network, as a state of its environment (reset) after the last space.
 
     Raises:
         WeightsError: If the network is missing, damaged or of another architecture.

@@ -16,9 +16,6 @@ from prune_gym.interface import Budget
 
 EPISODES = 10
 """Episodes of a search without any limit of its own."""
-FINAL_EPOCHS = 5.0
-WARM_START = 50
-"""Usual number of episodes in the surrogate, where a warm start is wanted."""
 LIMITS = ("episodes", "steps", "search_macs", "seconds")
 _OPTIONS = ("dataset", "weights", "objective", "accelerator", "device", "threads")
 """Arguments of the environment that have options of their own on the command line."""
@@ -55,7 +52,7 @@ class RunConfig:
     steps: int | None = None
     search_macs: int | None = None
     seconds: float | None = None
-    final_epochs: float = FINAL_EPOCHS
+    final_epochs: float = 5.0
     env_arguments: Mapping[str, Any] = field(default_factory=dict)
     agent_options: Mapping[str, Any] = field(default_factory=dict)
     warm_start: int = 0
@@ -73,10 +70,12 @@ class RunConfig:
             object.__setattr__(self, "episodes", EPISODES)
         if isinstance(self.search_macs, float) and self.search_macs.is_integer():
             object.__setattr__(self, "search_macs", int(self.search_macs))
-        for name in ("seed", "episodes", "steps", "search_macs", "warm_start"):
-            self._check_whole(name)
-        for name, most in (("seconds", math.inf), ("final_epochs", 10_000)):
-            self._check_number(name, most)
+        for name in ("seed", *self.limits, "warm_start"):
+            if name != "seconds":
+                self._check_whole(name)
+        if self.seconds is not None:
+            self._check_number("seconds", math.inf)
+        self._check_number("final_epochs", 10_000)
         for name in ("env_arguments", "agent_options"):
             object.__setattr__(self, name, _plain(name, getattr(self, name)))
         self.environment()  # checks the arguments
@@ -88,8 +87,6 @@ class RunConfig:
 
     def _check_whole(self, name: str) -> None:
         value, least = getattr(self, name), int(name in LIMITS)
-        if value is None and name in LIMITS:
-            return
         if isinstance(value, bool) or not isinstance(value, int):
             raise PruneGymError(f"{name}={value!r} must be a whole number")
         if value < least:
@@ -97,8 +94,6 @@ class RunConfig:
 
     def _check_number(self, name: str, most: float) -> None:
         value = getattr(self, name)
-        if value is None and name in LIMITS:
-            return
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise PruneGymError(f"{name}={value!r} must be a number")
         if not 0 <= value < most or (value == 0 and name in LIMITS):
@@ -108,8 +103,7 @@ class RunConfig:
     @property
     def limits(self) -> dict[str, float]:
         """The limits of the search that are given, by name."""
-        given = {name: getattr(self, name) for name in LIMITS}
-        return {name: value for name, value in given.items() if value is not None}
+        return {n: getattr(self, n) for n in LIMITS if getattr(self, n) is not None}
 
     def budget(self) -> Budget:
         """The limits as a new budget; its clock starts now."""
@@ -146,10 +140,9 @@ class RunConfig:
         words = ["prune-gym", "train", self.env_id, "--agent", self.agent, "--seed", str(self.seed)]
         words += ["--out", str(self.out or "RUN"), "--final-epochs", _number(self.final_epochs)]
         for name, value in self.limits.items():
-            if name == "seconds":
-                words += ["--minutes", _number(value / 60)]
-            else:
-                words += [f"--{name.replace('_', '-')}", _number(value)]
+            minutes = name == "seconds"
+            words.append("--minutes" if minutes else f"--{name.replace('_', '-')}")
+            words.append(_number(value / 60 if minutes else value))
         if self.warm_start:
             words += ["--warm-start", "surrogate", "--warm-start-episodes", str(self.warm_start)]
         for name, value in self.env_arguments.items():

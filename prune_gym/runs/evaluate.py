@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
-
 from prune_gym.envs import render
 from prune_gym.envs.state import State
 from prune_gym.registration import real_environment
@@ -57,7 +55,14 @@ def evaluate(
     env = run.environment(changes)
     inner = real_environment(env)
     if policy:
-        _play(run, env)
+        agent = agents.make(run.config, env)
+        agent.load(run.folder / POLICY)
+        observation, info = env.reset(seed=run.config.seed)
+        ended = False
+        while not ended:
+            action = agent.act(observation, info, deterministic=True)
+            observation, _, terminated, truncated, info = env.step(action)
+            ended = terminated or truncated
         state = inner.snapshot()
     else:
         state = load_best(run.folder, inner)
@@ -71,15 +76,3 @@ def evaluate(
     )
     env.close()
     return evaluation
-
-
-def _play(run: Run, env: gym.Env) -> None:
-    """Play one episode with the run's policy."""
-    agent = agents.make(run.config, env)
-    agent.load(run.folder / POLICY)
-    observation, info = env.reset(seed=run.config.seed)
-    ended = False
-    while not ended:
-        action = agent.act(observation, info, deterministic=True)
-        observation, _, terminated, truncated, info = env.step(action)
-        ended = terminated or truncated

@@ -34,14 +34,7 @@ def finish(
 ) -> Report:
     """Fine-tune the best network, read the test split once, export it to ``RUN/best``.
 
-    Args:
-        folder: Folder of the run.
-        env: Environment of the run.
-        best: State of the best network.
-        setup: Setup of the run.
-        epochs: Epochs of the final fine-tuning.
-        seed: Seed of the fine-tuning's image order and augmentation.
-        quiet: Whether to hide the progress bar.
+    See :func:`fine_tune` for ``best``, ``epochs`` and ``seed``.
 
     Returns:
         The report, as written to ``best/report.json``.
@@ -51,9 +44,8 @@ def finish(
     """
     started = time.monotonic()
     baseline, target = env.baseline, folder / files.BEST
-    with tqdm(
-        total=final_batches(baseline, epochs), desc="final fine-tune", disable=quiet or not epochs
-    ) as bar:
+    batches = _batches(baseline, epochs)
+    with tqdm(total=batches, desc="final fine-tune", disable=quiet or not epochs) as bar:
 
         def progress(batch: int, loss: float) -> None:
             bar.update(1)
@@ -84,8 +76,7 @@ def finish(
     return report
 
 
-def final_batches(baseline: Baseline, epochs: float) -> int:
-    """Mini-batches of a final fine-tuning."""
+def _batches(baseline: Baseline, epochs: float) -> int:
     return round(epochs * len(baseline.train_split.labels) / FINAL_TUNING.batch_size)
 
 
@@ -110,7 +101,7 @@ def fine_tune(
     """
     module = copy.deepcopy(best.module)
     generator = torch.Generator().manual_seed(seed)
-    batches = final_batches(baseline, epochs)
+    batches = _batches(baseline, epochs)
     train(module, baseline.train_split, batches, generator, FINAL_TUNING, baseline.module, progress)
 
     def accuracy(which: nn.Module, split: str) -> float:

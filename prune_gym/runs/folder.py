@@ -2,18 +2,16 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from prune_gym.errors import PruneGymError
-from prune_gym.files import home, write_atomically, write_json
-from prune_gym.jsonfile import parse_json
+from prune_gym.files import append_line, home, write_atomically, write_json
+from prune_gym.jsonfile import parse_json, read_json
 from prune_gym.runs.records import Episode, Report, Setup, Spending
 
 CONFIG = "config.json"
@@ -30,10 +28,7 @@ ENTRIES = (CONFIG, EPISODES, BEST, POLICY, TENSORBOARD, *CHECKPOINTS)
 def claimed(folder: Path) -> Iterator[None]:
     """Keep other processes of this machine from writing to a folder; a kill releases it, too.
 
-    The lock file is in the cache folder, not in the user's.
-
-    Args:
-        folder: Folder, which need not exist.
+    The folder need not exist; the lock file is in the cache folder, not in the user's.
 
     Raises:
         PruneGymError: If another process works in it.
@@ -56,15 +51,10 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def prepare(folder: Path, overwrite: bool) -> None:
-    """Make an empty folder for a run.
-
-    Args:
-        folder: Folder of the run.
-        overwrite: Whether to remove an earlier run in it.
+    """Make an empty folder for a run; ``overwrite`` removes an earlier run in it.
 
     Raises:
-        PruneGymError: If the folder is not empty. Only an earlier run is removed, and only with
-            ``overwrite``; any other content never.
+        PruneGymError: If the folder is not empty, or holds anything but a run.
     """
     if folder.exists() and not folder.is_dir():
         raise PruneGymError(f"out={str(folder)!r} is a file, not a folder. Name another.")
@@ -74,7 +64,10 @@ def prepare(folder: Path, overwrite: bool) -> None:
                 f"out={str(folder)!r} is not empty. Name another folder, or overwrite an earlier "
                 "run (--overwrite, or Run.start(overwrite=True))."
             )
-        if not _is_run(folder):
+        path = folder / CONFIG
+        value = read_json(path)[0] if path.is_file() else None
+        # Of this version or an earlier one.
+        if not isinstance(value, dict) or "env_revision" not in value:
             raise PruneGymError(
                 f"overwrite: {str(folder)!r} holds no run (no {CONFIG} of prune_gym), so it is "
                 "left alone. Name another folder."
@@ -88,13 +81,6 @@ def prepare(folder: Path, overwrite: bool) -> None:
         for path in folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     folder.mkdir(parents=True, exist_ok=True)
-
-
-def _is_run(folder: Path) -> bool:
-    """Whether a folder holds a run, of this version or an earlier one."""
-    path = folder / CONFIG
-    value = _read(path) if path.is_file() else None
-    return isinstance(value, dict) and "env_revision" in value
 
 
 def finished(folder: Path) -> bool:
@@ -116,7 +102,7 @@ def read_setup(folder: Path) -> Setup:
     path = folder / CONFIG
     if not path.is_file():
         raise PruneGymError(f"{str(folder)!r} holds no run: there is no {CONFIG}.")
-    return Setup.from_json(_read(path), repr(str(path)))
+    return Setup.from_json(*read_json(path))
 
 
 def read_report(folder: Path) -> Report | None:
@@ -126,16 +112,12 @@ def read_report(folder: Path) -> Report | None:
         PruneGymError: If the file is damaged or of another schema.
     """
     path = folder / BEST / REPORT
-    return Report.from_json(_read(path), repr(str(path))) if path.is_file() else None
+    return Report.from_json(*read_json(path)) if path.is_file() else None
 
 
 def write_report(folder: Path, report: Report) -> None:
     """Write ``best/report.json``: a folder that has it has all files."""
     write_json(folder / BEST / REPORT, report.to_json())
-
-
-def _read(path: Path) -> Any:
-    return parse_json(path.read_bytes(), repr(str(path)))
 
 
 def append_episode(folder: Path, episode: Episode) -> None:
@@ -162,15 +144,7 @@ def read_episodes(folder: Path) -> list[Episode]:
 
 
 def keep_episodes(folder: Path, count: int) -> list[Episode]:
-    """Remove the episodes from a number on, which will be played again.
-
-    Args:
-        folder: Folder of the run.
-        count: Number of episodes to keep.
-
-    Returns:
-        The episodes that are left.
-    """
+    """Remove all but the first episodes, and return these; the others will be played again."""
     kept = [episode for episode in read_episodes(folder) if episode.number < count]
     text = "".join(json.dumps(episode.to_json(), allow_nan=False) + "\n" for episode in kept)
     if (folder / EPISODES).is_file():
@@ -189,11 +163,3 @@ def spending(folder: Path) -> Spending:
         wall_seconds=last.wall_seconds,
         device_seconds=last.device_seconds,
     )
-
-
-def append_line(path: Path, value: dict[str, Any]) -> None:
-    """Append one JSON line and flush it to the disk, so that a kill loses no earlier line."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(value, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import fields
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,7 @@ from prune_gym.runs.records import Episode, Setup, Step, best_so_far
 class Recorder(Callback):
     """Writes what happens in a search to the run's folder.
 
-    Args:
-        folder: Folder of the run.
-        env: Environment of the run.
-        setup: Setup of the run; its :meth:`Setup.rank` chooses the best network.
-        budget: Budget, which gives the progress bar its length.
-        quiet: Whether to hide the progress bar.
+    :meth:`Setup.rank` chooses the best network. The budget gives the progress bar its length.
 
     Attributes:
         best: State of the best network so far, or None.
@@ -103,8 +100,8 @@ class Recorder(Callback):
         episode = self._episode(number, infos)
         rank = self.setup.rank(episode.accuracy, episode.costs)
         if episode.complete and (self._best_rank is None or rank > self._best_rank):
-            self._best_rank, self.best = rank, self.env.snapshot()
-            self._best_score = self.setup.score(episode.accuracy, episode.costs)
+            self.best = self.env.snapshot()
+            self._rate_best(episode)
             facts = {"episode": number}
             save_network(self.folder / BEST, self.env.network, self.env.kept, facts)
         append_episode(self.folder, episode)
@@ -115,6 +112,10 @@ class Recorder(Callback):
         self._writer.flush()
         self._episodes = number + 1
         self._bar.update(max(0.0, self._episodes - self._bar.n))
+
+    def _rate_best(self, episode: Episode) -> None:
+        self._best_rank = self.setup.rank(episode.accuracy, episode.costs)
+        self._best_score = self.setup.score(episode.accuracy, episode.costs)
 
     def _episode(self, number: int, infos: list[dict[str, Any]]) -> Episode:
         final = infos[-1]
@@ -148,10 +149,7 @@ class Recorder(Callback):
         checkpoint.write(self.folder, agent, self.env, self.best, progress)
 
     def restore(self, agent: Agent) -> bool:
-        """Continue from the folder's checkpoint.
-
-        Args:
-            agent: Agent like the run's; it loads its saved state.
+        """Continue from the folder's checkpoint; the agent loads its saved state.
 
         Returns:
             Whether there was a checkpoint. Without one the search starts again.
@@ -165,15 +163,13 @@ class Recorder(Callback):
             return False
         progress = checkpoint.read(found)
         episodes = keep_episodes(self.folder, progress.episodes)
-        flags = best_so_far(self.setup, episodes)
-        best = [episode for episode, flag in zip(episodes, flags, strict=True) if flag]
+        best = [*compress(episodes, best_so_far(self.setup, episodes))]
         accuracy = best[-1].accuracy if best else None
         self.best = checkpoint.load(found, agent, self.env, progress, accuracy)
         if self.best is not None:
             network = self.best.network(self.env.baseline.network)
             save_network(self.folder / BEST, network, self.best.kept)
-            self._best_rank = self.setup.rank(best[-1].accuracy, best[-1].costs)
-            self._best_score = self.setup.score(best[-1].accuracy, best[-1].costs)
+            self._rate_best(best[-1])
         self._episodes, self._trials = progress.episodes, progress.trials
         self._updates = progress.updates
         self.restart_clock(progress.wall_seconds, progress.device_seconds)
@@ -187,21 +183,14 @@ class Recorder(Callback):
 
 
 def _costs(info: Mapping[str, Any]) -> StepCosts:
-    return StepCosts(
-        info["params"], info["macs"], info["cycles"], info["latency_ms"], info["energy_uj"]
-    )
+    return StepCosts(**{field.name: info[field.name] for field in fields(StepCosts)})
 
 
 def _step(space: str, info: Mapping[str, Any]) -> Step:
     block = None
     if "codes" in info:
-        block = BlockRecord(
-            info["sparsity"],
-            info["codes"],
-            info["merged"],
-            info["reconstruction_error"],
-            info["autoencoder_updates"],
-        )
+        names = ("sparsity", "codes", "merged", "reconstruction_error", "autoencoder_updates")
+        block = BlockRecord(*(info[name] for name in names))
     return Step(
         space=space,
         kept=tuple(np.flatnonzero(info["mask"]).tolist()),

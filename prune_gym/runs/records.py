@@ -25,8 +25,7 @@ class TargetReport:
     """How a network compares with the run's target.
 
     Args:
-        wanted: Largest share of each wanted cost of the unpruned network's; for ``accuracy`` the
-            largest drop.
+        wanted: Largest share of each wanted cost; for ``accuracy`` the largest drop.
         reached: The network's own values of the same names.
     """
 
@@ -42,12 +41,9 @@ class TargetReport:
         """One line of text for each wanted value."""
         result = []
         for name, wanted in self.wanted.items():
-            label = "accuracy drop" if name == ACCURACY else name
-            verdict = "met" if self.reached[name] <= wanted else "NOT met"
-            result.append(
-                f"{'target ' + label:<22}{f'<= {wanted:g}':>12}{self.reached[name]:>12.4f}  "
-                f"{verdict}"
-            )
+            label, reached = f"target {name}{' drop' * (name == ACCURACY)}", self.reached[name]
+            verdict = "met" if reached <= wanted else "NOT met"
+            result.append(f"{label:<22}{f'<= {wanted:g}':>12}{reached:>12.4f}  {verdict}")
         return result
 
 
@@ -110,8 +106,7 @@ class Setup(JsonRecord):
 
         Args:
             costs: Costs of the network.
-            objective: Name of the cost (:data:`prune_gym.costs.OBJECTIVES`); the run's objective
-                by default.
+            objective: One of :data:`prune_gym.costs.OBJECTIVES`; the run's own by default.
         """
         name = objective or self._reward.objective
         return self.costs.of(name) / costs.of(name)
@@ -121,12 +116,7 @@ class Setup(JsonRecord):
         return self._reward.score(accuracy, self.ratio(costs))
 
     def target(self, accuracy: float, costs: StepCosts) -> TargetReport:
-        """How a network compares with the target.
-
-        Args:
-            accuracy: Accuracy on the validation subset, 0 to 1.
-            costs: Costs of the network.
-        """
+        """How a network with this accuracy on the validation subset compares with the target."""
         return self._target(self.accuracy - accuracy, costs)
 
     def _target(self, drop: float, costs: StepCosts) -> TargetReport:
@@ -206,12 +196,7 @@ class Episode(JsonRecord):
 
 
 def best_so_far(setup: Setup, episodes: Iterable[Episode]) -> list[bool]:
-    """Whether each episode's network was the best of the run at its time.
-
-    Args:
-        setup: Setup of the run.
-        episodes: All episodes, in order.
-    """
+    """Whether each episode's network was the best of the run at its time; all in order."""
     best: tuple[bool, float] | None = None
     result = []
     for episode in episodes:
@@ -238,12 +223,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Accuracies:
-    """Accuracies of a run's networks.
-
-    Args:
-        validation: Accuracies on the whole validation split.
-        test: Accuracies on the test split, which was read once.
-    """
+    """Accuracies on the whole validation split, and on the test split, which was read once."""
 
     validation: Accuracy
     test: Accuracy
@@ -278,7 +258,7 @@ class Report(JsonRecord):
         channels: Number of channels that each space keeps.
         codes: Number of codes of each block of the ALF mode.
         final_epochs: Epochs of the final fine-tuning.
-        final_seed: Count of the final fine-tuning.
+        final_seed: Seed of the final fine-tuning.
         search: What the search took.
         differences: Largest difference of a logit between each exported file and the network.
         final_seconds: Seconds of final fine-tuning and export.
@@ -300,12 +280,12 @@ class Report(JsonRecord):
 
     @property
     def validation(self) -> Accuracy:
-        """Accuracies on the whole validation split."""
+        """See :class:`Accuracies`."""
         return self.accuracy.validation
 
     @property
     def test(self) -> Accuracy:
-        """Accuracies on the test split, which was read once."""
+        """See :class:`Accuracies`."""
         return self.accuracy.test
 
     @property
@@ -321,24 +301,20 @@ class Report(JsonRecord):
 
     def summary(self) -> str:
         """A table of accuracy and costs before and after."""
-        test, before, after = self.test, self.setup.costs, self.costs
+        test, before, after = self.test, self.setup.costs.as_dict(), self.costs.as_dict()
         lines = [
             f"{'':<22}{'unpruned':>12}{'pruned':>12}{'ratio':>9}",
             f"{'test accuracy':<22}{test.unpruned:>12.2%}{test.final:>12.2%}"
             f"{100 * (test.final - test.unpruned):>+7.2f} p",
         ]
-        for label, form, old, new in (
-            ("parameters", ",.0f", before.params, after.params),
-            ("MACs", ",.0f", before.macs, after.macs),
-            ("latency (ms)", ".3f", before.latency_ms, after.latency_ms),
-            ("energy (uJ)", ".1f", before.energy_uj, after.energy_uj),
-            ("weights (bytes)", ",.0f", before.weight_bytes, after.weight_bytes),
-            (
-                "peak maps (bytes)",
-                ",.0f",
-                before.peak_activation_bytes,
-                after.peak_activation_bytes,
-            ),
+        for label, form, name in (
+            ("parameters", ",.0f", "params"),
+            ("MACs", ",.0f", "macs"),
+            ("latency (ms)", ".3f", "latency_ms"),
+            ("energy (uJ)", ".1f", "energy_uj"),
+            ("weights (bytes)", ",.0f", "weight_bytes"),
+            ("peak maps (bytes)", ",.0f", "peak_activation_bytes"),
         ):
+            old, new = before[name], after[name]
             lines.append(f"{label:<22}{old:>12{form}}{new:>12{form}}{old / new:>8.2f}x")
         return "\n".join(lines + self.target.lines())

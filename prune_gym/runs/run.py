@@ -126,10 +126,10 @@ class Run:
                 "new run."
             )
         limits = dict(zip(LIMITS, (episodes, steps, search_macs, seconds), strict=True))
-        given: dict[str, Any] = {} if all(v is None for v in limits.values()) else limits
+        if any(value is not None for value in limits.values()):
+            run.config = replace(run.config, **limits)
         if final_epochs is not None:
-            given |= {"final_epochs": final_epochs}
-        run.config = replace(run.config, **given)
+            run.config = replace(run.config, final_epochs=final_epochs)
         env, surrogate, agent = run._make()
         with files.claimed(run.folder):
             setup = run._check_same(real_environment(env))
@@ -238,7 +238,15 @@ class Run:
             budget.restart_clock(recorder.wall_seconds())
             agent.learn(budget, recorder)
         except KeyboardInterrupt as stopped:
-            raise Stopped(_advice(self.folder, recorder.best)) from stopped
+            if recorder.best is None:
+                raise Stopped(
+                    f"Stopped before the first episode ended; {self.folder} holds the "
+                    "configuration only."
+                ) from stopped
+            raise Stopped(
+                f"Stopped. The best network so far is in {self.folder / files.BEST}; finish with: "
+                f"prune-gym export {self.folder}"
+            ) from stopped
         finally:
             agent.save(self.folder / files.POLICY)
             recorder.close()
@@ -265,13 +273,7 @@ class Run:
 
 
 def describe(config: RunConfig, env: PruningEnv, surrogate: gym.Env | None = None) -> Setup:
-    """The setup of a run.
-
-    Args:
-        config: Configuration of the run with all options of its agent.
-        env: Environment of the run.
-        surrogate: Surrogate environment of the warm start, or None.
-    """
+    """The setup of a run; ``surrogate`` is the environment of its warm start."""
     evaluator = getattr(surrogate.unwrapped, "evaluator", None) if surrogate else None
     fitted = evaluator.surrogate if isinstance(evaluator, PredictedEvaluator) else None
     return Setup(
@@ -290,14 +292,7 @@ def describe(config: RunConfig, env: PruningEnv, surrogate: gym.Env | None = Non
 
 
 def warm_start(agent: Agent, surrogate: gym.Env, episodes: int, quiet: bool = False) -> None:
-    """Let an agent learn in the surrogate first; afterwards it has its own environment again.
-
-    Args:
-        agent: Agent of the run.
-        surrogate: Surrogate environment.
-        episodes: Number of episodes there.
-        quiet: Whether to hide the progress bar.
-    """
+    """Let an agent learn in the surrogate first; afterwards it has its own environment again."""
 
     class Bar(Callback):
         def on_episode(self, number: int, env: gym.Env, infos: list[dict[str, Any]]) -> None:
@@ -320,12 +315,3 @@ def hashes(env: PruningEnv) -> dict[str, str]:
         "dataset": env.baseline.dataset.fingerprint,
         "accelerator": env.baseline.costs.accelerator.fingerprint,
     }
-
-
-def _advice(folder: Path, best: State | None) -> str:
-    if best is None:
-        return f"Stopped before the first episode ended; {folder} holds the configuration only."
-    return (
-        f"Stopped. The best network so far is in {folder / files.BEST}; finish with: prune-gym "
-        f"export {folder}"
-    )

@@ -25,7 +25,7 @@ def fit_files(
     """Fit a surrogate to files of records.
 
     Args:
-        paths: Files of :func:`prune_gym.surrogate.recording.record`.
+        paths: Files of :func:`prune_gym.runs.recording.record`.
         out: Safetensors file; None: a file in the cache folder, where the surrogate environment
             finds it.
         picture: PNG file; None: a file of the same name as the surrogate.

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+import msgspec
 
 from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.config import ENV_REVISION, EnvConfig
 from prune_gym.errors import DataError
+from prune_gym.jsonfile import Count, Share, described
 from prune_gym.pruning import ChannelSpace
 
 SCHEMA = 1
@@ -36,22 +36,15 @@ class RecordedStep:
     """
 
     space: str
-    kept: tuple[int, ...]
-    batches: int
-    accuracy: float
+    kept: tuple[Count, ...]
+    batches: Count
+    accuracy: Share
     tried: tuple["RecordedStep", ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The entry of the file, ready for JSON."""
-        result: dict[str, Any] = {
-            "space": self.space,
-            "kept": list(self.kept),
-            "batches": self.batches,
-            "accuracy": self.accuracy,
-        }
-        if self.tried:
-            result["tried"] = [step.as_dict() for step in self.tried]
-        return result
+        entry = vars(self) | {"tried": [step.as_dict() for step in self.tried]}
+        return {name: value for name, value in entry.items() if name != "tried" or value}
 
 
 @dataclass(frozen=True)
@@ -59,28 +52,22 @@ class RecordedEpisode:
     """A real episode.
 
     Args:
-        number: Number of the episode in its file, from 0.
+        episode: Number of the episode in its file, from 0.
         policy: Name of the policy that played it.
         options: Hyperparameters of the policy.
         seed: Seed of the policy and of the environment.
         steps: Steps of the episode, in their order.
     """
 
-    number: int
+    episode: Count
     policy: str
     options: dict[str, Any]
-    seed: int
+    seed: Count
     steps: tuple[RecordedStep, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """The entry of the file, ready for JSON."""
-        return {
-            "episode": self.number,
-            "policy": self.policy,
-            "options": self.options,
-            "seed": self.seed,
-            "steps": [step.as_dict() for step in self.steps],
-        }
+        return vars(self) | {"steps": [step.as_dict() for step in self.steps]}
 
 
 @dataclass(frozen=True)
@@ -128,19 +115,6 @@ def conditions(
     }
 
 
-def step_of(space: str, mask: npt.NDArray, batches: int, accuracy: float) -> RecordedStep:
-    """Make the record of a step.
-
-    Args:
-        space: Name of the visited space.
-        mask: Executed mask, padded or not.
-        batches: Mini-batches of fine-tuning.
-        accuracy: Accuracy after the step, 0 to 1.
-    """
-    kept = tuple(int(number) for number in np.flatnonzero(mask))
-    return RecordedStep(space, kept, int(batches), float(accuracy))
-
-
 def read(path: Path) -> Records:
     """Read a file of records; an incomplete last line is ignored.
 
@@ -170,11 +144,13 @@ def read(path: Path) -> Records:
     channels = dict(first["conditions"]["spaces"])
     episodes = []
     for number, line in enumerate(lines[1:], start=2):
+        value = _table(path, number, line)
         try:
-            episodes.append(_episode(_table(path, number, line), channels))
-        except (KeyError, TypeError, ValueError) as error:
+            episodes.append(_episode(value, channels))
+        except (ValueError, msgspec.ValidationError) as error:
             raise DataError(
-                f"Line {number} of {str(path)!r} is not an episode ({error!r}). Remove the line."
+                f"Line {number} of {str(path)!r} is not an episode: {described(error, value)}. "
+                "Remove the line."
             ) from error
     return Records(first, tuple(episodes))
 
@@ -239,26 +215,10 @@ def _table(path: Path, number: int, line: str) -> dict[str, Any]:
     return value
 
 
-def _episode(line: dict[str, Any], channels: dict[str, int]) -> RecordedEpisode:
-    return RecordedEpisode(
-        number=int(line["episode"]),
-        policy=str(line["policy"]),
-        options=dict(line["options"]),
-        seed=int(line["seed"]),
-        steps=tuple(_step(step, channels) for step in line["steps"]),
-    )
-
-
-def _step(step: dict[str, Any], channels: dict[str, int]) -> RecordedStep:
-    kept = tuple(int(number) for number in step["kept"])
-    if (
-        not kept
-        or len(set(kept)) < len(kept)
-        or not all(0 <= number < channels[step["space"]] for number in kept)
-    ):
-        raise ValueError(f"kept={list(kept)} of {step['space']!r}")
-    accuracy, batches = float(step["accuracy"]), int(step["batches"])
-    if not 0 <= accuracy <= 1 or batches < 0:
-        raise ValueError(f"accuracy={accuracy}, batches={batches}")
-    tried = tuple(_step(other, channels) for other in step.get("tried", ()))
-    return RecordedStep(step["space"], kept, batches, accuracy, tried)
+def _episode(value: dict[str, Any], channels: dict[str, int]) -> RecordedEpisode:
+    episode = msgspec.convert(value, RecordedEpisode)
+    for step in (step for executed in episode.steps for step in (executed, *executed.tried)):
+        known = range(channels.get(step.space, 0))
+        if not step.kept or len(set(step.kept)) < len(step.kept) or not set(step.kept) <= {*known}:
+            raise ValueError(f"kept={list(step.kept)} of {step.space!r}")
+    return episode

@@ -6,7 +6,7 @@ import pytest
 
 from prune_gym.cli import main
 from prune_gym.runs.folder import read_episodes, read_report, read_setup
-from prune_gym.surrogate.recording import POLICIES
+from prune_gym.runs.recording import POLICIES
 from prune_gym.surrogate.records import read
 from tests.prune_gym.conftest import NETWORK
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from prune_gym.surrogate import recording
+from prune_gym.runs import recording
+from prune_gym.runs.recording import POLICIES, play
 from prune_gym.surrogate.fit import fit_surrogate
-from prune_gym.surrogate.recording import POLICIES, play
 from prune_gym.surrogate.records import Records
 
 TINY = {

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from prune_gym.errors import DataError
-from prune_gym.runs.folder import append_line
+from prune_gym.files import append_line
 from prune_gym.surrogate import records as records_module
 from prune_gym.surrogate.records import cut_to_whole_lines, joined, read
 

@@ -10,10 +10,11 @@ from tqdm import tqdm
 
 from prune_gym.envs import PruningEnv
 from prune_gym.errors import PruneGymError, UnknownNameError
+from prune_gym.files import append_line
 from prune_gym.interface import Budget, Callback
 from prune_gym.registration import make_environment, real_environment
-from prune_gym.runs import RunConfig, agents
-from prune_gym.runs.folder import append_line
+from prune_gym.runs import agents
+from prune_gym.runs.config import RunConfig
 from prune_gym.surrogate.records import (
     KIND,
     SCHEMA,
@@ -23,7 +24,6 @@ from prune_gym.surrogate.records import (
     cut_to_whole_lines,
     first_difference,
     read,
-    step_of,
 )
 
 POLICIES = ("random", "l1", "uniform", "l2pf", "mixed")
@@ -78,33 +78,24 @@ def record(
             "action_mode='filters' can be recorded."
         )
     first = header(real, env_id, settings, seed) | {"policies": list(policies)}
-    done = _recorded(path, first)
-    if done is None:
+    if path.exists() and not (path.is_file() and path.stat().st_size == 0):
+        done = _continued(path, first)
+    else:
+        done = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         append_line(path, first)
-    numbers = range(done or 0, episodes)
-    with tqdm(total=episodes, initial=done or 0, unit="episode", disable=quiet) as bar:
-        for number in numbers:
+    with tqdm(total=episodes, initial=done, unit="episode", disable=quiet) as bar:
+        for number in range(done, episodes):
             episode = play(env, policies[number % len(policies)], seed, number)
             append_line(path, episode.as_dict())
             bar.update(1)
             bar.set_postfix_str(f"{episode.policy}, accuracy {episode.steps[-1].accuracy:.3f}")
     env.close()
-    return max(done or 0, episodes)
+    return max(done, episodes)
 
 
 def header(env: PruningEnv, name: str, arguments: dict[str, Any], seed: int) -> dict[str, Any]:
-    """The first line of a file of records.
-
-    Args:
-        env: The real environment.
-        name: Id of the environment.
-        arguments: Arguments of the environment, by name.
-        seed: Seed of the recording.
-
-    Returns:
-        A table for JSON.
-    """
+    """The first line of a file of records."""
     return {
         "schema": SCHEMA,
         "kind": KIND,
@@ -135,7 +126,8 @@ class _Steps(Callback):
 
     def _step(self, info: Mapping[str, Any]) -> RecordedStep:
         name = self.names[info["position"] - 1]
-        return step_of(name, info["mask"], info["batches"], info["accuracy"])
+        kept = tuple(np.flatnonzero(info["mask"]).tolist())
+        return RecordedStep(name, kept, int(info["batches"]), float(info["accuracy"]))
 
 
 def play(env: gym.Env, policy: str, seed: int, number: int) -> RecordedEpisode:
@@ -162,12 +154,7 @@ def play(env: gym.Env, policy: str, seed: int, number: int) -> RecordedEpisode:
 
 
 def draw_options(policy: str, random: np.random.Generator) -> dict[str, Any]:
-    """Draw the hyperparameters of a policy for one episode.
-
-    Args:
-        policy: Name of the policy, one of :data:`POLICIES`.
-        random: Random generator.
-    """
+    """Draw the hyperparameters of a policy for one episode."""
     kind = random.random()
     duration = 0.0
     if kind > 0.5:
@@ -188,14 +175,8 @@ def draw_options(policy: str, random: np.random.Generator) -> dict[str, Any]:
     return {"keep": round(keep, 3), "duration": round(duration, 4)}
 
 
-def _recorded(path: Path, first: dict[str, Any]) -> int | None:
-    """The number of episodes that a file already holds; None without a file.
-
-    Raises:
-        PruneGymError: If the file belongs to another recording.
-    """
-    if not path.exists() or (path.is_file() and not path.stat().st_size):
-        return None
+def _continued(path: Path, first: dict[str, Any]) -> int:
+    """The number of episodes that a file already holds; it must belong to this recording."""
     records = read(path)
     if odd := first_difference(first, records.header):
         raise PruneGymError(
