@@ -101,12 +101,10 @@ class CostModel:
             raise UnknownNameError("objective", objective, OBJECTIVES)
         if batch < 1:
             raise ValueError(f"accelerator_batch={batch} must be at least 1")
-        self.geometry = geometry
         if isinstance(accelerator, str):
             accelerator = load_accelerator(accelerator)
-        self.accelerator: hw_sim.Accelerator = accelerator
-        self.objective = objective
-        self.batch = batch
+        self.geometry, self.accelerator = geometry, accelerator
+        self.objective, self.batch = objective, batch
         self._searched_for = objective if objective in ("latency", "energy", "edp") else "latency"
         self._memo: dict[tuple[int, ...], Costs] = {}
         self._layers: dict[tuple[int, int | None, int | None], _LayerCosts] = {}
@@ -115,10 +113,7 @@ class CostModel:
         """Return the costs for the given channel counts; unlisted spaces keep all channels."""
         full = self.geometry.counts(counts)
         key = tuple(full.values())
-        costs = self._memo.get(key)
-        if costs is None:
-            costs = remember(self._memo, key, self._compute(full))
-        return costs
+        return self._memo.get(key) or remember(self._memo, key, self._compute(full))
 
     def of_geometry(self, geometry: Geometry) -> "CostModel":
         """The cost model of other shapes, on the same accelerator for the same objective."""

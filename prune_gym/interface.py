@@ -104,28 +104,17 @@ class PruningEnvironment(Protocol):
         """Return the same ratio for the remaining layers, given the episode's steps so far."""
 
 
-_MEMBERS = tuple(
-    name
-    for name in (*PruningEnvironment.__annotations__, *vars(PruningEnvironment))
-    if not name.startswith("_")
-)
-
-
 def pruning_environment(env: gym.Env[Any, Any]) -> PruningEnvironment:
-    """Unwrap an environment and check that it is a pruning environment.
-
-    Args:
-        env: A pruning environment, wrapped or not.
-
-    Returns:
-        The innermost environment.
+    """The pruning environment inside its wrappers.
 
     Raises:
         ValueError: It lacks a member of :class:`PruningEnvironment`.
     """
     inner = env.unwrapped
     # Looked up on the class, because reading a property such as np_random can change a state.
-    missing = [n for n in _MEMBERS if not hasattr(type(inner), n) and n not in vars(inner)]
+    there = {*dir(type(inner)), *vars(inner)}
+    members = (*PruningEnvironment.__annotations__, *vars(PruningEnvironment))
+    missing = [name for name in members if not name.startswith("_") and name not in there]
     if missing:
         raise ValueError(
             f"{type(inner).__name__} is not a pruning environment: it lacks "
@@ -174,12 +163,10 @@ class Budget:
 
     def spent(self, episodes: int, steps: int, search_macs: int) -> bool:
         """Return whether a search with these counters has reached a limit."""
-        return (
-            (self.episodes is not None and episodes >= self.episodes)
-            or (self.steps is not None and steps >= self.steps)
-            or (self.search_macs is not None and search_macs >= self.search_macs)
-            or (self.seconds is not None and time.monotonic() - self._started >= self.seconds)
-        )
+        seconds = time.monotonic() - self._started
+        limits = (self.episodes, self.steps, self.search_macs, self.seconds)
+        spent = zip((episodes, steps, search_macs, seconds), limits, strict=True)
+        return any(limit is not None and value >= limit for value, limit in spent)
 
 
 class Callback:

@@ -82,16 +82,7 @@ def described(error: Exception, value: Any) -> str:
 
 
 def check_schema(value: object, schema: int, where: str) -> None:
-    """Refuse a JSON object of another version.
-
-    Args:
-        value: JSON object.
-        schema: The schema that it must have.
-        where: File and line, for errors.
-
-    Raises:
-        PruneGymError: If the value is not an object, or its schema is missing or another one.
-    """
+    """Refuse a value that is not a JSON object, or whose schema is missing or another one."""
     if not isinstance(value, Mapping):
         raise PruneGymError(f"{where} holds no JSON object. Make it again, or leave it out.")
     if value.get("schema") != schema:
@@ -102,15 +93,7 @@ def check_schema(value: object, schema: int, where: str) -> None:
 
 
 def parse_json(text: str | bytes, where: str) -> Any:
-    """Parse JSON; NaN and infinity are refused.
-
-    Args:
-        text: Text of a file or line.
-        where: File and line, for the error.
-
-    Raises:
-        PruneGymError: If the text is damaged.
-    """
+    """Parse JSON; PruneGymError names the file and line of damage, NaN and infinity included."""
     try:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:

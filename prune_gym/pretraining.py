@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from prune_gym import networks
@@ -87,13 +86,7 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A trained network.
-
-    Args:
-        path: Safetensors file of the weights; its recipe is a JSON file beside it.
-        validation_accuracy: Accuracy on the validation split, 0 to 1.
-        test_accuracy: Accuracy on the test split, or None if it was not measured.
-    """
+    """Weights with their recipe (a JSON file of the same name), and accuracies, 0 to 1."""
 
     path: Path
     validation_accuracy: float
@@ -102,10 +95,6 @@ class Pretrained:
 
 def pretrain(config: Pretraining, quiet: bool = False) -> Pretrained:
     """Train a network, write its weights and its recipe.
-
-    Args:
-        config: How to train.
-        quiet: Whether to hide the progress bar.
 
     Raises:
         PruneGymError: If there is a baseline already, data or weights are missing, or the training
@@ -118,7 +107,15 @@ def pretrain(config: Pretraining, quiet: bool = False) -> Pretrained:
     path = _path(config, dataset)
     network = _network(config, dataset)
     module = network.module.to(device)
-    _train(config, module, dataset, quiet)
+    batches = max(1, round(config.epochs * len(dataset.train.labels) / config.batch_size))
+    with tqdm(total=batches, unit="batch", file=sys.stderr, disable=quiet) as bar:
+
+        def progress(batch: int, loss: float) -> None:
+            bar.update(1)
+            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+
+        generator = torch.Generator().manual_seed(config.seed)
+        train(module, dataset.train, batches, generator, config.options, progress=progress)
     if not all(bool(torch.isfinite(p).all()) for p in module.state_dict().values()):
         raise PruneGymError(
             "The training diverged (NaN or infinity in the weights); nothing was written. Use a "
@@ -174,15 +171,3 @@ def _network(config: Pretraining, dataset: Dataset) -> Network:
     if config.init is not None:
         load_weights(network.module, config.init)
     return network
-
-
-def _train(config: Pretraining, module: nn.Module, dataset: Dataset, quiet: bool) -> None:
-    batches = max(1, round(config.epochs * len(dataset.train.labels) / config.batch_size))
-    with tqdm(total=batches, unit="batch", file=sys.stderr, disable=quiet) as bar:
-
-        def progress(batch: int, loss: float) -> None:
-            bar.update(1)
-            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
-
-        generator = torch.Generator().manual_seed(config.seed)
-        train(module, dataset.train, batches, generator, config.options, progress=progress)

@@ -16,10 +16,10 @@ def layers_of(
 
     Args:
         name: Name of an architecture, ``"package.module:function"``, or the folder of a saved
-            network or of a run.
+            network or of a run, which have their own image size and classes.
         batch: Number of images at a time.
-        image_size: Height and width of an architecture's images; a saved network has its own.
-        num_classes: Outputs of an architecture; a saved network has its own.
+        image_size: Height and width of an architecture's images.
+        num_classes: Outputs of an architecture.
 
     Raises:
         UnknownNameError: If the name is neither an architecture nor a folder.

@@ -11,15 +11,12 @@ from prune_gym.errors import PruneGymError, UnknownNameError
 def parse_settings(
     pairs: Iterable[str], what: str, known: Iterable[str] | None = None
 ) -> dict[str, Any]:
-    """Read ``NAME=VALUE`` pairs.
+    """Read ``NAME=VALUE`` pairs; the values are YAML, and dashes in names become underscores.
 
     Args:
-        pairs: Words of the command line; dashes in names are read as underscores.
+        pairs: Words of the command line.
         what: Kind of the setting, for the errors.
         known: Names that are allowed; any by default.
-
-    Returns:
-        Values as YAML reads them: numbers, true, null, words.
 
     Raises:
         PruneGymError: If a pair has no ``=`` or its value is not YAML.

@@ -81,9 +81,20 @@ def train(
     network.train()
     # Dropout and similar layers use torch's global generators: seed them here, then restore them.
     forked = [device] if device.type == "cuda" else []
+    order = torch.empty(0, dtype=torch.int64)
     with torch.random.fork_rng(devices=forked):
         torch.manual_seed(generator.initial_seed())
-        _loop(part, split, batches, generator, options, teacher, progress, optimizer)
+        for batch in range(batches):
+            if order.numel() < min(options.batch_size, len(split.labels)):
+                order = torch.randperm(len(split.labels), generator=generator)
+            chosen, order = order[: options.batch_size], order[options.batch_size :]
+            images = normalize(augment(split.images[chosen], generator), device)
+            labels = split.labels[chosen].to(device)
+            loss = _loss(part.forward(images), labels, options, teacher, images)
+            loss.backward()
+            optimizer.step(_learning_rate(options, batch, batches))
+            if progress is not None:
+                progress(batch + 1, float(loss.detach()))
     network.eval()
 
 
@@ -98,32 +109,6 @@ class Part:
 
     forward: Callable[[Tensor], Tensor]
     parameters: list[nn.Parameter]
-
-
-def _loop(
-    part: Part,
-    split: Split,
-    batches: int,
-    generator: torch.Generator,
-    options: TrainingOptions,
-    teacher: nn.Module | None,
-    progress: Callable[[int, float], None] | None,
-    optimizer: "Optimizer",
-) -> None:
-    """Run the mini-batches of :func:`train`."""
-    device = part.parameters[0].device
-    order = torch.empty(0, dtype=torch.int64)
-    for batch in range(batches):
-        if order.numel() < min(options.batch_size, len(split.labels)):
-            order = torch.randperm(len(split.labels), generator=generator)
-        chosen, order = order[: options.batch_size], order[options.batch_size :]
-        images = normalize(augment(split.images[chosen], generator), device)
-        labels = split.labels[chosen].to(device)
-        loss = _loss(part.forward(images), labels, options, teacher, images)
-        loss.backward()
-        optimizer.step(_learning_rate(options, batch, batches))
-        if progress is not None:
-            progress(batch + 1, float(loss.detach()))
 
 
 class Optimizer(Protocol):
@@ -213,9 +198,6 @@ def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
         network: The network, in ``eval`` mode.
         images: Normalised images, shape (N, 3, H, W), on the network's device.
         labels: Labels, shape (N,), on the same device.
-
-    Returns:
-        The accuracy, 0 to 1.
     """
     correct = 0
     for start in range(0, len(labels), EVALUATION_BATCH):
@@ -225,16 +207,7 @@ def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def split_accuracy(network: nn.Module, split: Split, device: torch.device | str = "cpu") -> float:
-    """Compute the accuracy on a whole split; images are normalised batch by batch.
-
-    Args:
-        network: The network, in ``eval`` mode, on ``device``.
-        split: Images and labels.
-        device: Device of the computation.
-
-    Returns:
-        The accuracy, 0 to 1.
-    """
+    """Compute the accuracy of a network on ``device`` (in ``eval`` mode) on a whole split."""
     correct = 0.0
     for start in range(0, len(split.labels), 1000):
         part = slice(start, start + 1000)

@@ -45,8 +45,10 @@ def make_vector(
     """
     if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
         raise ValueError(f"num_envs={num_envs!r} must be an integer >= 1")
+    from prune_gym.envs import PruningEnv
+
     mode = AutoresetMode(autoreset_mode)
-    functions = [functools.partial(_make, None, (), arguments)] * num_envs
+    functions = [functools.partial(PruningEnv, **arguments)] * num_envs
     if not processes:
         return SyncVectorEnv(functions, autoreset_mode=mode)
     return AsyncVectorEnv(functions, context=START_METHOD, autoreset_mode=mode)
@@ -103,13 +105,9 @@ def sb3_vec_env(
 
 
 def _make(
-    name: str | None, wrappers: Sequence[Callable[[gym.Env], gym.Env]], arguments: dict[str, Any]
+    name: str, wrappers: Sequence[Callable[[gym.Env], gym.Env]], arguments: dict[str, Any]
 ) -> gym.Env:
     """Make one sub-environment in the current process."""
-    if name is None:
-        from prune_gym.envs import PruningEnv
-
-        return PruningEnv(**arguments)
     env = gym.make(name if ":" in name else f"prune_gym:{name}", **arguments)
     for wrapper in wrappers:
         env = wrapper(env)

@@ -23,10 +23,10 @@ def tensors_of(network: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def save_weights(network: nn.Module, path: Path, metadata: dict[str, str] | None = None) -> Path:
-    """Write a network's weights to a safetensors file, with ``metadata`` in its header."""
+def save_weights(network: nn.Module, path: Path) -> Path:
+    """Write a network's weights to a safetensors file."""
     tensors = tensors_of(network)
-    return write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
+    return write_atomically(path, lambda temporary: save_file(tensors, temporary))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -42,13 +42,12 @@ def run(arguments: argparse.Namespace) -> int:
     fitted, path, picture = fit_files(
         arguments.records, arguments.out, arguments.plot, arguments.seed, arguments.threads
     )
-    print(table(fitted.surrogate.facts["metrics"]))
+    print(_table(fitted.surrogate.facts["metrics"]))
     print(f"wrote {path}, {path.with_suffix('.json').name} and {picture}")
     return 0
 
 
-def table(metrics: Mapping[str, Any]) -> str:
-    """The metrics of :func:`prune_gym.surrogate.fit.measure` as lines of text."""
+def _table(metrics: Mapping[str, Any]) -> str:
     lines = [f"{'':24}{'steps':>7}{'tau':>8}{'same space':>12}{'error':>9}{'(of the mean)':>15}"]
     for name, values in metrics.items():
         title = TITLES.get(name, "  without " + name.removeprefix("held_out_policy_"))

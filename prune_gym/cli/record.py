@@ -43,15 +43,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Record, and print where."""
     from prune_gym.runs.recording import record
 
-    policies = [name.strip() for name in arguments.agents.split(",") if name.strip()]
+    given = arguments
+    policies = [name.strip() for name in given.agents.split(",") if name.strip()]
+    settings = environment_settings(given)
     episodes = record(
-        arguments.out,
-        arguments.id,
-        environment_settings(arguments),
-        arguments.episodes,
-        policies,
-        arguments.seed,
-        arguments.quiet,
+        given.out, given.id, settings, given.episodes, policies, given.seed, given.quiet
     )
     print(f"wrote {arguments.out}: {episodes} episodes")
     return 0

@@ -14,23 +14,10 @@ else:
 def add_command(
     commands: Commands, name: str, short: str, description: str | None = None
 ) -> argparse.ArgumentParser:
-    """Add a command with its page of help.
-
-    Args:
-        commands: Subparsers of the main parser.
-        name: Name of the command.
-        short: Line for the list of commands.
-        description: Text of the command's own page of help; the line by default.
-
-    Returns:
-        The command's parser.
-    """
-    return commands.add_parser(
-        name,
-        help=short,
-        description=description or short,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    """Add a command with a line in the list of commands and its own page of help."""
+    form = argparse.RawDescriptionHelpFormatter
+    text = description or short
+    return commands.add_parser(name, help=short, description=text, formatter_class=form)
 
 
 def add_environment_options(parser: argparse.ArgumentParser) -> None:

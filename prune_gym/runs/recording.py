@@ -1,6 +1,7 @@
 """Recording of real episodes, to which a surrogate is fitted."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,14 +132,7 @@ class _Steps(Callback):
 
 
 def play(env: gym.Env, policy: str, seed: int, number: int) -> RecordedEpisode:
-    """Play and record one episode.
-
-    Args:
-        env: Real environment.
-        policy: Name of the policy, one of :data:`POLICIES`.
-        seed: Seed of the recording.
-        number: Number of the episode, from which its seed and options are drawn.
-    """
+    """Play and record one episode; its seed and options are drawn from its number."""
     random = np.random.default_rng([seed, number])
     own_seed, options = int(random.integers(2**31)), draw_options(policy, random)
     played = _Steps(real_environment(env))
@@ -149,7 +143,7 @@ def play(env: gym.Env, policy: str, seed: int, number: int) -> RecordedEpisode:
     for done in played.steps:
         # The step repeats the best trial, and a trial may repeat another.
         tried = dict.fromkeys(t for t in played.trials if t.space == done.space and t != done)
-        steps.append(RecordedStep(done.space, done.kept, done.batches, done.accuracy, tuple(tried)))
+        steps.append(replace(done, tried=tuple(tried)))
     return RecordedEpisode(number, policy, options, own_seed, tuple(steps))
 
 

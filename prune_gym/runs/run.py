@@ -53,10 +53,6 @@ class Run:
     def open(cls, folder: str | Path, quiet: bool = False) -> "Run":
         """A run that was started before, for :meth:`finish` or for its configuration.
 
-        Args:
-            folder: Folder of the run.
-            quiet: Whether to hide the progress bars.
-
         Raises:
             PruneGymError: If the folder holds no run.
         """

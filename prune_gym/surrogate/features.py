@@ -78,13 +78,7 @@ class Features:
         return KeptShares(np.ones((len(self.visited), len(STATISTICS))))
 
     def after(self, kept: KeptShares, mask: npt.NDArray[np.bool_], batches: int) -> KeptShares:
-        """The shares after a step.
-
-        Args:
-            kept: Shares before the step.
-            mask: Executed mask of the space at ``kept.position``, shape (channels,).
-            batches: Mini-batches of fine-tuning.
-        """
+        """The shares after a step with a mask of the space at ``kept.position``."""
         shares = kept.shares.copy()
         rebuilt = 1.0
         # If the consumers read only zeros, nothing is lost.
@@ -100,15 +94,8 @@ class Features:
         shares = kept.shares
         last = shares[max(kept.position - 1, 0)]
         counted = (kept.position / len(self.visited), kept.batches, kept.last_batches)
-        return np.concatenate(
-            [
-                shares.ravel(),
-                np.log(np.maximum(shares, 1e-6)).sum(0),
-                shares.min(0),
-                last,
-                counted,
-            ]
-        )
+        logs = np.log(np.maximum(shares, 1e-6)).sum(0)
+        return np.concatenate([shares.ravel(), logs, shares.min(0), last, counted])
 
 
 def _energy(baseline: Baseline, space: ChannelSpace) -> Array:
@@ -123,15 +110,9 @@ def _energy(baseline: Baseline, space: ChannelSpace) -> Array:
 def _passed_on(baseline: Baseline, space: ChannelSpace) -> list[tuple[Array, Array]]:
     """Moments of what the consumers of a space read from it.
 
-    Args:
-        baseline: Unpruned network with its repair images.
-        space: Channel space of the unpruned network.
-
-    Returns:
-        For each consumer, the second moments of its inputs with a small ridge, and the inner
-        products of the weights that read the inputs; shape (channels, channels) each. The sum of
-        their elementwise products over all consumers is 1. Without inputs other than zeros the
-        list is empty.
+    For each consumer, the second moments of its inputs with a small ridge, and the inner products
+    of the weights that read the inputs; shape (channels, channels) each. The sum of their
+    elementwise products over all consumers is 1. If all inputs are zero, the list is empty.
     """
     modules = dict(baseline.module.named_modules())
     layers = [modules[name] for name in space.consumers]
@@ -161,14 +142,8 @@ def _passed_on(baseline: Baseline, space: ChannelSpace) -> list[tuple[Array, Arr
 def _lost(moments: Array, weights: Array, mask: npt.NDArray[np.bool_]) -> float:
     """The share of a consumer's squared outputs that the kept channels cannot reproduce.
 
-    Args:
-        moments: Second moments of the inputs, positive definite, shape (channels, channels).
-        weights: Inner products of the weights, shape (channels, channels).
-        mask: Mask of the kept channels, shape (channels,).
-
-    Returns:
-        Weighted sum of the Schur complement of the kept channels' moments: the moments of the
-        removed channels that remain after a regression on the kept channels.
+    It is the weighted sum of the Schur complement of the kept channels' moments: the moments of
+    the removed channels that remain after a regression on the kept channels.
     """
     order = np.concatenate((np.flatnonzero(mask), np.flatnonzero(~mask)))
     kept, channels = np.count_nonzero(mask), len(mask)

@@ -21,11 +21,7 @@ FOLDS = 5
 def fit(rows: Rows, seed: int = 0, **options: Any) -> Any:
     """Fit scikit-learn's regressor: many shallow trees, each to half of the rows.
 
-    Args:
-        rows: Training data.
-        seed: Seed of the regressor.
-        options: Options of the regressor. The defaults were chosen by tau on held-out episodes of
-            ``shapes``.
+    The defaults of its options were chosen by tau on held-out episodes of ``shapes``.
 
     Returns:
         A ``sklearn.ensemble.GradientBoostingRegressor`` of the accuracy's logit. For the logit, the
@@ -50,8 +46,8 @@ def held_out(rows: Rows, groups: npt.NDArray, seed: int = 0, **options: Any) -> 
     Args:
         rows: All rows.
         groups: Number or name of each row's group, shape (rows,).
-        seed: Seed of the regressors.
-        options: Options of :func:`fit`.
+        seed: See :func:`fit`.
+        options: See :func:`fit`.
 
     Returns:
         Predicted accuracies, shape (rows,).
@@ -150,7 +146,12 @@ def fit_surrogate(
     metrics = _metrics(rows, by_episode, len(env.visited), seed, options)
     regressor = fit(rows, seed, **options)
     trees = TreeEnsemble.from_library(regressor)
-    check_against_library(trees, regressor, rows.inputs)
+    own = np.array([trees.predict(row) for row in rows.inputs])
+    if not np.allclose(own, regressor.predict(rows.inputs), rtol=0, atol=1e-9):
+        raise PruneGymError(
+            "The trees of this version of scikit-learn cannot be read. Install the version in "
+            "constraints.txt."
+        )
     facts = {
         "conditions": conditions(env.config, env.baseline, env.visited),
         "features": list(features.names),
@@ -180,23 +181,3 @@ def _metrics(
         for name in policies:
             metrics[f"held_out_policy_{name}"] = measure(rows, by_policy, rows.policy == name)
     return metrics
-
-
-def check_against_library(trees: TreeEnsemble, regressor: Any, inputs: Array) -> None:
-    """Check that the compiled trees predict what scikit-learn's regressor predicts.
-
-    Args:
-        trees: Compiled trees.
-        regressor: Fitted regressor of scikit-learn.
-        inputs: Feature vectors to compare, shape (rows, features).
-
-    Raises:
-        PruneGymError: If they differ, since this version of scikit-learn stores its trees
-            differently.
-    """
-    own = np.array([trees.predict(row) for row in inputs])
-    if not np.allclose(own, regressor.predict(inputs), rtol=0, atol=1e-9):
-        raise PruneGymError(
-            "The trees of this version of scikit-learn cannot be read. Install the version in "
-            "constraints.txt."
-        )

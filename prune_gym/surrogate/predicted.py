@@ -32,13 +32,7 @@ _NONE = np.zeros(0, np.float32)
 
 
 class PredictedObserver(Observer):
-    """Shows the filters of the unpruned network, computed once for each position.
-
-    Args:
-        baseline: The unpruned network.
-        visited: Spaces that an episode visits.
-        kind: Kind of observation, ``"features"`` or ``"weights"``.
-    """
+    """Shows the filters of the unpruned network, computed once for each position."""
 
     def __init__(self, baseline: Baseline, visited: tuple[ChannelSpace, ...], kind: str) -> None:
         super().__init__(baseline, visited, kind)
@@ -79,12 +73,7 @@ class PredictedObserver(Observer):
 
 
 class PredictedMode(FilterRules):
-    """The filter mode without networks: a step only counts the remaining filters.
-
-    Args:
-        config: Configuration of the environment.
-        baseline: The unpruned network.
-    """
+    """The filter mode without networks: a step only counts the remaining filters."""
 
     def __init__(self, config: EnvConfig, baseline: Baseline) -> None:
         super().__init__(config, baseline, PredictedObserver)
@@ -117,11 +106,7 @@ class PredictedMode(FilterRules):
         )
 
     def accept(self, state: State, network: FinishedNetwork) -> list[Build]:
-        """Refuse the network, since a surrogate evaluates no networks.
-
-        Raises:
-            PruneGymError: In every case.
-        """
+        """Raise PruneGymError, since a surrogate evaluates no networks."""
         raise PruneGymError("A surrogate evaluates no networks. Use the real environment.")
 
     def fits(self, state: State) -> bool:

@@ -38,23 +38,12 @@ class Surrogate:
     facts: dict[str, Any]
 
     def accuracy(self, features: npt.NDArray[np.float64]) -> float:
-        """The predicted accuracy, 0 to 1.
-
-        Args:
-            features: Feature vector of a state, shape (features,).
-        """
+        """The predicted accuracy, 0 to 1, from the features of a state, shape (features,)."""
         return 1 / (1 + math.exp(-self.trees.predict(features)))
 
     def save(self, path: Path) -> Path:
-        """Write the trees to a safetensors file, and the facts to a JSON file of the same name.
-
-        Args:
-            path: Safetensors file.
-
-        Returns:
-            The path of the safetensors file.
-        """
-        arrays = {name: np.ascontiguousarray(a) for name, a in self.trees.arrays().items()}
+        """Write the trees to a safetensors file, and the facts to a JSON file of the same name."""
+        arrays = {name: np.ascontiguousarray(a) for name, a in vars(self.trees).items()}
         files.write_atomically(path, lambda temporary: save_file(arrays, temporary))
         facts = {"schema": SCHEMA, **self.facts, "sha256": files.sha256(path)}
         files.write_json(path.with_suffix(".json"), facts)
@@ -75,11 +64,7 @@ def accuracy_of(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def file_name(conditions: dict[str, Any]) -> str:
-    """The name of a surrogate's safetensors file.
-
-    Args:
-        conditions: Result of :func:`prune_gym.surrogate.records.conditions`.
-    """
+    """The name of the safetensors file of a surrogate for these conditions."""
     text = json.dumps(conditions, sort_keys=True)
     architecture = str(conditions["network"]).replace(":", "-")
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]

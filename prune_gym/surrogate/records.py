@@ -89,15 +89,8 @@ def conditions(
     """Everything on which the accuracy after a step depends, except masks and mini-batches.
 
     Arguments such as objective, accelerator, tolerance and ``min_keep`` are not included, since
-    they only affect costs, rewards and clipping, which the surrogate computes exactly.
-
-    Args:
-        config: Configuration of the environment.
-        baseline: The unpruned network.
-        visited: Spaces that an episode visits.
-
-    Returns:
-        Values by name. Records with equal values can be combined.
+    they only affect costs, rewards and clipping, which the surrogate computes exactly. Records with
+    equal conditions can be combined.
     """
     return {
         "env_revision": ENV_REVISION,
@@ -117,9 +110,6 @@ def conditions(
 
 def read(path: Path) -> Records:
     """Read a file of records; an incomplete last line is ignored.
-
-    Args:
-        path: File of JSON lines.
 
     Raises:
         DataError: If the file is missing, is damaged or holds no records; the message names the
@@ -156,11 +146,7 @@ def read(path: Path) -> Records:
 
 
 def cut_to_whole_lines(path: Path) -> None:
-    """Remove an incomplete last line, so that further lines can be appended.
-
-    Args:
-        path: File of JSON lines.
-    """
+    """Remove an incomplete last line, so that further lines can be appended."""
     data = path.read_bytes()
     whole = data.rfind(b"\n") + 1
     if whole != len(data):
@@ -169,14 +155,7 @@ def cut_to_whole_lines(path: Path) -> None:
 
 
 def joined(records: Sequence[Records], names: Sequence[str]) -> Records:
-    """Combine the records of several files.
-
-    Args:
-        records: Records of each file; at least one.
-        names: Names of the files, for the error.
-
-    Returns:
-        All episodes with the header of the first file.
+    """All episodes of several files (at least one) with the header of the first.
 
     Raises:
         DataError: If the files were recorded under different conditions.
@@ -193,12 +172,7 @@ def joined(records: Sequence[Records], names: Sequence[str]) -> Records:
 
 
 def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-    """The first name, in alphabetical order, whose values differ; None if all are equal.
-
-    Args:
-        one: Values by name.
-        other: Values by name; a missing name has the value None.
-    """
+    """The first name, in alphabetical order, whose values differ; None if all are equal."""
     names = sorted({*one, *other})
     return next((name for name in names if one.get(name) != other.get(name)), None)
 

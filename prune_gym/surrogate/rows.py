@@ -34,20 +34,12 @@ class Rows:
     tried: npt.NDArray[np.bool_]
 
     def among(self, chosen: npt.NDArray[np.bool_]) -> "Rows":
-        """The chosen rows.
-
-        Args:
-            chosen: Mask of the rows, shape (rows,).
-        """
+        """The rows of a mask, shape (rows,)."""
         return Rows(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
 def rows_of(records: Records, env: PruningEnv) -> Rows:
     """Features and accuracies of all recorded steps and of the start of each episode.
-
-    Args:
-        records: Records of at least one episode.
-        env: Environment in which they were recorded.
 
     Raises:
         DataError: If there is no episode, or the records come from another environment.

@@ -1,6 +1,6 @@
 """Boosted trees as flat arrays, which a compiled kernel evaluates one row at a time."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -59,11 +59,7 @@ class TreeEnsemble:
 
     @classmethod
     def from_library(cls, regressor: Any) -> "TreeEnsemble":
-        """Copy the trees of a fitted ``sklearn.ensemble.GradientBoostingRegressor``.
-
-        Args:
-            regressor: Regressor that was fitted with the squared error as its loss.
-        """
+        """Copy a ``sklearn.ensemble.GradientBoostingRegressor`` of the squared error."""
         trees = [stage[0].tree_ for stage in regressor.estimators_]
         sizes = [tree.node_count for tree in trees]
         offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
@@ -84,31 +80,14 @@ class TreeEnsemble:
         )
 
     def predict(self, row: Array) -> float:
-        """The prediction for one row.
+        """The sum of the baseline and of one leaf of each tree.
 
         Args:
             row: Feature vector, shape (features,); its length is not checked. It is compared as
                 float32.
-
-        Returns:
-            The sum of the baseline and of one leaf of each tree.
         """
-        return float(
-            _predict(
-                row.astype(np.float32),
-                self.feature,
-                self.threshold,
-                self.left,
-                self.right,
-                self.value,
-                self.roots,
-                self.baseline[0],
-            )
-        )
-
-    def arrays(self) -> dict[str, npt.NDArray]:
-        """All arrays, by name."""
-        return asdict(self)
+        *arrays, baseline = vars(self).values()
+        return float(_predict(row.astype(np.float32), *arrays, baseline[0]))
 
 
 @njit(cache=True, nogil=True)
