@@ -24,11 +24,7 @@ TOLERANCE = 1e-4
 
 
 class Normalized(nn.Module):
-    """A network with its normalisation inside.
-
-    Args:
-        network: Takes normalised images.
-    """
+    """A network with its normalisation inside."""
 
     mean: Tensor
     std: Tensor
@@ -61,7 +57,6 @@ def export_network(folder: Path, network: Network, kept: Kept, samples: Split) -
     """
     folder.mkdir(parents=True, exist_ok=True)
     images = samples.images[:SAMPLES].float() / 255
-    labels = samples.labels[:SAMPLES]
     module = Normalized(copy.deepcopy(network.module).cpu()).eval()
     example = torch.zeros(2, *network.input_shape)
     shapes = {"images": {0: torch.export.Dim("batch", min=1, max=65536)}}
@@ -92,7 +87,7 @@ def export_network(folder: Path, network: Network, kept: Kept, samples: Split) -
     save_network(folder, network, kept)
     arrays = {
         "images": images.numpy(),
-        "labels": labels.numpy(),
+        "labels": samples.labels[:SAMPLES].numpy(),
         "predicted": wanted.argmax(1).numpy(),
     }
     write_atomically(folder / "sample.npz", lambda path: np.savez_compressed(path, **arrays))

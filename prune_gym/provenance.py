@@ -2,6 +2,7 @@
 
 import os
 import platform
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -23,19 +24,13 @@ def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
     result = {"python": platform.python_version()}
     for name in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             result[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return result
 
 
 def machine(device: str) -> dict[str, Any]:
-    """The kind of this machine.
-
-    Args:
-        device: Device of the network, for example ``"cpu"``.
-    """
+    """The kind of this machine, with the device of the network."""
     import torch
     from llvmlite.binding import get_host_cpu_name
 

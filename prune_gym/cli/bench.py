@@ -3,13 +3,8 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from prune_gym.cli.settings import Commands, add_command
-
-if TYPE_CHECKING:
-    from benchmarks.results import Result
-    from benchmarks.runner import Benchmark
 
 DESCRIPTION = """\
 Run agents on a benchmark task, several seeds each, in parallel processes (one thread each), and
@@ -54,7 +49,7 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run what is left, write the records, print the leaderboard."""
-    from benchmarks import results, runner, tasks
+    from benchmarks import leaderboard, results, runner, tasks
     from prune_gym.envs.baseline import checked_device
     from prune_gym.errors import PruneGymError
     from prune_gym.runs import folder as run_folder
@@ -83,18 +78,12 @@ def run(arguments: argparse.Namespace) -> int:
     checked_device(arguments.device)
     with run_folder.claimed(arguments.out):
         bench.prepare()
-        return _run(bench, others, arguments.workers, arguments.quiet)
-
-
-def _run(bench: "Benchmark", others: "list[Result]", workers: int, quiet: bool) -> int:
-    from benchmarks import leaderboard
-
-    try:
-        failed = bench.run(workers, quiet)
-    except KeyboardInterrupt:
-        print(f"\nStopped. The same command continues in {bench.out}.", file=sys.stderr)
-        return 130
-    found = bench.write_records()
+        try:
+            failed = bench.run(arguments.workers, arguments.quiet)
+        except KeyboardInterrupt:
+            print(f"\nStopped. The same command continues in {bench.out}.", file=sys.stderr)
+            return 130
+        found = bench.write_records()
     if found:
         print(leaderboard.text([*found, *others]))
         page = f"prune-gym report {bench.out} -o report/"

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     opened, changes = Run.open(arguments.folder), environment_settings(arguments)
     found = evaluate(opened, arguments.split, arguments.policy, changes)
     print(found.table)
-    print(f"accuracy on the whole {found.split} split: {found.accuracy:.4f}")
+    print(f"accuracy on the whole {arguments.split} split: {found.accuracy:.4f}")
     for line in found.target.lines():
         print(line)
     return 0

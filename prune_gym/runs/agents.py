@@ -40,10 +40,7 @@ def names() -> list[str]:
 
 
 def find(name: str) -> type[Agent]:
-    """The class of an agent.
-
-    Args:
-        name: One of :func:`names`, or ``"package.module:Class"``.
+    """The class of an agent, by one of :func:`names` or as ``"package.module:Class"``.
 
     Raises:
         UnknownNameError: If there is no such agent.

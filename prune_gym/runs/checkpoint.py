@@ -91,17 +91,9 @@ def read(folder: Path) -> Progress:
 def load(
     folder: Path, agent: Agent, env: PruningEnv, progress: Progress, accuracy: float | None
 ) -> State | None:
-    """Give agent and environment the state of a checkpoint.
+    """Give agent and environment (reset) the state of a checkpoint, and return the best network.
 
-    Args:
-        folder: Folder of the checkpoint.
-        agent: Agent like the run's.
-        env: Environment like the run's, reset.
-        progress: Progress from :func:`read`.
-        accuracy: Accuracy of the best network as the search saw it; None without a best network.
-
-    Returns:
-        The state of the best network, or None.
+    ``accuracy`` is that of the best network as the search saw it; None without a best network.
     """
     agent.load(folder / AGENT)
     env.np_random.bit_generator.state = dict(progress.random)

@@ -163,12 +163,7 @@ class RunConfig:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "RunConfig":
-        """A configuration from :meth:`to_json`.
-
-        Raises:
-            UnknownNameError: If a name is unknown.
-            PruneGymError: If a value is missing, of the wrong kind or out of range.
-        """
+        """A configuration from :meth:`to_json`; all names and values are checked."""
         known = [own.name for own in fields(cls)]
         for name in value:
             if name not in known:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from prune_gym.envs import render
-from prune_gym.envs.state import State
 from prune_gym.registration import real_environment
 from prune_gym.runs import agents
 from prune_gym.runs.checkpoint import load_best
@@ -20,15 +19,11 @@ class Evaluation:
     """What was measured of a network.
 
     Args:
-        state: The network, as a state of its environment.
-        split: Name of the split.
         accuracy: Accuracy on the whole split, 0 to 1.
         target: How the network compares with the target, on the validation subset.
         table: Table of the kept filters and the costs.
     """
 
-    state: State
-    split: str
     accuracy: float
     target: TargetReport
     table: str
@@ -68,8 +63,6 @@ def evaluate(
         state = load_best(run.folder, inner)
     images = getattr(inner.baseline.dataset, split)
     evaluation = Evaluation(
-        state=state,
-        split=split,
         accuracy=split_accuracy(state.module, images, inner.baseline.device),
         target=TargetReport(inner.target.wanted, inner.target.reached(state.costs, state.accuracy)),
         table=render.table(state, inner.baseline, inner.visited),

@@ -72,7 +72,7 @@ class Recorder(Callback):
         """Count a step or tried candidate, and move the bar."""
         self._trials += 1
         layers = len(self.env.visited)
-        self._show(
+        self.on_status(
             info["position"] / layers,
             f"trial {self._trials}, layer {info['position']}/{layers}, "
             f"accuracy {info['accuracy']:.3f}, {info['cost_ratio']:.2f}x, reward {reward:+.3f}, "
@@ -80,10 +80,7 @@ class Recorder(Callback):
         )
 
     def on_status(self, done: float, text: str) -> None:
-        """Move the bar within a long episode."""
-        self._show(done, text)
-
-    def _show(self, done: float, text: str) -> None:
+        """Move the bar within an episode."""
         self._bar.set_postfix_str(text, refresh=False)
         # All candidates of a layer are at the same place; the bar never goes back.
         self._bar.update(max(0.0, self._episodes + min(done, 0.99) - self._bar.n))

@@ -121,7 +121,8 @@ class Run:
                 f"{str(folder)!r} is finished: the test split was read for its report. Start a "
                 "new run."
             )
-        limits = dict(zip(LIMITS, (episodes, steps, search_macs, seconds), strict=True))
+        given = (episodes, steps, search_macs, seconds)
+        limits: dict[str, Any] = dict(zip(LIMITS, given, strict=True))
         if any(value is not None for value in limits.values()):
             run.config = replace(run.config, **limits)
         if final_epochs is not None:

@@ -1,6 +1,6 @@
 """Fit a surrogate to records, and evaluate it on held-out episodes and policies."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -8,14 +8,83 @@ import numpy.typing as npt
 
 from prune_gym.envs import PruningEnv
 from prune_gym.errors import DataError, PruneGymError
-from prune_gym.surrogate.features import Features
+from prune_gym.surrogate.features import Array, Features, KeptShares
 from prune_gym.surrogate.predictor import Surrogate, accuracy_of, import_library, logit
-from prune_gym.surrogate.records import Records, conditions
-from prune_gym.surrogate.rows import Array, Rows, rows_of
+from prune_gym.surrogate.records import RecordedStep, Records, conditions, first_difference
 from prune_gym.surrogate.trees import TreeEnsemble
 
 FOLDS = 5
 """Number of groups of episodes, each of which is held out once."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Recorded steps as input of a regressor.
+
+    Args:
+        inputs: Feature vectors, shape (rows, features).
+        accuracy: Accuracy after the step, shape (rows,).
+        episode: Number of the episode, shape (rows,).
+        policy: Name of the policy, shape (rows,).
+        position: Number of visited spaces, shape (rows,).
+        tried: Whether the step was a candidate that was not executed, shape (rows,).
+    """
+
+    inputs: Array
+    accuracy: Array
+    episode: npt.NDArray[np.int64]
+    policy: npt.NDArray[np.str_]
+    position: npt.NDArray[np.int64]
+    tried: npt.NDArray[np.bool_]
+
+    def among(self, chosen: npt.NDArray[np.bool_]) -> "Rows":
+        """The rows of a mask, shape (rows,)."""
+        return Rows(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+
+def rows_of(records: Records, env: PruningEnv) -> Rows:
+    """Features and accuracies of all recorded steps and of the start of each episode.
+
+    Raises:
+        DataError: If there is no episode, or the records come from another environment.
+    """
+    here = conditions(env.config, env.baseline, env.visited)
+    recorded = records.header["conditions"]
+    if name := first_difference(recorded, here):
+        raise DataError(
+            f"The records were made under other conditions than those of the environment: {name} "
+            f"was {recorded.get(name)!r}, here it is {here.get(name)!r}. "
+            "Record again: prune-gym record."
+        )
+    features = Features(env.baseline, env.visited)
+    rows: list[tuple[Array, float, int, str, int, bool]] = []
+    for number, episode in enumerate(records.episodes):
+        kept = features.start()
+        states = [(kept, env.baseline.accuracy, False)]
+        for step in episode.steps:
+            states += [(_after(features, kept, t), t.accuracy, True) for t in step.tried]
+            kept = _after(features, kept, step)
+            states.append((kept, step.accuracy, False))
+        rows += [
+            (features.vector(state), accuracy, number, episode.policy, state.position, tried)
+            for state, accuracy, tried in states
+        ]
+    if not rows:
+        raise DataError("The records contain no episode. Record some: prune-gym record.")
+    columns = list(zip(*rows, strict=True))
+    return Rows(*(np.asarray(column) for column in columns))
+
+
+def _after(features: Features, kept: KeptShares, step: RecordedStep) -> KeptShares:
+    space = features.visited[kept.position]
+    if step.space != space.name:
+        raise DataError(
+            f"The records visit {step.space!r}, but the environment visits {space.name!r}. "
+            "Record again: prune-gym record."
+        )
+    mask = np.zeros(space.channels, bool)
+    mask[list(step.kept)] = True
+    return features.after(kept, mask, step.batches)
 
 
 def fit(rows: Rows, seed: int = 0, **options: Any) -> Any:
@@ -67,12 +136,7 @@ def held_out(rows: Rows, groups: npt.NDArray, seed: int = 0, **options: Any) -> 
 
 
 def measure(rows: Rows, predicted: Array, among: npt.NDArray[np.bool_]) -> dict[str, float]:
-    """Compare predictions with the recorded accuracies.
-
-    Args:
-        rows: All rows.
-        predicted: Predicted accuracies, shape (rows,).
-        among: Mask of the rows to compare, shape (rows,).
+    """Compare predicted with recorded accuracies of the rows of a mask.
 
     Returns:
         Number of ``steps``; Kendall's ``tau`` (tau-b); ``tau_same_space``, the mean of the taus of
@@ -107,8 +171,7 @@ class FittedSurrogate:
     Args:
         surrogate: Surrogate that was fitted to all records.
         rows: All rows.
-        predicted: Predictions by regressors that were fitted without the row's episode, shape
-            (rows,).
+        predicted: Predictions by regressors that were fitted without the row's episode, (rows,).
     """
 
     surrogate: Surrogate

@@ -26,11 +26,10 @@ def fit_files(
 
     Args:
         paths: Files of :func:`prune_gym.runs.recording.record`.
-        out: Safetensors file; None: a file in the cache folder, where the surrogate environment
-            finds it.
-        picture: PNG file; None: a file of the same name as the surrogate.
+        out: Safetensors file; by default in the cache folder, where environments find it.
+        picture: PNG file; by default of the same name as the surrogate.
         seed: Seed of the folds and of the regressor.
-        threads: Number of torch threads; None: the number that the records used.
+        threads: Number of torch threads; by default that of the records.
 
     Returns:
         The fitted surrogate, the path of its file and the path of the picture.
@@ -59,12 +58,7 @@ def fit_files(
 
 
 def plot(fitted: FittedSurrogate, path: Path) -> None:
-    """Plot predicted over real accuracy of held-out episodes, with a colour for each policy.
-
-    Args:
-        fitted: Surrogate with its held-out predictions.
-        path: PNG file.
-    """
+    """Plot predicted over real accuracy of held-out episodes, with a colour for each policy."""
     rows, metrics = fitted.rows, fitted.surrogate.facts["metrics"]["held_out_episodes"]
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()

@@ -158,13 +158,12 @@ class PredictedEvaluator:
 
     def _shares(self, state: State) -> KeptShares:
         """The shares of a state, from the cache or from its history."""
-        known = self._kept.get(state.token)
-        if known is None:
-            known = self.features.start()
+        if state.token not in self._kept:
+            shares = self.features.start()
             for record in state.history:
-                known = self.features.after(known, record.mask, record.batches)
-            self._remember(state.token, known)
-        return known
+                shares = self.features.after(shares, record.mask, record.batches)
+            self._remember(state.token, shares)
+        return self._kept[state.token]
 
     def _remember(self, token: object, shares: KeptShares) -> None:
         self._kept[token] = shares

@@ -77,17 +77,10 @@ def cache_folder() -> Path:
 
 
 def find(conditions: dict[str, Any], arguments: dict[str, Any]) -> Path:
-    """Find the surrogate for an environment; the user's own takes precedence over a shipped one.
-
-    Args:
-        conditions: Conditions of the environment.
-        arguments: Arguments of the environment that differ from the defaults, for the error.
-
-    Returns:
-        The safetensors file.
+    """The file of an environment's surrogate; the user's own takes precedence over a shipped one.
 
     Raises:
-        WeightsError: If there is none; the message says how to make it.
+        WeightsError: If there is none; the message says how to make it with these arguments.
     """
     for folder in (cache_folder(), baselines.SHIPPED):
         path = folder / file_name(conditions)
@@ -104,12 +97,7 @@ def find(conditions: dict[str, Any], arguments: dict[str, Any]) -> Path:
 
 
 def load(path: Path, conditions: dict[str, Any], features: tuple[str, ...]) -> Surrogate:
-    """Read a surrogate and check that it fits an environment.
-
-    Args:
-        path: Safetensors file.
-        conditions: Conditions of the environment.
-        features: Names of the features, in their order.
+    """Read a surrogate and check that it fits an environment's conditions and features.
 
     Raises:
         WeightsError: If the file is missing or damaged, or was fitted for other conditions or

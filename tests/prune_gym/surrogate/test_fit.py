@@ -11,8 +11,7 @@ from safetensors.numpy import load_file, save_file
 from prune_gym.errors import DataError, PruneGymError, WeightsError
 from prune_gym.surrogate import predictor as model
 from prune_gym.surrogate.features import STATISTICS, Features
-from prune_gym.surrogate.fit import fit, fit_surrogate, held_out, measure
-from prune_gym.surrogate.rows import Rows, rows_of
+from prune_gym.surrogate.fit import Rows, fit, fit_surrogate, held_out, measure, rows_of
 from prune_gym.surrogate.trees import TreeEnsemble
 
 
