@@ -19,36 +19,26 @@ from prune_gym.envs.state import State
 from prune_gym.errors import PruneGymError
 from prune_gym.files import write_json
 from prune_gym.interface import Agent
-from prune_gym.jsonfile import Amount, Count, JsonRecord, read_json
+from prune_gym.jsonfile import Count, JsonRecord, read_json
 from prune_gym.pruning.saved import DESCRIPTION, load_network_into, read_description, save_network
 from prune_gym.runs.folder import BEST, CHECKPOINTS
-from prune_gym.runs.records import SCHEMA
+from prune_gym.runs.records import SCHEMA, Spending
 
 STATE, AGENT = "state.json", "agent"
 
 
 @dataclass(frozen=True)
-class Progress(JsonRecord):
+class Progress(Spending, JsonRecord):
     """How far a search has come: the content of ``state.json``.
 
     Args:
-        episodes: Finished episodes.
-        trials: Steps, tried candidates included.
         updates: Updates of the agent.
-        search_macs_total: MACs.
-        wall_seconds: Seconds.
-        device_seconds: Seconds of the CPU (of all threads) or of another device.
         random: State of the environment's random generator.
     """
 
     SCHEMA = SCHEMA
 
-    episodes: Count
-    trials: Count
     updates: Count
-    search_macs_total: Count
-    wall_seconds: Amount
-    device_seconds: Amount
     random: Mapping[str, Any]
 
 

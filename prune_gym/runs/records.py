@@ -231,15 +231,7 @@ class Accuracies:
 
 @dataclass(frozen=True)
 class Spending:
-    """What a search took.
-
-    Args:
-        episodes: Finished episodes.
-        trials: Steps, tried candidates included.
-        search_macs_total: MACs.
-        wall_seconds: Seconds.
-        device_seconds: Seconds of the CPU (of all threads) or of another device.
-    """
+    """What a search took; :class:`Episode` describes the values."""
 
     episodes: Count
     trials: Count

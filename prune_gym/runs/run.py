@@ -171,9 +171,8 @@ class Run:
             changes: Arguments that replace the run's own.
 
         Raises:
-            UnknownNameError: If an id or argument is unknown.
-            PruneGymError: If the environment is a surrogate, or data or weights are missing or not
-                those with which the run was started.
+            UnknownNameError: If an argument is unknown.
+            PruneGymError: If data or weights are missing or not those of the run's start.
         """
         changes = dict(changes or {})
         env = make_environment(self.config.env_id, {**self.config.env_arguments, **changes})

@@ -86,8 +86,8 @@ class TreeEnsemble:
             row: Feature vector, shape (features,); its length is not checked. It is compared as
                 float32.
         """
-        *arrays, baseline = vars(self).values()
-        return float(_predict(row.astype(np.float32), *arrays, baseline[0]))
+        parts = (self.feature, self.threshold, self.left, self.right, self.value, self.roots)
+        return float(_predict(row.astype(np.float32), *parts, self.baseline[0]))
 
 
 @njit(cache=True, nogil=True)
