@@ -3,12 +3,7 @@
 import argparse
 from pathlib import Path
 
-from prune_gym.cli.settings import (
-    Commands,
-    add_command,
-    add_environment_options,
-    environment_settings,
-)
+from prune_gym.cli.settings import Commands, add_command, add_environment, environment_settings
 
 DESCRIPTION = """\
 Load the best network of a run and measure its accuracy on the validation split (or, with
@@ -26,7 +21,7 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser.add_argument("folder", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("--split", choices=("validation", "test"), default="validation")
     parser.add_argument("--policy", action="store_true", help="play the learned policy")
-    add_environment_options(parser)
+    add_environment(parser)
     return parser
 
 

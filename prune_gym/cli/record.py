@@ -3,12 +3,7 @@
 import argparse
 from pathlib import Path
 
-from prune_gym.cli.settings import (
-    Commands,
-    add_command,
-    add_environment_options,
-    environment_settings,
-)
+from prune_gym.cli.settings import Commands, add_command, add_environment, environment_settings
 
 DESCRIPTION = """\
 Play real episodes with several policies in turn (random, l1, uniform, l2pf, mixed) and write every
@@ -35,7 +30,7 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed (default 0)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    add_environment_options(parser)
+    add_environment(parser)
     return parser
 
 

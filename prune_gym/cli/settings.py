@@ -20,30 +20,29 @@ def add_command(
     return commands.add_parser(name, help=short, description=text, formatter_class=form)
 
 
-def add_environment_options(parser: argparse.ArgumentParser) -> None:
+def add_environment(parser: argparse.ArgumentParser) -> None:
     """Add the options that set the environment's arguments."""
     group = parser.add_argument_group("environment (arguments of prune_gym.envs.PruningEnv)")
     group.add_argument("--dataset", help="shapes, cifar10, cifar10:PATH or imagefolder:PATH")
     group.add_argument("--weights", help="a safetensors file that replaces the baseline")
     group.add_argument("--objective", help="latency, energy, edp, macs or params")
     group.add_argument("--accelerator", help="a preset of hw_sim or a YAML file")
-    group.add_argument(
+    add_pairs(
+        group,
         "--target",
-        action="append",
-        default=[],
-        metavar="COST=SHARE",
-        help="largest cost, as a share of the unpruned network's; for example --target macs=0.26 "
+        "COST=SHARE",
+        "largest cost, as a share of the unpruned network's; for example --target macs=0.26 "
         "--target latency=0.6; accuracy=DROP is the largest drop in validation accuracy",
     )
     group.add_argument("--device", help="cpu or cuda")
     group.add_argument("--threads", type=int, help="torch threads; part of the record")
-    group.add_argument(
-        "--env",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="any other argument, for example --env tolerance=0.1 --env order=backward",
-    )
+    text = "any other argument, for example --env tolerance=0.1 --env order=backward"
+    add_pairs(group, "--env", "NAME=VALUE", text)
+
+
+def add_pairs(group: argparse._ActionsContainer, option: str, metavar: str, text: str) -> None:
+    """Add an option that can be given several times, for :func:`parse_settings`."""
+    group.add_argument(option, action="append", default=[], metavar=metavar, help=text)
 
 
 def environment_settings(arguments: argparse.Namespace) -> dict[str, Any]:

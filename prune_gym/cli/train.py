@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from prune_gym.cli.settings import (
     Commands,
     add_command,
-    add_environment_options,
+    add_environment,
+    add_pairs,
     environment_settings,
 )
 from prune_gym.settings import parse_settings
@@ -46,13 +47,8 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
         "--resume", type=Path, metavar="RUN", help="continue a run that was stopped or killed"
     )
     parser.add_argument("--seed", type=int, help="seed of agent and environment (default 0)")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a hyperparameter of the agent, for example --set candidates=8",
-    )
+    text = "a hyperparameter of the agent, for example --set candidates=8"
+    add_pairs(parser, "--set", "NAME=VALUE", text)
     budget = parser.add_argument_group("budget (the first limit that is reached ends the search)")
     budget.add_argument("--episodes", type=int, help="finished episodes (10 without any limit)")
     budget.add_argument(
@@ -75,7 +71,7 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
         "--warm-start-episodes", type=int, default=50, help="episodes there (default %(default)s)"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    add_environment_options(parser)
+    add_environment(parser)
     return parser
 
 
