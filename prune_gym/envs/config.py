@@ -3,11 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any
 
 from prune_gym.costs import OBJECTIVES
 from prune_gym.data import Dataset
 from prune_gym.errors import PruneGymError, UnknownNameError
+from prune_gym.jsonfile import LARGEST
 from prune_gym.networks import Network
 from prune_gym.pruning.repair import METHODS
 from prune_gym.training import TrainingOptions
@@ -34,7 +36,17 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "reward": REWARDS,
     "tune": TUNE,
 }
+_TYPES: dict[str, tuple[Any, str]] = {
+    "network": (str | Network, "the name of an architecture, or a Network"),
+    "dataset": (str | Dataset, "the name of a data set, or a Dataset"),
+    "weights": (str | None, "the path of a safetensors file, or None"),
+    "accelerator": (str, "a preset, or the path of a YAML file"),
+    "device": (str, "a device's name, such as 'cpu'"),
+    "fast": (bool | str | Sequence, "True, False, or a list of names"),
+    "surrogate": (bool | str, "True, False, or the path of a safetensors file"),
+}
 _MINIMUM = {
+    "image_size": 1,
     "batch_size": 2,
     "accelerator_batch": 1,
     "min_keep": 1,
@@ -139,6 +151,9 @@ class EnvConfig:
     threads: int | None = None
 
     def __post_init__(self) -> None:
+        for name, (types, wanted) in _TYPES.items():
+            if not isinstance(getattr(self, name), types):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be {wanted}")
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 raise UnknownNameError(name, getattr(self, name), known)
@@ -216,19 +231,27 @@ class EnvConfig:
 def _check_whole(name: str, value: object, minimum: int, optional: bool) -> None:
     if value is None and optional:
         return
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise ValueError(f"{name}={value!r} must be a whole number")
-    if value < minimum:
+    if int(value) < minimum:
         raise ValueError(f"{name}={value} must be at least {minimum}")
 
 
 def _check_number(name: str, value: object, zero: bool) -> None:
-    """Refuse everything but a finite number above 0, or 0 if ``zero`` is set."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{name}={value!r} must be a number")
-    if not 0 <= value < math.inf or (value == 0 and not zero):
+    """Refuse everything but a number above 0, or 0 if ``zero`` is set, that is not absurd."""
+    number = _number(name, value)
+    if not 0 <= number <= LARGEST or (number == 0 and not zero):
         bound = "at least" if zero else "above"
         raise ValueError(f"{name}={value} must be a finite number {bound} 0")
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ValueError(f"{name}={value!r} must be a number")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _check_target(target: object) -> None:
@@ -239,11 +262,10 @@ def _check_target(target: object) -> None:
     for name, value in target.items():
         if name not in TARGETS:
             raise UnknownNameError("target", name, TARGETS)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"target: {name}={value!r} must be a number")
-        if name == ACCURACY and not 0 <= value <= 1:
+        share = _number(f"target: {name}", value)
+        if name == ACCURACY and not 0 <= share <= 1:
             raise ValueError(f"target: accuracy={value} must be a drop in accuracy, 0 to 1")
-        if name != ACCURACY and not 0 < value <= 1:
+        if name != ACCURACY and not 0 < share <= 1:
             raise ValueError(
                 f"target: {name}={value} must be a share of the unpruned network's cost, "
                 "above 0 and at most 1"

@@ -4,6 +4,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +217,9 @@ class PruningEnv(gym.Env[Observation, Action]):
         Returns:
             The results of :meth:`step`, which also lists the errors.
         """
-        return self._advance(action, seed)
+        if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+            raise ValueError(f"seed={seed!r} must be a whole number from 0 to 2**63 - 1")
+        return self._advance(action, int(seed))
 
     def _advance(
         self, action: Action, seed: int | None
@@ -284,7 +287,7 @@ class PruningEnv(gym.Env[Observation, Action]):
             search_macs=state.search_macs + record.macs,
             history=(*state.history, record),
             token=build.token,
-            prefix=state.token if build.keeps_prefix else None,
+            prefix=(state.token, build.space.name) if build.keeps_prefix else None,
         )
 
     def render(self) -> Any:

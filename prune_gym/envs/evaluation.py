@@ -147,8 +147,7 @@ class CachedEvaluator(DirectEvaluator):
         key = state.token, space.name
         work = self._shared.get(key)
         if work is None:
-            parents = (w for (token, _), w in self._shared.items() if token is state.prefix)
-            parent = None if state.prefix is None else next(parents, None)
+            parent = None if state.prefix is None else self._shared.get(state.prefix)
             work = SharedWork(self.baseline, self.program, self.fast, state.module, space, parent)
             self._shared[key] = work
         self._shared.move_to_end(key)

@@ -171,10 +171,14 @@ def check_entries(action: Action, *names: str) -> None:
 
 def unit_value(name: str, given: Any, meaning: str) -> float:
     """An entry of an action; ValueError if it is not one finite number within [0, 1]."""
-    number = np.asarray(given, dtype=np.float64)
-    if number.size != 1 or not np.isfinite(number).all():
+    try:
+        number = np.asarray(given)
+        known = number.dtype.kind in "biuf" and number.size == 1 and bool(np.isfinite(number).all())
+    except (TypeError, ValueError):
+        known = False
+    if not known:
         raise ValueError(f"action: {name}={given!r} must be one finite number")
-    value = float(number.reshape(()))
+    value = float(number.astype(np.float64).reshape(()))
     if not 0 <= value <= 1:
         raise ValueError(f"action: {name}={value} must be 0 to 1 ({meaning})")
     return value

@@ -70,8 +70,8 @@ class State:
         history: Records of the steps so far.
         random: State of the environment's random generator; empty except in snapshots.
         token: Identity of the network; caches use it as their key.
-        prefix: Token of the state before the last step, if that step left the layers before its
-            cut unchanged.
+        prefix: Token of the state before the last step and name of the space that the step cut, if
+            it left the layers before the cut unchanged.
     """
 
     module: nn.Module
@@ -85,7 +85,7 @@ class State:
     history: tuple[StepRecord, ...] = ()
     random: Mapping[str, Any] = field(default_factory=dict)
     token: object = field(default_factory=object, compare=False)
-    prefix: object = field(default=None, compare=False)
+    prefix: tuple[object, str] | None = field(default=None, compare=False)
 
     def counts(self) -> dict[str, int]:
         """The present number of channels of each space."""

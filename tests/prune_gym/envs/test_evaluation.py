@@ -233,3 +233,22 @@ def test_copies_continue_alike(make_tiny_env):
         before = env.snapshot()
         assert other.step(chosen[1])[1] == env.step(chosen[1])[1]
         env.restore(before)
+
+
+def test_a_snapshot_of_another_scope_meets_no_stale_cache(resnet):
+    """The shared work of a state is only valid up to the cut that was made in it."""
+    everywhere, warm, cold = resnet(scope="all"), resnet(scope="inner"), resnet(scope="inner")
+    everywhere.reset(seed=0)
+    first, later = actions(everywhere, 0, 1)[0], actions(cold, 1, 1)[0]
+    for env in (warm, cold):
+        env.reset(seed=0)
+    warm.restore(everywhere.snapshot())
+    warm.try_actions([later])
+    everywhere.step(first)  # cuts the stem, which lies before the inner spaces
+    state = everywhere.snapshot()
+    results = []
+    for env in (warm, cold):
+        env.restore(state)
+        results.append(env.try_actions([later])[0])
+    assert results[0][0] == results[1][0]
+    assert results[0][1]["accuracy"] == results[1][1]["accuracy"]
