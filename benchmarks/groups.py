@@ -174,7 +174,7 @@ def differences(members: Sequence[Row]) -> list[str]:
     """Differences between rows of a group that a fair comparison would not have.
 
     Returns:
-        One sentence for each setting of environment, budget, final fine-tuning, machine, threads
+        One sentence for each setting of environment, budget, final fine-tune, machine, threads
         or package version that differs.
     """
     seen: dict[str, dict[str, list[str]]] = {}

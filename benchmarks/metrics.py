@@ -96,7 +96,7 @@ def best_run(rows: Sequence[Row]) -> tuple[Row, Result]:
     """Row and run of the best network, chosen on validation alone.
 
     Of the networks that meet the target (of all, if none does) it has the highest validation
-    accuracy after the final fine-tuning.
+    accuracy after the final fine-tune.
     """
     runs = [(row, run) for row in rows for run in row.runs]
     return max(runs, key=lambda pair: (meets_target(pair[1]), measure(pair[1])["validation"]))

@@ -22,7 +22,7 @@ def replay(result: Result, env: PruningEnv, final: bool = False) -> list[str]:
     Args:
         result: The record; episodes without steps are not replayed.
         env: Environment from :func:`benchmarks.validate.make_environment`.
-        final: Whether to repeat the final fine-tuning, and compare the report's accuracies.
+        final: Whether to repeat the final fine-tune, and compare the report's accuracies.
 
     Returns:
         One line for each difference.
@@ -70,7 +70,7 @@ def applied(result: Result, final: bool) -> str:
         return "costs only: compressed as a whole, their training is not repeated"
     allowed = tolerance(result)
     text = f"accuracies within {allowed.each:g}, {allowed.mean:g} on average ({allowed.why})"
-    return text if final else f"{text}; without those after the final fine-tuning (--final)"
+    return text if final else f"{text}; without those after the final fine-tune (--final)"
 
 
 def _setup(result: Result, env: PruningEnv, allowed: Tolerance) -> Iterator[str]:
@@ -212,7 +212,7 @@ def _compare_report(report: Report, episode: Episode, env: PruningEnv) -> Iterat
 
 
 def _compare_accuracies(report: Report, env: PruningEnv, allowed: float) -> Iterator[str]:
-    """Accuracies of the report, compared with those of a repeated final fine-tuning."""
+    """Accuracies of the report, compared with those of a repeated final fine-tune."""
     state = env.snapshot()
     _, validation, test = fine_tune(env.baseline, state, report.final_epochs, report.final_seed)
     for split, found in (("validation", validation), ("test", test)):

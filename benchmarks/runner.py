@@ -1,4 +1,4 @@
-"""Runs the cells of a benchmark, each an agent with a seed, in parallel processes."""
+"""Run the cells of a benchmark in parallel processes; a cell is one agent with one seed."""
 
 import json
 import re

@@ -20,7 +20,7 @@ class Task:
     """One task; a change of any value makes another version.
 
     The best network of a search is the most accurate on the validation subset of those that meet
-    the target; its score is the test accuracy after the final fine-tuning.
+    the target; its score is the test accuracy after the final fine-tune.
 
     Args:
         name: Name of the task.
@@ -28,7 +28,7 @@ class Task:
         env_id: Id of the environment.
         environment: Arguments of the environment.
         search_macs: Largest number of MACs of a search.
-        final_epochs: Epochs of the final fine-tuning.
+        final_epochs: Epochs of the final fine-tune.
         needs_data: Whether the user names the images (``--dataset``).
         agent_options: Hyperparameters that suit the budget, by agent.
     """

@@ -19,7 +19,7 @@ class Tolerance:
     Args:
         each: Difference of each accuracy in the search.
         mean: Mean difference over all steps of a record; a change of all of them is found by it.
-        final: Difference after the final fine-tuning, on whole splits.
+        final: Difference after the final fine-tune, on whole splits.
         why: Reason for these numbers.
     """
 
@@ -49,9 +49,9 @@ def tolerance(result: Result) -> Tolerance:
 
 
 def check_replayable(result: Result) -> None:
-    """Refuse a record of no task, of another version, or with another configuration."""
+    """Refuse a record that belongs to no task, is of another version, or with another configuration."""
     if result.task is None:
-        raise PruneGymError(f"{result.source} is of no task, so its settings cannot be checked.")
+        raise PruneGymError(f"{result.source} belongs to no task, so its settings cannot be checked.")
     name, version = result.task
     task = tasks.find(name)
     if version != task.version:

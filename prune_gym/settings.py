@@ -28,7 +28,7 @@ def parse_settings(
         name, equals, text = pair.partition("=")
         name = name.strip().replace("-", "_")
         if not equals:
-            raise PruneGymError(f"{what} {pair!r} is not of the form NAME=VALUE, as {name}=0.5 is")
+            raise PruneGymError(f"{what} {pair!r} must be NAME=VALUE, for example {name}=0.5")
         if names is not None and name not in names:
             raise UnknownNameError(what, name, names)
         try:

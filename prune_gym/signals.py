@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-"""Of a scheduler or a container that stops a job, and of a terminal that is closed."""
+"""Sent when a scheduler or container stops a job, or a terminal closes."""
 
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
     """Make :data:`SIGNALS` raise KeyboardInterrupt within, as Ctrl-C does.
 
-    A signal that the process was told to ignore (``nohup``) stays so, and outside of the main
-    thread nothing is changed, as Python allows handlers only there.
+    A signal that the process ignores (``nohup``) stays ignored. Outside the main thread nothing is
+    changed, because Python allows handlers only there.
     """
     before = {}
     if threading.current_thread() is threading.main_thread():

@@ -31,7 +31,7 @@ def combinations(capability: str) -> list[Settings]:
     """Environment variables of each run.
 
     Args:
-        capability: From :func:`own_capability`; PyTorch dies of one above it.
+        capability: From :func:`own_capability`; PyTorch crashes on a higher one.
     """
     widths: list[Settings] = [{}, {"ATEN_CPU_CAPABILITY": "default"}]
     if capability == "AVX512":  # on a processor with AVX2 alone, the first run has it

@@ -102,7 +102,7 @@ def _draw_search(axes: Any, row: Row, style: Style) -> None:
 
 
 def _draw_finished(axes: Any, row: Row, style: Style) -> None:
-    """A row's networks after the final fine-tuning, and their shapes from scratch."""
+    """A row's networks after the final fine-tune, and their shapes from scratch."""
     points = [(_share(run), metrics.measure(run)["test"]) for run in row.runs]
     look = {"linestyle": "", "color": style.colour, "markersize": 7, "alpha": 0.85}
     axes.plot(*zip(*points, strict=True), marker=style.marker, label=row.label, **look)

@@ -51,7 +51,7 @@ def test_runs_outside_of_tasks_are_read_but_not_replayed():
     assert {result.agent for result in found} == {"l1", "l2pf", "uniform"}
     best = max(found, key=lambda result: result.report.test.final)
     assert (best.agent, f"{best.report.test.final:.2%}") == ("l1", "84.97%")
-    with pytest.raises(PruneGymError, match="is of no task"):
+    with pytest.raises(PruneGymError, match="belongs to no task"):
         validate.check_replayable(found[0])
 
 

@@ -47,7 +47,7 @@ class Setting:
 
     @property
     def longer(self) -> float:
-        """Epochs of the controls' final fine-tuning: ALF has them in its two trainings."""
+        """Epochs of the controls' final fine-tune: ALF has them in its two trainings."""
         return self.epochs + self.final_epochs
 
     def path(self, name: str) -> Path:

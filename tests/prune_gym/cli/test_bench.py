@@ -156,7 +156,7 @@ def test_fresh_records_replay(records, capsys, validate):
     assert validate(records()) == 0
     printed = capsys.readouterr().out
     assert "4 records, 0 differences" in printed
-    assert "without those after the final fine-tuning (--final)" in printed
+    assert "without those after the final fine-tune (--final)" in printed
     assert "within 1e-05, 1e-05 on average (same microarchitecture" in printed
 
 

@@ -46,7 +46,7 @@ def test_a_run_meets_its_target_and_shows_it(train_arguments, tmp_path, capsys):
     ("given", "message"),
     [
         ("mac=0.4", "Unknown target 'mac'. Did you mean 'macs'"),
-        ("macs", "is not of the form NAME=VALUE"),
+        ("macs", "must be NAME=VALUE"),
         ("macs=half", "macs='half' must be a number"),
         ("macs=1.2", "macs=1.2 must be a share"),
         ("macs=0.01", "macs=0.01 cannot be reached: the least within reach is macs=0.1623"),

@@ -191,7 +191,7 @@ def test_controls_run(train_arguments, tmp_path, agent):
         (["--agent", "l3pf"], "Unknown agent 'l3pf'"),
         (["--set", "candidate=2"], "Unknown hyperparameter 'candidate'. Did you mean"),
         (["--set", "candidates=1"], "candidates=1"),
-        (["--set", "candidates"], "is not of the form NAME=VALUE"),
+        (["--set", "candidates"], "must be NAME=VALUE"),
         (["--env", "tolerence=2"], "Unknown environment argument 'tolerence'. Did you mean"),
         (["--objective", "speed"], "Unknown objective 'speed'"),
         (["--dataset", "shpes"], "Unknown data set 'shpes'"),
