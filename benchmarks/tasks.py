@@ -54,7 +54,7 @@ class Task:
         target = ", ".join(
             f"{name}={share:g}" for name, share in self.environment["target"].items()
         )
-        images = "needs --dataset" if self.needs_data else "needs nothing"
+        images = "needs --dataset" if self.needs_data else "no images needed"
         return (
             f"{self.name:<28} version {self.version}  {self.env_id}, target {target}, "
             f"{self.search_macs:g} search MACs, {self.final_epochs:g} final epochs, {images}"
@@ -106,7 +106,7 @@ def variant(agent: str) -> tuple[str, dict[str, Any]]:
     for text in given:
         option, _, value = text.partition("=")
         if not option or not value:
-            raise PruneGymError(f"agent {agent!r}: {text!r} is not of the form option=value")
+            raise PruneGymError(f"agent {agent!r}: {text!r} must be option=value")
     return name, parse_settings(given, f"option of agent {name!r}")
 
 

@@ -49,9 +49,11 @@ def tolerance(result: Result) -> Tolerance:
 
 
 def check_replayable(result: Result) -> None:
-    """Refuse a record that belongs to no task, is of another version, or with another configuration."""
+    """Refuse a record that belongs to no task or has another version or configuration."""
     if result.task is None:
-        raise PruneGymError(f"{result.source} belongs to no task, so its settings cannot be checked.")
+        raise PruneGymError(
+            f"{result.source} belongs to no task, so its settings cannot be checked."
+        )
     name, version = result.task
     task = tasks.find(name)
     if version != task.version:

@@ -44,13 +44,11 @@ def find(architecture: str, dataset: Dataset) -> Path:
         if weights.is_file():
             _check_recipe(weights, dataset)
             return weights
-    # `python -m` adds the working directory to the path, so the user's own module can be imported.
-    command = "python -m prune_gym.cli" if ":" in architecture else "prune-gym"
     pixels = dataset.train.images.shape[-1]
     size = "" if pixels == 32 else f" --image-size {pixels}"
     raise WeightsError(
         f"There is no baseline of {architecture!r} for {dataset.name!r}. Train one with "
-        f"{command} pretrain --network {architecture} --dataset {shlex.quote(dataset.name)}{size} "
+        f"prune-gym pretrain --network {architecture} --dataset {shlex.quote(dataset.name)}{size} "
         "(add --init FILE to start from existing weights)."
     )
 

@@ -237,3 +237,9 @@ def test_what_a_criterion_needs(make_tiny_env):
         env.step(np.array([0.0, -1.0], np.float32))
     with pytest.raises(ValueError, match="not within"):
         env.step(np.array([1.5, -1.0], np.float32))
+
+
+@pytest.mark.parametrize("observation", ["features", "weights"])
+def test_a_computed_criterion_needs_no_entry(make_tiny_env, monkeypatch, observation):
+    monkeypatch.setattr(criteria, "CRITERIA", (*criteria.CRITERIA, "mine"))
+    criteria.check("mine", make_tiny_env(observation=observation))

@@ -445,7 +445,7 @@ def test_variants_of_an_agent(words, tmp_path, capsys):
     table = capsys.readouterr().out
     assert "| l1 (duration 0.25) |" in table
     assert "| l1 (duration 0.5) |" in table
-    with pytest.raises(PruneGymError, match=r"'l1@duration': 'duration' is not of the form"):
+    with pytest.raises(PruneGymError, match=r"'l1@duration': 'duration' must be option=value"):
         tasks.variant("l1@duration")
     assert tasks.variant("a.b:C@x=1@y=z") == ("a.b:C", {"x": 1, "y": "z"})
 
