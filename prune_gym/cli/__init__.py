@@ -1,6 +1,6 @@
-"""The command ``prune-gym``: train, pretrain, evaluate, export, profile and list.
+"""The command ``prune-gym``, one module per subcommand.
 
-This is the one module that imports agents and benchmarks, and only when a command needs them.
+Modules are imported only when a command needs them.
 """
 
 import argparse
@@ -28,7 +28,7 @@ COMMANDS = (
 )
 EPILOG = """\
 Start here:
-  prune-gym list                                        what there is to choose from
+  prune-gym list                                        the names to choose from
   prune-gym train PruneResNet20-v0 --agent l2pf --out runs/first
   prune-gym evaluate runs/first                         accuracy and cost of the best network
 
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"prune-gym: {error}", file=sys.stderr)
         return 2
     except Exception as error:
-        # A user needs the line; who looks for the cause sets the variable.
+        # Users need only this line; set the variable to see the traceback.
         if os.environ.get("PRUNE_GYM_TRACEBACK"):
             raise
         print(

@@ -8,7 +8,7 @@ from prune_gym.cli.settings import Commands, add_command
 
 DESCRIPTION = """\
 Run agents on a benchmark task, several seeds each, in parallel processes (one thread each), and
-print the leaderboard. A task fixes environment, target, budget and final fine-tuning, so results of
+print the leaderboard. A task fixes environment, target, budget and final fine-tune, so results of
 one version can be compared; `prune-gym bench` without a task lists them.
 
 Every cell is a run folder OUT/AGENT-SEED with its log beside it. The same command continues an
@@ -17,7 +17,7 @@ checkpoint, and a cell that fails does not stop the others. OUT/records.jsonl ho
 `prune-gym validate` replays; `prune-gym report OUT -o report/` makes a page of it.
 
 After each run the shape of its network is trained from scratch for as many epochs as the final
-fine-tuning had. This control shows what the search and the trained weights were worth.
+fine-tune had. This control shows how much the trained weights contribute.
 """
 
 
@@ -28,15 +28,15 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser.add_argument(
         "--agents",
         default="random,uniform,l1,l2pf",
-        help="names with commas, package.module:Class too, each with options of its own as in "
-        "l2pf@fixed_duration=0.25 (default: %(default)s)",
+        help="comma-separated names or package.module:Class, each with its own options, for "
+        "example l2pf@fixed_duration=0.25 (default: %(default)s)",
     )
     parser.add_argument(
         "--seeds", type=int, default=1, help="number of seeds of each agent, from 0 (default 1)"
     )
     parser.add_argument("--workers", type=int, default=1, help="parallel processes (default 1)")
     parser.add_argument("--out", type=Path, help="folder, new or of the same task")
-    parser.add_argument("--dataset", help="the images, if the task asks for them")
+    parser.add_argument("--dataset", help="the images, if the task needs them")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.add_argument(
         "--against", type=Path, action="append", default=[], metavar="RECORDS",

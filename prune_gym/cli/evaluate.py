@@ -7,9 +7,9 @@ from prune_gym.cli.settings import Commands, add_command, add_environment, envir
 
 DESCRIPTION = """\
 Load the best network of a run and measure its accuracy on the validation split (or, with
---split test, on the test split: look at it once, at the end) and its costs. Another
-accelerator or objective can be named. With --policy the learned policy plays an episode
-instead, with the likeliest action in each step.
+--split test, on the test split: look at it once, at the end) and its costs. --accelerator or
+--objective may differ from the run's. With --policy the learned policy plays an episode instead,
+taking the most likely action in each step.
 """
 
 

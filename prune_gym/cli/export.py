@@ -23,9 +23,11 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     )
     parser.add_argument("folder", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument(
-        "--final-epochs", type=float, help="fine-tuning before it (default: the run's; 0: none)"
+        "--final-epochs",
+        type=float,
+        help="epochs of the final fine-tune before the export (default: the run's; 0: none)",
     )
-    parser.add_argument("--seed", type=int, help="seed of the fine-tuning (default: the run's)")
+    parser.add_argument("--seed", type=int, help="seed of the final fine-tune (default: the run's)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
 

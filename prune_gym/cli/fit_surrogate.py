@@ -13,7 +13,8 @@ kept filters and the fine-tuning of the episode. Prints Kendall's tau and the me
 on episodes and on policies that it had not seen, and draws predicted over real accuracy.
 
 The surrogate is written to the cache folder (PRUNE_GYM_HOME), where PruneResNet20-Surrogate-v0 and
-`prune-gym train ... --warm-start surrogate` find it. Needs: pip install 'prune-gym[surrogate]'.
+`prune-gym train ... --warm-start surrogate` find it. Needs:
+pip install '.[surrogate]' -c constraints.txt
 """
 TITLES = {
     "held_out_episodes": "held-out episodes",

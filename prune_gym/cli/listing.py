@@ -10,7 +10,9 @@ LISTS = ("environments", "networks", "datasets", "agents", "accelerators", "obje
 def add_parser(commands: Commands) -> argparse.ArgumentParser:
     """Add the command to the parser."""
     parser = add_command(
-        commands, "list", "show environments, networks, data sets, agents, accelerators, objectives"
+        commands,
+        "list",
+        "list the available environments, networks, data sets, agents, accelerators, objectives",
     )
     parser.add_argument("what", nargs="?", choices=LISTS, help="one of the lists; all by default")
     return parser

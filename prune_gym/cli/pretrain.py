@@ -20,11 +20,15 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser = add_command(commands, "pretrain", "train a baseline network", DESCRIPTION)
     parser.add_argument("--network", default="resnet20", help="see `prune-gym list networks`")
     parser.add_argument("--dataset", default="shapes", help="see `prune-gym list datasets`")
-    parser.add_argument("--image-size", type=int, default=32, help="size of a folder's images")
+    parser.add_argument(
+        "--image-size", type=int, default=32, help="height and width in pixels (image folders only)"
+    )
     parser.add_argument("--init", type=Path, help="start from these weights, not from scratch")
     parser.add_argument("--shape", type=Path, help="take the channels of this pruned network")
     parser.add_argument("--epochs", type=float, default=20.0)
-    parser.add_argument("--learning-rate", type=float, default=0.2, help="peak of the one cycle")
+    parser.add_argument(
+        "--learning-rate", type=float, default=0.2, help="peak of the one-cycle schedule"
+    )
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")

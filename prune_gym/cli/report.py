@@ -10,10 +10,10 @@ Write one page (index.html, no other file needed to read it) and PNG figures of 
 with intervals, the cost of the search to reach the target, sample efficiency, Pareto front, kept
 filters and the layers' costs of the best network, commands and versions.
 
-RUNS are folders of `prune-gym train`, folders that hold such at any depth, and files of benchmark
-records (*.jsonl). Runs are compared only if environment, data, weights, accelerator, objective and
-target are the same. A from-scratch control of a run is read from RUN/scratch.json, which
-`prune-gym pretrain --shape RUN/best --out RUN/scratch.safetensors --test` writes.
+RUNS are folders of `prune-gym train`, folders containing such folders at any depth, and files of
+benchmark records (*.jsonl). Runs are compared only if environment, data, weights, accelerator,
+objective and target are the same. A from-scratch control of a run is read from RUN/scratch.json,
+which `prune-gym pretrain --shape RUN/best --out RUN/scratch.safetensors --test` writes.
 """
 
 

@@ -42,7 +42,7 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser.add_argument("id", nargs="?", help="an environment, for example PruneResNet20-v0")
     parser.add_argument("--agent", help="see `prune-gym list agents` (default l2pf)")
     parser.add_argument("--out", type=Path, help="folder of the run, new or empty")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier run there")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier run in --out")
     parser.add_argument(
         "--resume", type=Path, metavar="RUN", help="continue a run that was stopped or killed"
     )
@@ -50,7 +50,9 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     text = "a hyperparameter of the agent, for example --set candidates=8"
     add_pairs(parser, "--set", "NAME=VALUE", text)
     budget = parser.add_argument_group("budget (the first limit that is reached ends the search)")
-    budget.add_argument("--episodes", type=int, help="finished episodes (10 without any limit)")
+    budget.add_argument(
+        "--episodes", type=int, help="finished episodes (default 10 if no limit is given)"
+    )
     budget.add_argument(
         "--steps",
         type=int,
@@ -61,14 +63,17 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser.add_argument(
         "--final-epochs",
         type=float,
-        help="fine-tuning of the best network with distillation (default 5)",
+        help="epochs of the final fine-tune of the best network, with distillation (default 5)",
     )
     group = parser.add_argument_group("warm start (before the search, and outside its budget)")
     group.add_argument(
         "--warm-start", choices=("surrogate",), help="learn in the surrogate environment first"
     )
     group.add_argument(
-        "--warm-start-episodes", type=int, default=50, help="episodes there (default %(default)s)"
+        "--warm-start-episodes",
+        type=int,
+        default=50,
+        help="episodes in the surrogate (default %(default)s)",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_environment(parser)
@@ -140,9 +145,10 @@ def _check_resumable(arguments: argparse.Namespace) -> None:
     )
     given = [name for name in decided if getattr(arguments, name) not in (None, [], False)]
     if given:
+        option = "an id" if given[0] == "id" else f"--{given[0].replace('_', '-')}"
         raise PruneGymError(
-            f"--resume continues with what the run was started with, so {given[0]!r} cannot be "
-            "given with it. Only a new budget, --final-epochs and --quiet can."
+            f"--resume uses the run's own settings, so {option} is not allowed. Allowed: a new "
+            "budget, --final-epochs, --quiet."
         )
 
 

@@ -10,6 +10,8 @@ from prune_gym.errors import PruneGymError, UnknownNameError
 from prune_gym.interface import Agent, pruning_environment
 from prune_gym.runs.config import RunConfig
 
+INSTALL = "pip install --force-reinstall . -c constraints.txt"
+
 
 def check_package() -> None:
     """Check that the import name ``agents`` is this project's.
@@ -21,14 +23,14 @@ def check_package() -> None:
         import agents
     except ImportError as error:
         raise PruneGymError(
-            "The package 'agents' of this project is not importable. Install again: "
-            "pip install --force-reinstall prune-gym"
+            "The package 'agents' of this project is not importable. Install again from "
+            f"the source folder: {INSTALL}"
         ) from error
     if getattr(agents, "PROJECT", None) != "prune_gym":
         raise PruneGymError(
             f"The import name 'agents' belongs to another package here ({agents.__file__}), "
             "likely openai-agents. Install prune-gym in a virtual environment of its own, or "
-            "uninstall the other package and run: pip install --force-reinstall prune-gym"
+            f"uninstall the other package and install again from the source folder: {INSTALL}"
         )
 
 

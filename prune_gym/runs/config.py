@@ -34,7 +34,7 @@ class RunConfig:
         steps: Largest number of steps, tried candidates included; the current episode is finished.
         search_macs: Largest number of MACs that the search may spend.
         seconds: Longest wall time of the search; results then depend on the machine's speed.
-        final_epochs: Epochs of the final fine-tuning of the best network.
+        final_epochs: Epochs of the final fine-tune of the best network.
         env_arguments: Arguments of the environment, by name; those of the id are the default.
         agent_options: Hyperparameters of the agent, by name.
         warm_start: Episodes that the agent first learns in the surrogate environment; 0 for none.

@@ -40,7 +40,7 @@ def evaluate(
     Args:
         run: Run, from :meth:`Run.open`.
         split: ``"validation"`` or ``"test"``.
-        policy: Whether to let the learned policy play an episode instead, with the likeliest
+        policy: Whether to let the learned policy play an episode instead, taking the most likely
             action in each step, and measure its network.
         changes: Arguments of the environment that replace the run's own.
 

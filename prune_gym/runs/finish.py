@@ -87,7 +87,7 @@ def fine_tune(
     seed: int,
     progress: Callable[[int, float], None] | None = None,
 ) -> tuple[nn.Module, Accuracy, Accuracy]:
-    """The final fine-tuning with distillation from the unpruned network, and its accuracies.
+    """The final fine-tune with distillation from the unpruned network, and its accuracies.
 
     Args:
         baseline: Unpruned network with its data.

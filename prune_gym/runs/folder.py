@@ -31,7 +31,7 @@ def claimed(folder: Path) -> Iterator[None]:
     The folder need not exist; the lock file is in the cache folder, not in the user's.
 
     Raises:
-        PruneGymError: If another process works in it.
+        PruneGymError: If another process is using it.
     """
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     locks = home() / "locks"
@@ -41,7 +41,7 @@ def claimed(folder: Path) -> Iterator[None]:
         lock.acquire(blocking=False)
     except Timeout as error:
         raise PruneGymError(
-            f"Another process is at work in {str(folder)!r}. Wait until it ends, or stop it (a "
+            f"Another process is using {str(folder)!r}. Wait until it ends, or stop it (a "
             "process continues even if its parent was killed)."
         ) from error
     try:
@@ -69,14 +69,14 @@ def prepare(folder: Path, overwrite: bool) -> None:
         # Of this version or an earlier one.
         if not isinstance(value, dict) or "env_revision" not in value:
             raise PruneGymError(
-                f"overwrite: {str(folder)!r} holds no run (no {CONFIG} of prune_gym), so it is "
-                "left alone. Name another folder."
+                f"overwrite: {str(folder)!r} holds no run (no {CONFIG} of prune_gym), so "
+                "nothing was deleted. Name another folder."
             )
         others = {path.name for path in folder.iterdir()} - set(ENTRIES)
         if others:
             raise PruneGymError(
-                f"overwrite: {str(folder)!r} holds {sorted(others)[0]!r} beside a run, so it is "
-                "left alone. Name another folder."
+                f"overwrite: {str(folder)!r} also contains {sorted(others)[0]!r}, which is not "
+                "part of a run, so nothing was deleted. Name another folder."
             )
         for path in folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()

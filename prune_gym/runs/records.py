@@ -17,7 +17,7 @@ from prune_gym.pruning.finished import BlockRecord
 from prune_gym.runs.config import RunConfig
 
 SCHEMA = 2
-"""The number of changes of the files' form."""
+"""Version of the file format."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ class Accuracy:
     Args:
         unpruned: Accuracy of the unpruned network.
         final: Accuracy of the exported network.
-        after_search: Accuracy before the final fine-tuning; not measured on the test split.
+        after_search: Accuracy before the final fine-tune; not measured on the test split.
     """
 
     unpruned: Share
@@ -249,11 +249,11 @@ class Report(JsonRecord):
         costs: Costs of the exported network.
         channels: Number of channels that each space keeps.
         codes: Number of codes of each block of the ALF mode.
-        final_epochs: Epochs of the final fine-tuning.
-        final_seed: Seed of the final fine-tuning.
+        final_epochs: Epochs of the final fine-tune.
+        final_seed: Seed of the final fine-tune.
         search: What the search took.
         differences: Largest difference of a logit between each exported file and the network.
-        final_seconds: Seconds of final fine-tuning and export.
+        final_seconds: Seconds of final fine-tune and export.
         setup: What the run was started with.
     """
 

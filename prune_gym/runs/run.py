@@ -104,7 +104,7 @@ class Run:
             steps: New limit of the search.
             search_macs: New limit of the search.
             seconds: New limit of the search.
-            final_epochs: Epochs of the final fine-tuning; the run's own by default.
+            final_epochs: Epochs of the final fine-tune; the run's own by default.
             quiet: Whether to hide the progress bars.
 
         Returns:
@@ -140,8 +140,8 @@ class Run:
         :meth:`start` and :meth:`resume` do it at their end.
 
         Args:
-            final_epochs: Epochs of the final fine-tuning; the run's own by default.
-            seed: Seed of the final fine-tuning; the run's own by default.
+            final_epochs: Epochs of the final fine-tune; the run's own by default.
+            seed: Seed of the final fine-tune; the run's own by default.
 
         Returns:
             The result, as written to ``best/report.json``.
@@ -263,7 +263,7 @@ class Run:
             return finish(self.folder, env, best, setup, epochs, seed, self.quiet)
         except KeyboardInterrupt as stopped:
             raise Stopped(
-                "Stopped in the final fine-tuning; the search is kept. Continue with: prune-gym "
+                "Stopped in the final fine-tune; the search is kept. Continue with: prune-gym "
                 f"train --resume {self.folder}"
             ) from stopped
 

@@ -144,7 +144,7 @@ def test_what_cannot_be_resumed_says_why(tmp_path, unbroken, capsys):
     with pytest.raises(PruneGymError, match="is finished"):
         Run.resume(unbroken)
     assert main(["train", "--resume", str(unbroken), "--agent", "random"]) == 2
-    assert "'agent' cannot be given" in capsys.readouterr().err
+    assert "own settings, so --agent is not allowed" in capsys.readouterr().err
     assert main(["train", "--out", str(tmp_path / "x")]) == 2
     assert "the id of an environment is missing" in capsys.readouterr().err
     out = tmp_path / "run"
@@ -182,7 +182,7 @@ def test_bad_input_is_refused_before_anything_is_written(config):
 
 def test_one_process_at_a_time_in_a_folder(config):
     with claimed(config.folder):
-        with pytest.raises(PruneGymError, match="Another process is at work"):
+        with pytest.raises(PruneGymError, match="Another process is using"):
             Run(config, quiet=True).start()
         assert not config.folder.exists()
     with claimed(config.folder):
