@@ -34,6 +34,8 @@ class ScratchOptions:
 class Scratch(JsonRecord):
     """The same shape trained from scratch, as ``prune-gym pretrain --shape --test`` records it."""
 
+    PARTIAL = True
+
     validation_accuracy: Share
     test_accuracy: Share
     options: ScratchOptions

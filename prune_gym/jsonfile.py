@@ -32,10 +32,12 @@ class JsonRecord:
     """Base of the dataclasses that are the contents of JSON files.
 
     Attributes:
-        SCHEMA: Version of the file's form, written as ``schema``; None: the file has none.
+        SCHEMA: Version of the file's format, written as ``schema``; None: the file has none.
+        PARTIAL: Whether the file may have more fields than the record.
     """
 
     SCHEMA: ClassVar[int | None] = None
+    PARTIAL: ClassVar[bool] = False
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of the record."""
@@ -57,7 +59,7 @@ class JsonRecord:
         if cls.SCHEMA is not None:
             check_schema(value, cls.SCHEMA, where)
         try:
-            return msgspec.convert(value, cls)
+            record = msgspec.convert(value, cls)
         except PruneGymError as error:
             raise PruneGymError(f"{where}: {error}") from error
         except msgspec.ValidationError as error:
@@ -65,6 +67,28 @@ class JsonRecord:
                 f"{where}: {described(error, value)}: another version wrote it, or it was edited. "
                 "Make it again, or leave it out."
             ) from error
+        unknown = None if cls.PARTIAL else _unknown(value, msgspec.to_builtins(record))
+        if unknown is not None:
+            raise PruneGymError(
+                f"{where}: unknown field {unknown!r}: it was edited, or written by another "
+                "version. Remove the field, or make the file again."
+            )
+        return record
+
+
+def _unknown(value: Any, known: Any, path: str = "") -> str | None:
+    """The first field of a JSON value that is not in the record made of it; None without one."""
+    pairs: list[tuple[str, Any, Any]] = []
+    if isinstance(value, list):
+        both = enumerate(zip(value, known, strict=True))
+        pairs = [(f"{path}[{place}]", *pair) for place, pair in both]
+    elif isinstance(value, Mapping):
+        for name, own in value.items():
+            if name not in known and name != "schema":
+                return f"{path}.{name}".lstrip(".")
+            pairs.append((f"{path}.{name}", own, known.get(name)))
+    nested = (_unknown(own, other, where) for where, own, other in pairs if other is not None)
+    return next((name for name in nested if name is not None), None)
 
 
 def described(error: Exception, value: Any) -> str:
@@ -75,6 +99,9 @@ def described(error: Exception, value: Any) -> str:
     path = path.rstrip("`").lstrip(".")
     for key in re.findall(r"[^.\[\]]+", path):
         value = value[int(key)] if isinstance(value, list) else value.get(key, value)
+    missing = re.search(r"missing required field `(\w+)`", told)
+    if missing:
+        return f"{path}.{missing[1]}".lstrip(".") + " is missing"
     shown = repr(value)
     shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
     place = f"{path}={shown}" if path else shown

@@ -86,7 +86,13 @@ def load(
     ``accuracy`` is that of the best network as the search saw it; None without a best network.
     """
     agent.load(folder / AGENT)
-    env.np_random.bit_generator.state = dict(progress.random)
+    try:
+        env.np_random.bit_generator.state = dict(progress.random)
+    except (KeyError, TypeError, ValueError) as error:
+        raise PruneGymError(
+            f"{str(folder / STATE)!r}: the state of the random generator is damaged ({error}). "
+            "Start a new run."
+        ) from error
     env.search_macs_total = progress.search_macs_total
     if accuracy is None:
         return None

@@ -64,7 +64,9 @@ class RunConfig:
                 raise PruneGymError(f"{name}={value!r} must be a name")
         if isinstance(self.out, Path):
             object.__setattr__(self, "out", str(self.out))
-        if self.out is not None and not isinstance(self.out, str):
+        if self.out is not None and (
+            not isinstance(self.out, str) or "\0" in self.out or not self.out
+        ):
             raise PruneGymError(f"out={self.out!r} must be the path of a folder")
         if all(getattr(self, name) is None for name in LIMITS):
             object.__setattr__(self, "episodes", EPISODES)
@@ -89,15 +91,16 @@ class RunConfig:
         value, least = getattr(self, name), int(name in LIMITS)
         if isinstance(value, bool) or not isinstance(value, int):
             raise PruneGymError(f"{name}={value!r} must be a whole number")
-        if value < least:
-            raise PruneGymError(f"{name}={value} must be at least {least}")
+        if not least <= value < 2**63:
+            bound = f"at least {least}" if value < least else "below 2**63"
+            raise PruneGymError(f"{name}={value} must be {bound}")
 
     def _check_number(self, name: str, most: float) -> None:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise PruneGymError(f"{name}={value!r} must be a number")
         if not 0 <= value < most or (value == 0 and name in LIMITS):
-            wanted = "above 0" if name in LIMITS else f"from 0 to {most:,}"
+            wanted = "above 0" if name in LIMITS else f"of at least 0 and below {most:,}"
             raise PruneGymError(f"{name}={value} must be a finite number {wanted}")
 
     @property

@@ -134,8 +134,7 @@ def read_episodes(folder: Path) -> list[Episode]:
     path = folder / EPISODES
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]
+    whole = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
     episodes = []
     for number, line in enumerate(whole, start=1):
         where = f"{str(path)!r} line {number}"

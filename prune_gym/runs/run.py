@@ -116,11 +116,7 @@ class Run:
             Stopped: After Ctrl-C; what was found is saved.
         """
         run = cls.open(folder, quiet)
-        if files.finished(run.folder):
-            raise PruneGymError(
-                f"{str(folder)!r} is finished: the test split was read for its report. Start a "
-                "new run."
-            )
+        run._check_unfinished()
         given = (episodes, steps, search_macs, seconds)
         limits: dict[str, Any] = dict(zip(LIMITS, given, strict=True))
         if any(value is not None for value in limits.values()):
@@ -129,6 +125,7 @@ class Run:
             run.config = replace(run.config, final_epochs=final_epochs)
         env, surrogate, agent = run._make()
         with files.claimed(run.folder):
+            run._check_unfinished()  # another process may have finished it meanwhile
             setup = run._check_same(real_environment(env))
             setup = replace(setup, config=replace(run.config, out=None))
             files.write_setup(run.folder, setup)
@@ -151,15 +148,17 @@ class Run:
                 environment is not the one in which the run was started.
             Stopped: After Ctrl-C.
         """
-        if files.finished(self.folder):
+        self._check_unfinished()
+        if not files.read_episodes(self.folder):
             raise PruneGymError(
-                f"{str(self.folder / files.BEST)!r} is exported already. A second fine-tuning or "
-                "look at the test split would make its report untrue."
+                f"No episode of {str(self.folder)!r} was finished. Continue the search with: "
+                f"prune-gym train --resume {self.folder}"
             )
         epochs = self.config.final_epochs if final_epochs is None else final_epochs
         seed = self.config.seed if seed is None else seed
         replace(self.config, final_epochs=epochs, seed=seed)  # checks both
         with files.claimed(self.folder):
+            self._check_unfinished()
             env = real_environment(self.environment())
             setup = self._check_same(env)
             return self._finish(setup, env, load_best(self.folder, env), epochs, seed)
@@ -204,6 +203,13 @@ class Run:
         env.reset(seed=config.seed)
         return env, surrogate, agent
 
+    def _check_unfinished(self) -> None:
+        if files.finished(self.folder):
+            raise PruneGymError(
+                f"{str(self.folder)!r} is finished, and its report has used the test split: it "
+                "cannot be resumed or exported again. Start a new run."
+            )
+
     def _check_same(self, env: PruningEnv) -> Setup:
         """The setup with which the run was started; the environment must be the same."""
         setup = files.read_setup(self.folder)
@@ -213,7 +219,7 @@ class Run:
             if then[name] != value:
                 raise PruneGymError(
                     f"{str(self.folder)!r} was started with {name} {then[name]}, here it is "
-                    f"{value}: its result would belong to neither. Start a new run."
+                    f"{value}: a mixed result would be meaningless. Start a new run."
                 )
         return setup
 
@@ -228,7 +234,13 @@ class Run:
         inner, budget = real_environment(env), self.config.budget()
         recorder = Recorder(self.folder, inner, setup, budget, self.quiet)
         try:
-            if not (resumed and recorder.restore(agent)) and surrogate is not None:
+            # Before the policy is written: a damaged checkpoint must not cost the trained one.
+            restored = resumed and recorder.restore(agent)
+        except BaseException:
+            recorder.close()
+            raise
+        try:
+            if not restored and surrogate is not None:
                 warm_start(agent, surrogate, self.config.warm_start, self.quiet)
                 recorder.restart_clock()
             budget.restart_clock(recorder.wall_seconds())
@@ -236,12 +248,13 @@ class Run:
         except KeyboardInterrupt as stopped:
             if recorder.best is None:
                 raise Stopped(
-                    f"Stopped before the first episode ended; {self.folder} holds the "
-                    "configuration only."
+                    "Stopped before the first episode ended: there is no network yet. Continue "
+                    f"with: prune-gym train --resume {self.folder}"
                 ) from stopped
             raise Stopped(
-                f"Stopped. The best network so far is in {self.folder / files.BEST}; finish with: "
-                f"prune-gym export {self.folder}"
+                f"Stopped. The best network so far is in {self.folder / files.BEST}. Continue with "
+                f"prune-gym train --resume {self.folder}, or finish with prune-gym export "
+                f"{self.folder}"
             ) from stopped
         finally:
             agent.save(self.folder / files.POLICY)

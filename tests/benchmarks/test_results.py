@@ -77,11 +77,11 @@ def _without_accuracy(folder):
         (
             _edit("config.json", lambda c: c.pop("hashes")),
             "config.json",
-            "missing required field `hashes`",
+            "hashes is missing",
             "Run it",
         ),
         (_damaged_line, "episodes.jsonl", "is damaged", "Run it again"),
-        (_without_accuracy, "episodes.jsonl", "missing required field `accuracy`", "leave it out"),
+        (_without_accuracy, "episodes.jsonl", "accuracy is missing", "leave it out"),
         (_cut("best/report.json"), "report.json", "is damaged", "Run it again"),
         (
             _edit("best/report.json", lambda r: r["accuracy"]["test"].update(final="0.9")),

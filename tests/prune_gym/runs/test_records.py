@@ -151,11 +151,18 @@ def test_damage_is_named(path, value, message):
     assert message in str(error.value)
 
 
+def test_unknown_fields_are_named():
+    damaged = again(make_report(make_setup()).to_json())
+    damaged["setup"]["config"]["epsiodes"] = 3
+    with pytest.raises(PruneGymError, match=r"unknown field 'setup\.config\.epsiodes'"):
+        Report.from_json(damaged, "file")
+
+
 def test_missing_values_and_other_schemas_are_named():
     whole = again(make_report(make_setup()).to_json())
     damaged = copy.deepcopy(whole)
     del damaged["accuracy"]["test"]["final"]
-    with pytest.raises(PruneGymError, match=r"accuracy\.test={.*missing .* `final`"):
+    with pytest.raises(PruneGymError, match=r"accuracy\.test\.final is missing"):
         Report.from_json(damaged, "file")
     with pytest.raises(PruneGymError, match="file is of schema 1, not 2"):
         Report.from_json({**whole, "schema": 1}, "file")

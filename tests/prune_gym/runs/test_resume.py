@@ -100,7 +100,7 @@ def test_a_stopped_run_can_be_resumed_or_finished(config, unbroken, tmp_path, mo
     run = Run(config, quiet=True)
     with monkeypatch.context() as patch:
         patch.setattr(Recorder, "on_checkpoint", stopped)
-        with pytest.raises(Stopped, match="finish with: prune-gym export"):
+        with pytest.raises(Stopped, match="finish with prune-gym export"):
             run.start()
     assert len(read_episodes(run.folder)) == 1
     other = tmp_path / "other"
@@ -109,7 +109,7 @@ def test_a_stopped_run_can_be_resumed_or_finished(config, unbroken, tmp_path, mo
     assert (report.final_epochs, report.final_seed) == (0.5, 3)
     assert report.search.episodes == 1
     assert (run.folder / "best" / "model.onnx").is_file()
-    with pytest.raises(PruneGymError, match="exported already"):
+    with pytest.raises(PruneGymError, match="is finished"):
         run.finish()
     Run.resume(other, quiet=True)
     same_end(unbroken, other)
@@ -152,9 +152,24 @@ def test_what_cannot_be_resumed_says_why(tmp_path, unbroken, capsys):
     (out / "best" / "report.json").unlink()
     with pytest.raises(PruneGymError, match="final_epochs=-1"):
         Run.resume(out, final_epochs=-1)
-    (out / "checkpoint" / "state.json").write_text("{")
+    state, policy = out / "checkpoint" / "state.json", out / "policy" / "policy.safetensors"
+    before, trained = state.read_text(), policy.read_bytes()
+    state.write_text("{")
     with pytest.raises(PruneGymError, match="damaged"):
         Run.resume(out, quiet=True)
+    assert policy.read_bytes() == trained
+    state.write_text(json.dumps(json.loads(before) | {"random": {}}))
+    with pytest.raises(PruneGymError, match=r"state.json.*random generator is damaged"):
+        Run.resume(out, quiet=True)
+    state.write_text(before)
+    lines = (out / EPISODES).read_text().splitlines(keepends=True)
+    (out / EPISODES).write_text("".join(lines[:1] + lines[2:]))
+    with pytest.raises(PruneGymError, match="does not hold the episodes 0 to 3"):
+        Run.resume(out, quiet=True)
+    (out / EPISODES).unlink()
+    with pytest.raises(PruneGymError, match="No episode of .* was finished"):
+        Run.open(out).finish()
+    (out / EPISODES).write_text("".join(lines))
     value = json.loads((out / CONFIG).read_text())
     value["hashes"]["weights"] = "0" * 64
     (out / CONFIG).write_text(json.dumps(value))
