@@ -167,7 +167,7 @@ def test_what_cannot_be_resumed_says_why(tmp_path, unbroken, capsys):
     with pytest.raises(PruneGymError, match="does not hold the episodes 0 to 3"):
         Run.resume(out, quiet=True)
     (out / EPISODES).unlink()
-    with pytest.raises(PruneGymError, match="No episode of .* was finished"):
+    with pytest.raises(PruneGymError, match=r"No episode of .* was finished"):
         Run.open(out).finish()
     (out / EPISODES).write_text("".join(lines))
     value = json.loads((out / CONFIG).read_text())
