@@ -137,7 +137,7 @@ def test_evaluate_and_export_read_the_run_again(finished, train_arguments, capsy
     assert "whole test split" in capsys.readouterr().out
     before = (out / "best" / "report.json").read_bytes()
     assert main(["export", str(out), "--quiet"]) == 2
-    assert "exported already" in capsys.readouterr().err
+    assert "is finished, and its report has used the test split" in capsys.readouterr().err
     assert (out / "best" / "report.json").read_bytes() == before
 
 
