@@ -1,4 +1,4 @@
-"""Measurements behind the environment's default sizes: ``python -m benchmarks.studies.sizes``.
+"""Measurements for the environment's default sizes: ``python -m benchmarks.studies.sizes``.
 
 The script prunes the baseline at random many times and prints Markdown tables of
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -148,17 +149,16 @@ class Run:
                 environment is not the one in which the run was started.
             Stopped: After Ctrl-C.
         """
-        self._check_unfinished()
-        if not files.read_episodes(self.folder):
-            raise PruneGymError(
-                f"No episode of {str(self.folder)!r} was finished. Continue the search with: "
-                f"prune-gym train --resume {self.folder}"
-            )
         epochs = self.config.final_epochs if final_epochs is None else final_epochs
         seed = self.config.seed if seed is None else seed
         replace(self.config, final_epochs=epochs, seed=seed)  # checks both
         with files.claimed(self.folder):
             self._check_unfinished()
+            if not files.read_episodes(self.folder):
+                raise PruneGymError(
+                    f"No episode of {str(self.folder)!r} was finished. Continue the search with: "
+                    f"prune-gym train --resume {self.folder}"
+                )
             env = real_environment(self.environment())
             setup = self._check_same(env)
             return self._finish(setup, env, load_best(self.folder, env), epochs, seed)
@@ -232,33 +232,28 @@ class Run:
         resumed: bool = False,
     ) -> Report:
         inner, budget = real_environment(env), self.config.budget()
-        recorder = Recorder(self.folder, inner, setup, budget, self.quiet)
-        try:
-            # Before the policy is written: a damaged checkpoint must not cost the trained one.
+        with closing(Recorder(self.folder, inner, setup, budget, self.quiet)) as recorder:
+            # Outside of the try: a damaged checkpoint must not cost the trained policy.
             restored = resumed and recorder.restore(agent)
-        except BaseException:
-            recorder.close()
-            raise
-        try:
-            if not restored and surrogate is not None:
-                warm_start(agent, surrogate, self.config.warm_start, self.quiet)
-                recorder.restart_clock()
-            budget.restart_clock(recorder.wall_seconds())
-            agent.learn(budget, recorder)
-        except KeyboardInterrupt as stopped:
-            if recorder.best is None:
+            try:
+                if not restored and surrogate is not None:
+                    warm_start(agent, surrogate, self.config.warm_start, self.quiet)
+                    recorder.restart_clock()
+                budget.restart_clock(recorder.wall_seconds())
+                agent.learn(budget, recorder)
+            except KeyboardInterrupt as stopped:
+                if recorder.best is None:
+                    raise Stopped(
+                        "Stopped before the first episode ended: there is no network yet. "
+                        f"Continue with: prune-gym train --resume {self.folder}"
+                    ) from stopped
                 raise Stopped(
-                    "Stopped before the first episode ended: there is no network yet. Continue "
-                    f"with: prune-gym train --resume {self.folder}"
+                    f"Stopped. The best network so far is in {self.folder / files.BEST}. Continue "
+                    f"with prune-gym train --resume {self.folder}, or finish with prune-gym export "
+                    f"{self.folder}"
                 ) from stopped
-            raise Stopped(
-                f"Stopped. The best network so far is in {self.folder / files.BEST}. Continue with "
-                f"prune-gym train --resume {self.folder}, or finish with prune-gym export "
-                f"{self.folder}"
-            ) from stopped
-        finally:
-            agent.save(self.folder / files.POLICY)
-            recorder.close()
+            finally:
+                agent.save(self.folder / files.POLICY)
         if recorder.best is None:
             raise PruneGymError(
                 "No episode was finished within the budget, so there is nothing to export. Resume "
