@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from prune_gym.files import write_atomically
 from prune_gym.jsonfile import Amount, Count, JsonRecord, Share, parse_json
 from prune_gym.pruning.saved import DESCRIPTION
 from prune_gym.runs import folder as files
-from prune_gym.runs.records import SCHEMA, Episode, Report, Setup, best_so_far
+from prune_gym.runs.records import SCHEMA, Episode, Report, Setup, Spending, best_so_far
 
 REPORT = Path(files.BEST) / files.REPORT
 SCRATCH = "scratch.json"
@@ -208,10 +208,7 @@ def _record(value: object, where: str) -> Result:
     setup, report = record.setup, None
     if record.report is not None and record.episodes:
         # The rest of the report is in the record already.
-        last = record.episodes[-1]
-        names = ("trials", "search_macs_total", "wall_seconds", "device_seconds")
-        search = {name: getattr(last, name) for name in names}
-        search["episodes"] = len(record.episodes)
+        search = asdict(Spending.of(record.episodes))
         shared = {"schema": SCHEMA, "setup": setup.to_json(), "search": search}
         report = Report.from_json(record.report | shared, f"{where}, report")
     task = None

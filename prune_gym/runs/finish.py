@@ -15,7 +15,7 @@ from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.state import State
 from prune_gym.export import export_network
 from prune_gym.runs import folder as files
-from prune_gym.runs.records import Accuracies, Accuracy, Report, Setup
+from prune_gym.runs.records import Accuracies, Accuracy, Report, Setup, Spending
 from prune_gym.training import TrainingOptions, split_accuracy, train
 
 FINAL_TUNING = TrainingOptions(
@@ -67,7 +67,7 @@ def finish(
         },
         final_epochs=epochs,
         final_seed=seed,
-        search=files.spending(folder),
+        search=Spending.of(files.read_episodes(folder)),
         differences=differences,
         final_seconds=round(time.monotonic() - started, 3),
     )

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from prune_gym.errors import PruneGymError
 from prune_gym.files import append_line, home, write_atomically, write_json
 from prune_gym.jsonfile import parse_json, read_json
-from prune_gym.runs.records import Episode, Report, Setup, Spending
+from prune_gym.runs.records import Episode, Report, Setup
 
 CONFIG = "config.json"
 EPISODES = "episodes.jsonl"
@@ -149,16 +149,3 @@ def keep_episodes(folder: Path, count: int) -> list[Episode]:
     if (folder / EPISODES).is_file():
         write_atomically(folder / EPISODES, lambda path: path.write_text(text, encoding="utf-8"))
     return kept
-
-
-def spending(folder: Path) -> Spending:
-    """What a run's search took; it has at least one episode."""
-    episodes = read_episodes(folder)
-    last = episodes[-1]
-    return Spending(
-        episodes=len(episodes),
-        trials=last.trials,
-        search_macs_total=last.search_macs_total,
-        wall_seconds=last.wall_seconds,
-        device_seconds=last.device_seconds,
-    )

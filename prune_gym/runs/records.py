@@ -4,7 +4,7 @@
 ``best/report.json`` a :class:`Report`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -238,6 +238,18 @@ class Spending:
     search_macs_total: Count
     wall_seconds: Amount
     device_seconds: Amount
+
+    @staticmethod
+    def of(episodes: Sequence[Episode]) -> "Spending":
+        """What the search with these episodes took; there is at least one."""
+        last = episodes[-1]
+        return Spending(
+            episodes=len(episodes),
+            trials=last.trials,
+            search_macs_total=last.search_macs_total,
+            wall_seconds=last.wall_seconds,
+            device_seconds=last.device_seconds,
+        )
 
 
 @dataclass(frozen=True)
