@@ -111,7 +111,7 @@ def _check_range(layer: ConvLayer, accelerator: Accelerator) -> None:
         ValueError: If a count could overflow. The message gives the layer, its MACs and the limit.
     """
     s, a = layer.shape, accelerator
-    rows, width = s.E * (s.R + s.U), (s.F - 1) * s.U + s.S
+    rows, width = s.E * (s.R + s.U), s.W
     idle = (s.M + s.C + 1) * a.pes
     work = s.N * s.G * (s.M * s.C + idle) * rows * width
     work *= max(s.S, -(-s.R // a.array_rows))

@@ -5,8 +5,9 @@ The dataflow and its symbols follow Chen et al. (JSSC 52(1), 2017). A *pass* com
 release the GIL and have no state, so results do not depend on threads or order.
 
 For each number of blocks along an axis, the search considers only the smallest block size that
-yields it, because a larger block never costs less (docs/hw_sim.md, "What the search skips"). Ties
-are broken in this order: objective, cycles, DRAM words, buffer words, e, n, m, p, q, r, t, order.
+yields it, because a larger block never costs less (docs/hw_sim.md, "What the search skips"). Only
+a dilated layer's blocks of output rows have all sizes. Ties are broken in this order: objective,
+cycles, DRAM words, buffer words, e, n, m, p, q, r, t, order.
 
 All kernels are in this file because Numba's disk cache tracks changes of a kernel's own file only.
 """
@@ -32,6 +33,12 @@ Key = tuple[int, int, int, int, int, int, int, int, int, int, int, int, int]
 def ceil_div(a: int, b: int) -> int:
     """``a / b`` rounded up, for ``a >= 0`` and ``b > 0``."""
     return (a + b - 1) // b
+
+
+@njit(cache=True, nogil=True)
+def rows_read(s: Shape, outputs: int, taps: int) -> int:
+    """Rows that adjacent output rows read: :func:`hw_sim.axis.positions`, compiled."""
+    return outputs * taps - max(outputs - s.D, 0) * max(taps - s.U, 0)
 
 
 @njit(cache=True, nogil=True)
@@ -67,19 +74,23 @@ def tiles(
 @njit(cache=True, nogil=True)
 def count(s: Shape, h: Machine, x: Tiles) -> Counts:
     """Count the accesses of a mapping in closed form; smaller last blocks are counted exactly."""
-    width = (s.F - 1) * s.U + s.S
     channels = s.N * s.G * s.C
     weights = s.G * s.M * s.C * s.R * s.S
     outputs = s.N * s.G * s.M * s.E * s.F
     macs = outputs * s.C * s.R * s.S
     performed = macs - macs * s.zeros // ZEROS_SCALE
     # Rows that a pass reads, summed over row blocks and folds.
-    rows_read = x.folds * (s.E - x.nE) * s.U + x.nE * s.R
-    # Rows read from DRAM: adjacent blocks share R - U rows, and each block reads them. Rows that a
-    # stride larger than the kernel skips are read with the block above them.
-    rows_fetched = s.rows + (x.nE - 1) * max(s.R - s.U, 0)
+    last, fold = s.E - (x.nE - 1) * x.e, ceil_div(s.R, x.folds)
+    last_fold = s.R - (x.folds - 1) * fold
+    rows = rows_read(s, last, last_fold) + (x.folds - 1) * rows_read(s, last, fold)
+    if x.nE > 1:
+        each = rows_read(s, x.e, last_fold) + (x.folds - 1) * rows_read(s, x.e, fold)
+        rows += (x.nE - 1) * each
+    # Rows read from DRAM: each block of rows also reads those that it shares with other blocks.
+    blocks = rows_read(s, last, s.R) + (x.nE - 1) * rows_read(s, x.e, s.R)
+    rows_fetched = s.rows + blocks - rows_read(s, s.E, s.R)
     # Multicast tags are set once per layer, so idle sets of a smaller last block also receive data.
-    noc_ifmap = channels * width * s.R * s.E * x.nM * x.tm
+    noc_ifmap = channels * s.W * s.R * s.E * x.nM * x.tm
     noc_filter = weights * x.nN * s.E
     resident = x.nC == 1 and (x.order == 0 or x.nN * x.nE == 1)
     return Counts(
@@ -90,7 +101,7 @@ def count(s: Shape, h: Machine, x: Tiles) -> Counts:
         noc_ifmap=noc_ifmap,
         noc_filter=noc_filter,
         noc_psum=outputs * x.nC * s.R * x.r,
-        buffer_ifmap=channels * width * x.nM * rows_read,
+        buffer_ifmap=channels * s.W * x.nM * rows,
         buffer_psum=2 * outputs * x.nC * x.folds,
         dram_ifmap=channels * s.columns * rows_fetched * (1 if resident else x.nH),
         dram_filter=weights * (1 if filters_stay(s, h, x, x.order) else x.nN * x.nE),
@@ -147,7 +158,6 @@ def schedule(s: Shape, h: Machine, x: Tiles) -> Cycles:
     Along N, E, C, M and G a block is either full or the last one, and the last fold of a tall
     kernel may be shorter. This yields at most 64 kinds of pass, each weighted by its number.
     """
-    width = (s.F - 1) * s.U + s.S
     fold_rows = ceil_div(s.R, x.folds)
     ticks = compute = psum = ifmap = filters = 0
     for kind in range(64):
@@ -162,7 +172,7 @@ def schedule(s: Shape, h: Machine, x: Tiles) -> Cycles:
             continue
         a = nb * s.F * s.S * ceil_div(cb, x.r) * ceil_div(mb, x.tm) * h.ticks
         b = gb * nb * mb * eb * s.F * h.psum_ticks
-        c = gb * nb * cb * ((eb - 1) * s.U + rb) * width * h.ifmap_ticks
+        c = gb * nb * cb * rows_read(s, eb, rb) * s.W * h.ifmap_ticks
         d = gb * mb * cb * rb * s.S * h.filter_ticks
         one = max(a, b, c, d) if h.overlap else max(a, b, c) + d
         ticks += times * (one + h.overhead * h.ticks)
@@ -190,10 +200,9 @@ def schedule(s: Shape, h: Machine, x: Tiles) -> Cycles:
 @njit(cache=True, nogil=True)
 def fill_and_drain(s: Shape, h: Machine, x: Tiles) -> int:
     """Cycles to load the inputs of the first pass and to store the psums of the last pass."""
-    width = (s.F - 1) * s.U + s.S
-    rows = (min(x.e, s.E) - 1) * s.U + s.R
+    rows = rows_read(s, min(x.e, s.E), s.R)
     n, c, m = min(x.n, s.N), min(x.q * x.r, s.C), min(x.p * x.tm, s.M)
-    ifmap = x.k * n * c * rows * width
+    ifmap = x.k * n * c * rows * s.W
     filters = x.k * m * c * s.R * s.S
     psums = x.k * n * m * min(x.e, s.E) * s.F
     ticks = max(ifmap * h.ifmap_ticks, filters * h.filter_ticks) + psums * h.psum_ticks
@@ -247,8 +256,7 @@ def sets_of(s: Shape, h: Machine, e: int) -> int:
 @njit(cache=True, nogil=True)
 def ifmap_banks(s: Shape, h: Machine, n: int, e: int, channels: int) -> int:
     """Banks that the ifmaps of a pass occupy; ``channels`` is the sum over the pass's groups."""
-    rows = (e - 1) * s.U + s.R
-    return ceil_div(n * channels * rows * ((s.F - 1) * s.U + s.S), h.bank_words)
+    return ceil_div(n * channels * rows_read(s, e, s.R) * s.W, h.bank_words)
 
 
 @njit(cache=True, nogil=True)
@@ -376,7 +384,8 @@ def sets_in_use(s: Shape, h: Machine) -> NDArray[np.int64]:
                     k = next_size(s.G, k)
                 tm = next_size(s.M, tm)
             r = next_size(s.C, r)
-        e = next_size(s.E, e)
+        # With dilation, the rows that a layer reads depend on the block's size.
+        e = next_size(s.E, e) if s.D == 1 else e + 1
     return found[:size]
 
 

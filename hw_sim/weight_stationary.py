@@ -11,6 +11,7 @@ operand reaches all PEs in the same cycle, and a pass takes T cycles.
 from itertools import product
 
 from hw_sim.accelerator import Accelerator
+from hw_sim.axis import positions
 from hw_sim.cost import LayerCost, Table, layer_cost
 from hw_sim.layer import ZEROS_SCALE, ConvLayer, Shape
 from hw_sim.machine import Cycles
@@ -41,8 +42,10 @@ def search(layer: ConvLayer, accelerator: Accelerator, objective: str) -> LayerC
     terms, _ = dot_product_terms(s, a)
     rows = smallest_sizes(terms, a.array_rows)[-1]
     best: tuple[tuple[int, ...], LayerCost] | None = None
+    # With dilation, the rows that a layer reads depend on the size of a block of rows.
+    blocks = smallest_sizes(s.E, s.E) if s.D == 1 else range(1, s.E + 1)
     for columns, n, e in product(
-        smallest_sizes(s.M, a.array_columns), smallest_sizes(s.N, s.N), smallest_sizes(s.E, s.E)
+        smallest_sizes(s.M, a.array_columns), smallest_sizes(s.N, s.N), blocks
     ):
         if _banks(s, a, columns, n, e) + 1 > a.buffer_banks:
             continue
@@ -108,8 +111,8 @@ def _banks(s: Shape, a: Accelerator, columns: int, n: int, e: int) -> int:
 
 def _ifmaps_stay(s: Shape, a: Accelerator, mapping: SystolicMapping) -> bool:
     """Whether the buffer holds a tile's psums and the ifmaps of all its channels."""
-    rows, width = (mapping.e - 1) * s.U + s.R, (s.F - 1) * s.U + s.S
-    ifmaps = -(-mapping.n * s.C * rows * width // _bank_words(a))
+    rows = positions(mapping.e, s.R, s.U, s.D)
+    ifmaps = -(-mapping.n * s.C * rows * s.W // _bank_words(a))
     return ifmaps + _banks(s, a, mapping.columns, mapping.n, mapping.e) <= a.buffer_banks
 
 
@@ -148,7 +151,8 @@ def _counts(s: Shape, a: Accelerator, mapping: SystolicMapping) -> Table:
     outputs = s.N * s.G * s.M * s.E * s.F
     weights = s.G * s.M * s.C * s.R * s.S
     loads = weights * n_blocks * e_blocks
-    fetched = s.rows + (e_blocks - 1) * max(s.R - s.U, 0)
+    fetched = s.rows - positions(s.E, s.R, s.U, s.D)
+    fetched += sum(number * positions(e, s.R, s.U, s.D) for e, number in cut(s.E, mapping.e))
     ifmap = s.N * s.G * s.C * s.columns * fetched
     filters_stay = 8 * a.filter_buffer_bytes >= weights // s.G * a.word_bits
     return {

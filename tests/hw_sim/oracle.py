@@ -106,26 +106,34 @@ def _filters_fit(layer: ConvLayer, accelerator: Accelerator, mapping: Mapping, o
     return words * accelerator.word_bits <= 8 * accelerator.filter_buffer_bytes
 
 
+def read_rows(layer: ConvLayer, outputs: range, taps: range) -> set[int]:
+    """Rows, in the padded map, that output rows read with some of the kernel's rows."""
+    return {y * layer.stride[0] + i * layer.dilation[0] for y in outputs for i in taps}
+
+
+def read_columns(layer: ConvLayer) -> set[int]:
+    """Columns, in the padded map, that the outputs read."""
+    (_, stride), (_, dilation) = layer.stride, layer.dilation
+    return {
+        x * stride + j * dilation for x in range(layer.out_width) for j in range(layer.kernel[1])
+    }
+
+
 def _fetched(layer: ConvLayer, one: Pass) -> int:
-    """Ifmap words of a tile in DRAM: without padding at the map's edges or gaps between tiles."""
-    first = one.rows.start * layer.stride - layer.padding
-    last = (one.rows.stop - 1) * layer.stride + layer.kernel[0] - 1 - layer.padding
-    if one.rows.stop < layer.out_height:
-        last = max(last, one.rows.stop * layer.stride - layer.padding - 1)
-    if one.rows.start == 0:
-        first = max(first, 0)
-    if one.rows.stop == layer.out_height:
-        last = min(last, layer.in_height - 1)
-    last_column = (layer.out_width - 1) * layer.stride + layer.kernel[1] - 1 - layer.padding
-    columns = min(last_column, layer.in_width - 1) + 1
+    """Ifmap words of a tile in DRAM; padding counts only where an earlier block read it too."""
+    taps, ((top, _), (left, _)) = range(layer.kernel[0]), layer.padding
+    rows = read_rows(layer, one.rows, taps)
+    new = rows - read_rows(layer, range(one.rows.start), taps)
+    padding = [row for row in new if not top <= row < top + layer.in_height]
+    columns = [x for x in read_columns(layer) if left <= x < left + layer.in_width]
     tiles = len(one.groups) * len(one.images) * len(one.channels)
-    return tiles * (last - first + 1) * columns
+    return tiles * (len(rows) - len(padding)) * len(columns)
 
 
 def _work(
     trace: Trace, layer: ConvLayer, accelerator: Accelerator, mapping: Mapping, one: Pass
 ) -> None:
-    s, f, u = layer.kernel[1], layer.out_width, layer.stride
+    s, f = layer.kernel[1], layer.out_width
     g, n, y = len(one.groups), len(one.images), len(one.rows)
     m, c, k = len(one.filters), len(one.channels), len(one.kernel_rows)
     macs = set(
@@ -143,10 +151,8 @@ def _work(
     trace.repeated_macs += len(macs & trace.macs)
     trace.macs |= macs
     trace.outputs |= set(product(one.groups, one.images, one.filters, one.rows, range(f)))
-    rows = {row * u + i for row in one.rows for i in one.kernel_rows}
-    columns = {column * u + j for column in range(f) for j in range(s)}
-    width = max(columns) - min(columns) + 1
-    ifmap = g * n * c * (max(rows) - min(rows) + 1) * width
+    width = len(read_columns(layer))
+    ifmap = g * n * c * len(read_rows(layer, one.rows, one.kernel_rows)) * width
     psums = g * n * m * y * f
     filters = g * m * c * k * s
     trace.buffer_ifmap += ifmap

@@ -13,21 +13,27 @@ BASE = Accelerator.preset("eyeriss")
 def layers(draw, largest=6, groups=(1, 1, 1, 2, 3)):
     g = draw(st.sampled_from(groups))
     kernel = (draw(st.integers(1, 4)), draw(st.integers(1, 3)))
-    padding = draw(st.integers(0, 2))
-    height = draw(st.integers(max(kernel[0] - 2 * padding, 1), largest + 1))
-    width = draw(st.integers(max(kernel[1] - 2 * padding, 1), largest))
+    dilation = (draw(st.sampled_from([1, 1, 2, 3])), draw(st.sampled_from([1, 1, 2])))
+    sides = st.tuples(st.integers(0, 2), st.integers(0, 2))
+    padding = (draw(sides), draw(sides))
+    least = [
+        max(d * (k - 1) + 1 - sum(side), 1)
+        for k, d, side in zip(kernel, dilation, padding, strict=True)
+    ]
+    strides = st.integers(1, 5)
     return ConvLayer(
         "random",
         draw(st.integers(1, 3)),
         g * draw(st.integers(1, largest)),
         g * draw(st.integers(1, largest)),
-        height,
-        width,
+        draw(st.integers(least[0], max(largest + 1, least[0]))),
+        draw(st.integers(least[1], max(largest, least[1]))),
         kernel,
-        draw(st.integers(1, 3)),
+        (draw(strides), draw(strides)),
         padding,
         g,
         draw(st.sampled_from([0, 1234, 10_000])),
+        dilation,
     )
 
 

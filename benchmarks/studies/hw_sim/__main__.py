@@ -85,7 +85,7 @@ def run_peer(peer: Peer, layers: list[ConvLayer], folder: Path) -> dict[str, Any
                 "out_channels": layer.out_channels,
                 "out": layer.out_height,
                 "kernel": layer.kernel[0],
-                "stride": layer.stride,
+                "stride": layer.in_height // layer.out_height,
             }
             for layer in layers
         ]
