@@ -85,7 +85,7 @@ def _row_stationary(cost: LayerCost, mapping: Mapping) -> list[Level]:
 def _systolic(cost: LayerCost, mapping: SystolicMapping) -> list[Level]:
     rows, columns, n, e = mapping
     s = cost.layer.shape
-    terms, turns = dot_product_terms(s, cost.accelerator)
+    terms, turns = dot_product_terms(s, machine(cost.accelerator))
     name = "C" if cost.accelerator.dataflow == "broadcast" else "CRS"
     return [
         ("DRAM", [("G", s.G, ""), ("N", -(-s.N // n), ""), ("E", -(-s.E // e), "")]),

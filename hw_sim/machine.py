@@ -1,4 +1,4 @@
-"""Integer tuples that the row-stationary kernels use: machine, tiles, counts and cycles."""
+"""Integer tuples that the kernels use: machine, tiles, counts and cycles."""
 
 from functools import lru_cache
 from math import lcm
@@ -24,6 +24,7 @@ class Machine(NamedTuple):
         dram_words: DRAM words per cycle; 0 for unlimited.
         fill: 1 if the first load and the last store count.
         overlap: 1 if a pass loads its filters during the previous pass.
+        broadcast: 1 if a weight-stationary array's operands reach all PEs in the same cycle.
     """
 
     A: int
@@ -51,6 +52,7 @@ class Machine(NamedTuple):
     dram_fj: int
     static_uw: int
     mhz: int
+    broadcast: int
 
 
 class Tiles(NamedTuple):
@@ -171,4 +173,5 @@ def machine(accelerator: Accelerator) -> Machine:
         dram_fj=a.dram_fj,
         static_uw=a.static_power_uw,
         mhz=a.clock_mhz,
+        broadcast=int(a.dataflow == "broadcast"),
     )

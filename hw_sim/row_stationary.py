@@ -22,6 +22,8 @@ from hw_sim.machine import Counts, Cycles, Machine, Tiles
 OBJECTIVES = ("latency", "energy", "edp")
 """Known objectives; the kernels use their index."""
 
+MOST_FJ = 2**62 - 1
+"""Larger energies count as this one, so that int64 cannot overflow."""
 _LARGE = 1 << 62
 _HALF = 2**31 - 1
 
@@ -78,7 +80,7 @@ def count(s: Shape, h: Machine, x: Tiles) -> Counts:
     weights = s.G * s.M * s.C * s.R * s.S
     outputs = s.N * s.G * s.M * s.E * s.F
     macs = outputs * s.C * s.R * s.S
-    performed = macs - macs * s.zeros // ZEROS_SCALE
+    performed = macs - macs // ZEROS_SCALE * s.zeros - macs % ZEROS_SCALE * s.zeros // ZEROS_SCALE
     # Rows that a pass reads, summed over row blocks and folds.
     last, fold = s.E - (x.nE - 1) * x.e, ceil_div(s.R, x.folds)
     last_fold = s.R - (x.folds - 1) * fold
@@ -118,15 +120,22 @@ def filters_stay(s: Shape, h: Machine, x: Tiles, order: int) -> bool:
 
 @njit(cache=True, nogil=True)
 def dynamic_fj(h: Machine, c: Counts) -> int:
-    """Energy of the accesses, in fJ."""
+    """Energy of the accesses, in fJ; ``MOST_FJ`` if it is larger."""
+    noc = c.noc_ifmap + c.noc_filter + c.noc_psum
+    buffer, dram = c.buffer_ifmap + c.buffer_psum, dram_words(c)
+    size = float(c.macs) * h.mac_fj + float(c.rf_ifmap) * h.rf_ifmap_fj
+    size += float(c.rf_filter) * h.rf_filter_fj + float(c.rf_psum) * h.rf_psum_fj
+    size += float(noc) * h.noc_fj + float(buffer) * h.buffer_fj + float(dram) * h.dram_fj
+    if size >= MOST_FJ:
+        return MOST_FJ
     return (
         c.macs * h.mac_fj
         + c.rf_ifmap * h.rf_ifmap_fj
         + c.rf_filter * h.rf_filter_fj
         + c.rf_psum * h.rf_psum_fj
-        + (c.noc_ifmap + c.noc_filter + c.noc_psum) * h.noc_fj
-        + (c.buffer_ifmap + c.buffer_psum) * h.buffer_fj
-        + (c.dram_ifmap + c.dram_filter + c.dram_psum) * h.dram_fj
+        + noc * h.noc_fj
+        + buffer * h.buffer_fj
+        + dram * h.dram_fj
     )
 
 
@@ -137,10 +146,17 @@ def dram_words(c: Counts) -> int:
 
 
 @njit(cache=True, nogil=True)
-def static_fj(h: Machine, cycles: int) -> int:
-    """Static energy of ``cycles``: 1 uW for 1 us is 1000 fJ."""
+def energy_fj(h: Machine, dynamic: int, cycles: int) -> int:
+    """``dynamic`` and the static energy of ``cycles`` (1 uW for 1 us is 1000 fJ) in fJ.
+
+    Returns:
+        The sum; ``MOST_FJ`` if it is larger.
+    """
     per_us = h.static_uw * 1000
-    return cycles // h.mhz * per_us + cycles % h.mhz * per_us // h.mhz
+    if float(cycles) / h.mhz * per_us >= MOST_FJ:
+        return MOST_FJ
+    static = cycles // h.mhz * per_us + cycles % h.mhz * per_us // h.mhz
+    return min(dynamic + static, MOST_FJ)
 
 
 @njit(cache=True, nogil=True)
@@ -233,13 +249,13 @@ def wide_product(a: int, b: int) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
-def score(objective: int, cycles: int, energy_fj: int) -> tuple[int, int]:
+def score(objective: int, cycles: int, energy: int) -> tuple[int, int]:
     """Return the value to minimise as two digits (see :func:`wide_product`)."""
     if objective == 0:
         return 0, cycles
     if objective == 1:
-        return 0, energy_fj
-    return wide_product(energy_fj, cycles)
+        return 0, energy
+    return wide_product(energy, cycles)
 
 
 @njit(cache=True, nogil=True)
@@ -305,13 +321,13 @@ def at_least(s: Shape, h: Machine, x: Tiles, c: Counts) -> int:
 def consider(s: Shape, h: Machine, objective: int, x: Tiles, best: Key) -> Key:
     """Return the better of ``best`` and ``x``; cycles are computed only if ``x`` can be better."""
     c = count(s, h, x)
-    energy = dynamic_fj(h, c)
+    dynamic = dynamic_fj(h, c)
     least = at_least(s, h, x, c)
-    high, low = score(objective, least, energy + static_fj(h, least))
+    high, low = score(objective, least, energy_fj(h, dynamic, least))
     if (high, low) > (best[0], best[1]):
         return best
     cycles = schedule(s, h, x).total
-    high, low = score(objective, cycles, energy + static_fj(h, cycles))
+    high, low = score(objective, cycles, energy_fj(h, dynamic, cycles))
     buffer = c.buffer_ifmap + c.buffer_psum
     words = dram_words(c)
     key = (high, low, cycles, words, buffer, x.e, x.n, x.m, x.p, x.q, x.r, x.t, x.order)
@@ -334,9 +350,10 @@ def bound_of_sets(s: Shape, h: Machine, objective: int, e: int, r: int, tm: int,
     refetched = c.dram_filter - s.G * s.M * s.C * s.R * s.S
     kept = h.filter_words // (s.C * s.R * s.S)
     saved = max(refetched - c.dram_ifmap * (ceil_div(s.M, kept) - 1), 0) if kept else 0
-    energy = dynamic_fj(h, c) - saved * h.dram_fj
+    dynamic = dynamic_fj(h, c)
+    dynamic = dynamic - saved * h.dram_fj if dynamic < MOST_FJ else 0
     cycles = at_least(s, h, x, c)
-    return score(objective, cycles, energy + static_fj(h, cycles))
+    return score(objective, cycles, energy_fj(h, dynamic, cycles))
 
 
 @njit(cache=True, nogil=True)

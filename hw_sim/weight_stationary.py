@@ -1,4 +1,4 @@
-"""Weight-stationary arrays: the PEs keep a block of the filter matrix and stream pixels.
+"""Compiled model of weight-stationary arrays: the PEs keep filters and stream pixels.
 
 The filters of a group form a matrix with K = C R S rows (the terms of a dot product) and M columns.
 A pass loads a block of this matrix and streams the ``n * e * F`` pixels of a tile. On a *systolic*
@@ -6,180 +6,220 @@ array of A x B PEs, a pass over T pixels takes 2 A + B + T - 2 cycles: A cycles 
 and T + A + B - 2 to move the pixels through the array (SCALE-Sim; Samajdar et al., ISPASS 2020). On
 a *broadcast* array (NVDLA, Simba), the rows process the channels of one kernel position, each
 operand reaches all PEs in the same cycle, and a pass takes T cycles.
+
+All values are int64; the kernels have no state. They call none of the other dataflow's kernels,
+because Numba's disk cache tracks changes of a kernel's own file only; the few that both need
+(``ceil_div``, ``next_size``, ``score``) are the same as in :mod:`hw_sim.row_stationary`.
 """
 
-from itertools import product
+from numba import njit
 
-from hw_sim.accelerator import Accelerator
-from hw_sim.axis import positions
-from hw_sim.cost import LayerCost, Table, layer_cost
-from hw_sim.layer import ZEROS_SCALE, ConvLayer, Shape
-from hw_sim.machine import Cycles
+from hw_sim.layer import ZEROS_SCALE, Shape
+from hw_sim.machine import Counts, Cycles, Machine
 from hw_sim.mapping import SystolicMapping
 
+MOST_FJ = 2**62 - 1
+"""Larger energies count as this one, so that int64 cannot overflow."""
+_LARGE = 1 << 62
+_HALF = 2**31 - 1
 
-def cut(total: int, size: int) -> list[tuple[int, int]]:
-    """Divide ``total`` into blocks: (size, number) of the full ones, then of the last one."""
-    full = (total - 1) // size
-    return [(size, full)] * (full > 0) + [(total - full * size, 1)]
-
-
-def smallest_sizes(total: int, limit: int) -> list[int]:
-    """Return, for each number of blocks, the smallest block size, if it is at most ``limit``."""
-    sizes = {-(-total // number) for number in range(1, total + 1)}
-    return sorted(size for size in sizes if size <= limit)
+Key = tuple[int, int, int, int, int, int, int, int, int]
 
 
-def search(layer: ConvLayer, accelerator: Accelerator, objective: str) -> LayerCost:
-    """Find the best mapping over all tiles and column counts, with the fewest row blocks.
-
-    Ties are broken in this order: objective, cycles, DRAM words, buffer words, mapping.
-
-    Raises:
-        ValueError: If no mapping fits.
-    """
-    s, a = layer.shape, accelerator
-    terms, _ = dot_product_terms(s, a)
-    rows = smallest_sizes(terms, a.array_rows)[-1]
-    best: tuple[tuple[int, ...], LayerCost] | None = None
-    # With dilation, the rows that a layer reads depend on the size of a block of rows.
-    blocks = smallest_sizes(s.E, s.E) if s.D == 1 else range(1, s.E + 1)
-    for columns, n, e in product(
-        smallest_sizes(s.M, a.array_columns), smallest_sizes(s.N, s.N), blocks
-    ):
-        if _banks(s, a, columns, n, e) + 1 > a.buffer_banks:
-            continue
-        cost = _cost(layer, a, SystolicMapping(rows, columns, n, e))
-        values = {"latency": cost.cycles, "energy": cost.energy_fj, "edp": cost.edp}
-        words = (cost.dram_words, cost.buffer_words)
-        key = (values[objective], cost.cycles, *words, e, n, rows, columns)
-        if best is None or key < best[0]:
-            best = key, cost
-    if best is None:
-        raise ValueError(
-            f"No mapping of layer {layer.name!r} with in_width={layer.in_width} fits accelerator "
-            f"{a.name!r}: the psums of one output row and a bank of ifmaps exceed buffer_banks = "
-            f"{a.buffer_banks} of buffer_bank_bytes = {a.buffer_bank_bytes}."
-        )
-    return best[1]
+@njit(cache=True, nogil=True, inline="always")
+def ceil_div(a: int, b: int) -> int:
+    """``a / b`` rounded up, for ``a >= 0`` and ``b > 0``."""
+    return (a + b - 1) // b
 
 
-def evaluate(layer: ConvLayer, accelerator: Accelerator, mapping: SystolicMapping) -> LayerCost:
-    """Compute the cost of a given mapping.
-
-    Raises:
-        ValueError: If the mapping is infeasible. The message names the constraint.
-    """
-    s, a = layer.shape, accelerator
-    for field, value in zip(mapping._fields, mapping, strict=True):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"Infeasible mapping: {field}={value!r} must be an integer >= 1.")
-    limits = (
-        ("rows", mapping.rows, "array_rows", a.array_rows),
-        ("columns", mapping.columns, "array_columns", a.array_columns),
-        ("n", mapping.n, "the batch", s.N),
-        ("e", mapping.e, "the output rows", s.E),
-        (
-            "banks of psums and ifmaps",
-            _banks(s, a, mapping.columns, mapping.n, mapping.e) + 1,
-            "buffer_banks",
-            a.buffer_banks,
-        ),
-    )
-    for what, need, field, have in limits:
-        if need > have:
-            raise ValueError(
-                f"Layer {layer.name!r} on {a.name!r}: infeasible mapping {mapping}: {what} = "
-                f"{need} exceeds {field} = {have}."
-            )
-    return _cost(layer, a, mapping)
-
-
-def dot_product_terms(s: Shape, a: Accelerator) -> tuple[int, int]:
+@njit(cache=True, nogil=True)
+def dot_product_terms(s: Shape, h: Machine) -> tuple[int, int]:
     """Return the dot product terms spread over the PE rows, and those processed one by one."""
-    return (s.C, s.R * s.S) if a.dataflow == "broadcast" else (s.C * s.R * s.S, 1)
+    return (s.C, s.R * s.S) if h.broadcast else (s.C * s.R * s.S, 1)
 
 
-def _bank_words(a: Accelerator) -> int:
-    return 8 * a.buffer_bank_bytes // a.word_bits
+@njit(cache=True, nogil=True)
+def rows_read(s: Shape, outputs: int) -> int:
+    """Rows that adjacent output rows read: :func:`hw_sim.axis.positions`, compiled."""
+    return outputs * s.R - max(outputs - s.D, 0) * max(s.R - s.U, 0)
 
 
-def _banks(s: Shape, a: Accelerator, columns: int, n: int, e: int) -> int:
+@njit(cache=True, nogil=True)
+def psum_banks(s: Shape, h: Machine, x: SystolicMapping) -> int:
     """Banks that the psums of a tile occupy; the ifmaps need at least one more."""
-    return -(-n * e * s.F * min(columns, s.M) // _bank_words(a))
+    return ceil_div(x.n * x.e * s.F * min(x.columns, s.M), h.bank_words)
 
 
-def _ifmaps_stay(s: Shape, a: Accelerator, mapping: SystolicMapping) -> bool:
+@njit(cache=True, nogil=True)
+def ifmaps_stay(s: Shape, h: Machine, x: SystolicMapping) -> bool:
     """Whether the buffer holds a tile's psums and the ifmaps of all its channels."""
-    rows = positions(mapping.e, s.R, s.U, s.D)
-    ifmaps = -(-mapping.n * s.C * rows * s.W // _bank_words(a))
-    return ifmaps + _banks(s, a, mapping.columns, mapping.n, mapping.e) <= a.buffer_banks
+    ifmaps = ceil_div(x.n * s.C * rows_read(s, x.e) * s.W, h.bank_words)
+    return ifmaps + psum_banks(s, h, x) <= h.banks
 
 
-def _time(s: Shape, a: Accelerator, mapping: SystolicMapping, dram: int) -> Cycles:
-    """Sum the cycles of all passes; the slowest resource determines the cycles of each pass."""
-    terms, turns = dot_product_terms(s, a)
-    times = [0, 0, 0, 0, 0]
-    skew = a.array_rows + a.array_columns - 2 if a.dataflow == "systolic" else 0
-    load = 0 if a.filter_load_overlaps else a.array_rows
-    for (n, n_of), (e, e_of), (k, k_of), (m, m_of) in product(
-        cut(s.N, mapping.n),
-        cut(s.E, mapping.e),
-        cut(terms, mapping.rows),
-        cut(s.M, mapping.columns),
-    ):
-        passes = s.G * turns * n_of * e_of * k_of * m_of
-        pixels = n * e * s.F
-        work = (
-            load + skew + pixels,
-            -(-pixels * m // a.psum_port_words_per_cycle),
-            -(-pixels * k // a.ifmap_port_words_per_cycle),
-            -(-k * m // a.filter_port_words_per_cycle),
-        )
-        for index, cycles in enumerate((max(work) + a.pass_overhead_cycles, *work)):
-            times[index] += passes * cycles
-    return Cycles._make((*times, dram))
-
-
-def _counts(s: Shape, a: Accelerator, mapping: SystolicMapping) -> Table:
-    """Count the accesses by level and operand, in words."""
-    terms, turns = dot_product_terms(s, a)
-    n_blocks, e_blocks = -(-s.N // mapping.n), -(-s.E // mapping.e)
-    k_blocks, m_blocks = -(-terms // mapping.rows), -(-s.M // mapping.columns)
-    macs = s.macs
-    performed = macs - macs * s.zeros // ZEROS_SCALE
+@njit(cache=True, nogil=True)
+def count(s: Shape, h: Machine, x: SystolicMapping) -> Counts:
+    """Count the accesses of a mapping in closed form; smaller last blocks are counted exactly."""
+    terms, turns = dot_product_terms(s, h)
+    n_blocks, e_blocks = ceil_div(s.N, x.n), ceil_div(s.E, x.e)
+    k_blocks, m_blocks = ceil_div(terms, x.rows), ceil_div(s.M, x.columns)
     outputs = s.N * s.G * s.M * s.E * s.F
     weights = s.G * s.M * s.C * s.R * s.S
+    macs = outputs * s.C * s.R * s.S
+    performed = macs - macs // ZEROS_SCALE * s.zeros - macs % ZEROS_SCALE * s.zeros // ZEROS_SCALE
     loads = weights * n_blocks * e_blocks
-    fetched = s.rows - positions(s.E, s.R, s.U, s.D)
-    fetched += sum(number * positions(e, s.R, s.U, s.D) for e, number in cut(s.E, mapping.e))
+    # Rows read from DRAM: each block of rows also reads those that it shares with other blocks.
+    blocks = rows_read(s, s.E - (e_blocks - 1) * x.e) + (e_blocks - 1) * rows_read(s, x.e)
+    fetched = s.rows + blocks - rows_read(s, s.E)
     ifmap = s.N * s.G * s.C * s.columns * fetched
-    filters_stay = 8 * a.filter_buffer_bytes >= weights // s.G * a.word_bits
-    return {
-        "mac": {"mac": performed},
+    filters_stay = weights // s.G <= h.filter_words
+    return Counts(
+        macs=performed,
         # Each ifmap word goes to the PEs of all filters; each psum passes the PEs of all terms.
-        "rf": {"ifmap": 2 * macs, "filter": performed + loads, "psum": 2 * performed},
-        "noc": {"ifmap": macs, "filter": loads, "psum": macs},
-        "buffer": {"ifmap": macs // s.M * m_blocks, "psum": 2 * outputs * turns * k_blocks},
-        "dram": {
-            "ifmap": ifmap * (1 if _ifmaps_stay(s, a, mapping) else m_blocks),
-            "filter": weights if filters_stay else loads,
-            "psum": outputs,
-        },
-    }
+        rf_ifmap=2 * macs,
+        rf_filter=performed + loads,
+        rf_psum=2 * performed,
+        noc_ifmap=macs,
+        noc_filter=loads,
+        noc_psum=macs,
+        buffer_ifmap=macs // s.M * m_blocks,
+        buffer_psum=2 * outputs * turns * k_blocks,
+        dram_ifmap=ifmap * (1 if ifmaps_stay(s, h, x) else m_blocks),
+        dram_filter=weights if filters_stay else loads,
+        dram_psum=outputs,
+    )
 
 
-def _cost(layer: ConvLayer, accelerator: Accelerator, mapping: SystolicMapping) -> LayerCost:
-    s, a = layer.shape, accelerator
-    counts = _counts(s, a, mapping)
-    words = sum(counts["dram"].values())
-    dram = -(-words // a.dram_words_per_cycle) if a.dram_words_per_cycle else 0
-    time = _time(s, a, mapping, dram)
-    cycles = max(time.total, dram)
-    if a.fill_and_drain and a.dram_words_per_cycle:
-        # The array is idle while it loads the first weights and stores the last outputs.
-        first = mapping.rows * mapping.columns
-        last = mapping.n * mapping.e * s.F * mapping.columns
-        cycles += -(-(first + last) // a.dram_words_per_cycle)
-    active_pes = min(mapping.rows, dot_product_terms(s, a)[0]) * min(mapping.columns, s.M)
-    return layer_cost(layer, a, mapping, counts, time._replace(total=cycles), active_pes)
+@njit(cache=True, nogil=True)
+def dram_words(c: Counts) -> int:
+    """Words read from and written to DRAM."""
+    return c.dram_ifmap + c.dram_filter + c.dram_psum
+
+
+@njit(cache=True, nogil=True)
+def _sizes(total: int, size: int, last: int) -> tuple[int, int]:
+    """Return the size and number of the full blocks (``last`` 0) or the last block (``last`` 1)."""
+    full = (total - 1) // size
+    return (total - full * size, 1) if last else (size, full)
+
+
+@njit(cache=True, nogil=True)
+def schedule(s: Shape, h: Machine, x: SystolicMapping, c: Counts) -> Cycles:
+    """Sum the cycles of all passes; the slowest resource determines the cycles of each pass."""
+    terms, turns = dot_product_terms(s, h)
+    skew = 0 if h.broadcast else h.A + h.B - 2
+    load = 0 if h.overlap else h.A
+    psum_port = h.ticks // h.psum_ticks
+    ifmap_port, filter_port = h.ticks // h.ifmap_ticks, h.ticks // h.filter_ticks
+    total = compute = psum = ifmap = filters = 0
+    for kind in range(16):
+        nb, n_times = _sizes(s.N, x.n, kind & 1)
+        eb, e_times = _sizes(s.E, x.e, kind >> 1 & 1)
+        kb, k_times = _sizes(terms, x.rows, kind >> 2 & 1)
+        mb, m_times = _sizes(s.M, x.columns, kind >> 3 & 1)
+        passes = s.G * turns * n_times * e_times * k_times * m_times
+        if passes == 0:
+            continue
+        pixels = nb * eb * s.F
+        a = load + skew + pixels
+        b = ceil_div(pixels * mb, psum_port)
+        i = ceil_div(pixels * kb, ifmap_port)
+        d = ceil_div(kb * mb, filter_port)
+        total += passes * (max(a, b, i, d) + h.overhead)
+        compute += passes * a
+        psum += passes * b
+        ifmap += passes * i
+        filters += passes * d
+    dram = 0
+    if h.dram_words:
+        dram = ceil_div(dram_words(c), h.dram_words)
+        total = max(total, dram)
+        if h.fill:
+            # The array is idle while it loads the first weights and stores the last outputs.
+            ends = x.rows * x.columns + x.n * x.e * s.F * x.columns
+            total += ceil_div(ends, h.dram_words)
+    return Cycles(total, compute, psum, ifmap, filters, dram)
+
+
+@njit(cache=True, nogil=True)
+def energy_fj(h: Machine, c: Counts, cycles: int) -> int:
+    """Energy of the accesses, and static energy of ``cycles``, in fJ; at most ``MOST_FJ``."""
+    per_us = h.static_uw * 1000
+    noc = c.noc_ifmap + c.noc_filter + c.noc_psum
+    buffer, dram = c.buffer_ifmap + c.buffer_psum, dram_words(c)
+    size = float(c.macs) * h.mac_fj + float(c.rf_ifmap) * h.rf_ifmap_fj
+    size += float(c.rf_filter) * h.rf_filter_fj + float(c.rf_psum) * h.rf_psum_fj
+    size += float(noc) * h.noc_fj + float(buffer) * h.buffer_fj + float(dram) * h.dram_fj
+    if size + float(cycles) / h.mhz * per_us >= MOST_FJ:
+        return MOST_FJ
+    return (
+        c.macs * h.mac_fj
+        + c.rf_ifmap * h.rf_ifmap_fj
+        + c.rf_filter * h.rf_filter_fj
+        + c.rf_psum * h.rf_psum_fj
+        + noc * h.noc_fj
+        + buffer * h.buffer_fj
+        + dram * h.dram_fj
+        + cycles // h.mhz * per_us
+        + cycles % h.mhz * per_us // h.mhz
+    )
+
+
+@njit(cache=True, nogil=True)
+def score(objective: int, cycles: int, energy: int) -> tuple[int, int]:
+    """Return the value to minimise as two digits in base 2**62, high digit first."""
+    if objective == 0:
+        return 0, cycles
+    if objective == 1:
+        return 0, energy
+    a1, a0, b1, b0 = energy >> 31, energy & _HALF, cycles >> 31, cycles & _HALF
+    middle = a1 * b0 + a0 * b1
+    low = a0 * b0 + ((middle & _HALF) << 31)
+    return a1 * b1 + (middle >> 31) + (low >> 62), low & (_LARGE - 1)
+
+
+@njit(cache=True, nogil=True)
+def next_size(total: int, size: int) -> int:
+    """Return the smallest block size that yields fewer blocks of ``total`` than ``size``.
+
+    Returns:
+        The block size, or ``total + 1`` if ``size`` already yields one block.
+    """
+    blocks = ceil_div(total, size)
+    return total + 1 if blocks == 1 else ceil_div(total, blocks - 1)
+
+
+@njit(cache=True, nogil=True)
+def search_shape(s: Shape, h: Machine, objective: int) -> Key:
+    """Find the best mapping over all tiles and column counts, with the fewest blocks of terms.
+
+    For each number of blocks, only the smallest block size is tried; only blocks of output rows of
+    a dilated layer, where the rows read depend on the block's size, have all sizes.
+
+    Returns:
+        (objective high, objective low, cycles, DRAM words, buffer words, e, n, rows, columns);
+        ``cycles`` is 2**62 if no mapping fits.
+    """
+    none = _LARGE
+    best = (none, none, none, none, none, none, none, none, none)
+    terms, _ = dot_product_terms(s, h)
+    rows = ceil_div(terms, ceil_div(terms, h.A))
+    columns = 1
+    while columns <= min(s.M, h.B):
+        n = 1
+        while n <= s.N:
+            e = 1
+            while e <= s.E:
+                x = SystolicMapping(rows, columns, n, e)
+                if psum_banks(s, h, x) >= h.banks:
+                    break  # Larger blocks of rows have more psums.
+                c = count(s, h, x)
+                cycles = schedule(s, h, x, c).total
+                high, low = score(objective, cycles, energy_fj(h, c, cycles))
+                buffer = c.buffer_ifmap + c.buffer_psum
+                key = (high, low, cycles, dram_words(c), buffer, e, n, rows, columns)
+                best = key if key < best else best
+                e = next_size(s.E, e) if s.D == 1 else e + 1
+            n = next_size(s.N, n)
+        columns = next_size(s.M, columns)
+    return best

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from benchmarks.studies.hw_sim import resnet20
 from hw_sim import OBJECTIVES, Accelerator, ConvLayer, clear_memo, evaluate_network
 
+TIMED = ("eyeriss_ideal", "eyeriss", "eyeriss_silicon", "tpu_like", "nvdla_like", "simba_pe")
 GOLDENS = {("eyeriss_ideal", "energy"): 422_400, ("eyeriss_ideal", "latency"): 290_560}
 GOLDENS |= {("eyeriss", "energy"): 456_288}
 
@@ -128,7 +129,7 @@ def main() -> None:
 
     searches = [
         time_search(accelerator, objective, arguments.repeats)
-        for accelerator in ("eyeriss_ideal", "eyeriss", "eyeriss_silicon")
+        for accelerator in TIMED
         for objective in OBJECTIVES
     ]
     print(f"{'19 layers of ResNet-20':<34}{'cycles':>9}{'median ms':>11}{'min ms':>9}")
