@@ -7,7 +7,8 @@ from typing import NamedTuple, TypeVar
 import hw_sim
 from prune_gym.errors import PruneGymError, UnknownNameError
 from prune_gym.jsonfile import Positive, Whole
-from prune_gym.pruning.geometry import Counts, Geometry
+from prune_gym.pruning.geometry import Geometry
+from prune_gym.pruning.layer_geometry import Counts
 
 OBJECTIVES = ("latency", "energy", "edp", "macs", "params")
 MEMO_SIZE = 1 << 14
@@ -107,7 +108,7 @@ class CostModel:
         self.objective, self.batch = objective, batch
         self._searched_for = objective if objective in ("latency", "energy", "edp") else "latency"
         self._memo: dict[tuple[int, ...], Costs] = {}
-        self._layers: dict[tuple[int, int | None, int | None], _LayerCosts] = {}
+        self._layers: dict[tuple[int, int, int], _LayerCosts] = {}
 
     def of(self, counts: Counts | None = None) -> Costs:
         """Return the costs for the given channel counts; unlisted spaces keep all channels."""
@@ -145,8 +146,8 @@ class CostModel:
         """Return all layers for counts that list every space."""
         result = []
         for index, layer in self.geometry.numbered(counts):
-            # The cost of a layer depends only on the channels of its two spaces.
-            key = (index, counts.get(layer.out_space or ""), counts.get(layer.in_space or ""))
+            # The cost of a layer depends only on its numbers of channels.
+            key = (index, *layer.channels(counts))
             known = self._layers.get(key)
             if known is None:
                 cost = hw_sim.search(

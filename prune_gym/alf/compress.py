@@ -221,7 +221,7 @@ def compress(
     """
     geometry = Geometry(network.module, network.spaces, network.input_shape)
     if layers is None:
-        inner = [layer.name for layer in geometry.layers if layer.in_space is not None]
+        inner = [layer.name for layer in geometry.layers if layer.inputs.parts]
         layers = [name for name in convertible(network.module) if name in inner]
     repair = BlockRepair(network.module, layers, images, "lsq", geometry.macs())
     compression = Compression(

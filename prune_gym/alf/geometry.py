@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from prune_gym.alf.convert import CODE, EXPANSION, code_space_name, convertible
 from prune_gym.pruning import ChannelSpace, Geometry
-from prune_gym.pruning.geometry import Counts, LayerGeometry
+from prune_gym.pruning.layer_geometry import Counts, LayerGeometry, Width
 
 
 def code_spaces(
@@ -25,10 +25,10 @@ def code_spaces(
         _code_space(layer, geometry, norms.get(layer.name))
         for layer in geometry.layers
         if layer.name in dense
-        and layer.out_space is not None
+        and layer.outputs.space is not None
         # A convolution that makes codes is not compressed again.
-        and layer.out_space != code_space_name(layer.name.rpartition(".")[0])
-        and (scope == "all" or layer.in_space is not None)
+        and layer.outputs.space != code_space_name(layer.name.rpartition(".")[0])
+        and (scope == "all" or bool(layer.inputs.parts))
     )
 
 
@@ -39,7 +39,7 @@ def _code_space(layer: LayerGeometry, geometry: Geometry, norm: str | None) -> C
     convolution's outputs.
     """
     names = [other.name for other in geometry.layers]
-    written = next(space for space in geometry.spaces if space.name == layer.out_space)
+    written = next(space for space in geometry.spaces if space.name == layer.outputs.space)
     later = set(names[names.index(layer.name) + 1 :])
     readers = tuple(name for name in written.consumers if name in later)
     return ChannelSpace(
@@ -83,15 +83,16 @@ class CodeGeometry(Geometry):
 
 
 def _pair(layer: LayerGeometry, space: str) -> tuple[LayerGeometry, LayerGeometry]:
-    code = replace(layer, name=f"{layer.name}.{CODE}", out_space=space, bias=False)
+    codes = Width(layer.out_channels, ((space, layer.out_channels, 1),))
+    code = replace(layer, name=f"{layer.name}.{CODE}", outputs=codes, bias=False)
     expansion = replace(
         layer,
         name=f"{layer.name}.{EXPANSION}",
-        in_space=space,
-        repeat=1,
+        inputs=codes,
         kernel=(1, 1),
-        stride=1,
-        padding=0,
+        stride=(1, 1),
+        padding=((0, 0), (0, 0)),
+        dilation=(1, 1),
         in_size=layer.out_size,
     )
     return code, expansion

@@ -19,7 +19,7 @@ from prune_gym.costs import CostModel
 from prune_gym.data import Split, load_dataset, normalize
 from prune_gym.envs.config import EnvConfig
 from prune_gym.networks import pretrained
-from prune_gym.pruning import ChannelSpace, Geometry, check_spaces
+from prune_gym.pruning import ChannelMap, ChannelSpace, Geometry, check_spaces
 from prune_gym.pruning.graph import Program
 from prune_gym.pruning.repair import LeastSquares
 from prune_gym.training import EVALUATION_BATCH
@@ -133,11 +133,10 @@ class Baseline:
         handles = []
         for space in spaces:
 
-            def add(m: nn.Module, i: object, output: Tensor, name: str = space.name) -> None:
-                sums[name] = sums[name] + channel_sums(output)
+            def add(m: nn.Module, i: object, output: Tensor, space: ChannelSpace = space) -> None:
+                sums[space.name] = sums[space.name] + channel_sums(space, m, output)
 
-            last = (space.followers or space.producers)[-1]
-            handles.append(modules[last].register_forward_hook(add))
+            handles.append(modules[watched_layer(space)].register_forward_hook(add))
         try:
             correct = 0
             for start in range(0, len(self.eval_labels), EVALUATION_BATCH):
@@ -170,10 +169,24 @@ class Baseline:
         return self.activations[space.name]
 
 
-def channel_sums(output: Tensor) -> Tensor:
-    """Positive part of an output, summed over images, averaged over pixels: shape (channels,)."""
+def watched_layer(space: ChannelSpace) -> str:
+    """The layer whose outputs are the space's activations: its last follower."""
+    return (space.followers or space.producers)[-1]
+
+
+def channel_sums(space: ChannelSpace, layer: nn.Module, output: Tensor) -> Tensor:
+    """Positive part of a space's activations, summed over images: shape (channels,).
+
+    Pixels, tokens and the slots of a channel are averaged. ``output`` is the output of ``layer``,
+    which has the type and name of :func:`watched_layer`, or of a ReLU behind it.
+    """
     positive = output.relu()
-    return positive.mean(dim=(2, 3)).sum(0) if positive.dim() == 4 else positive.sum(0)
+    if positive.dim() > 2:
+        slots = layer.dim % positive.dim() if isinstance(layer, ChannelMap) else 1
+        slots = positive.dim() - 1 if isinstance(layer, nn.Linear) else slots
+        positive = positive.mean([d for d in range(1, positive.dim()) if d != slots])
+    sums = positive.sum(0)
+    return sums[space.slots(watched_layer(space), "out", len(sums))].mean(1)
 
 
 def _first(split: Split, size: int | None, most: int, name: str) -> Split:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from prune_gym.envs.baseline import Baseline, channel_sums
+from prune_gym.envs.baseline import Baseline, channel_sums, watched_layer
 from prune_gym.envs.config import EnvConfig
 from prune_gym.envs.shared_work import SharedWork
 from prune_gym.envs.state import Build, State
@@ -204,7 +204,8 @@ class CachedEvaluator(DirectEvaluator):
         watch = {}
         if upcoming is not None and self.program.watch_point(upcoming) >= start:
             point = self.program.watch_point(upcoming)
-            watch = {point: lambda output: sums.append(channel_sums(output))}
+            layer, shown = self.baseline.module.get_submodule(watched_layer(upcoming)), upcoming
+            watch = {point: lambda output: sums.append(channel_sums(shown, layer, output))}
         correct = seen = 0
         for values in work.values("eval") if prefix else work.batches("eval"):
             logits = bound.logits(values, start, watch)

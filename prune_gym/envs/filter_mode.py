@@ -14,8 +14,9 @@ from prune_gym.envs.config import EnvConfig
 from prune_gym.envs.evaluation import DirectEvaluator
 from prune_gym.envs.mode import Action, Choice, Mode, check_entries, unit_box, unit_value
 from prune_gym.envs.observation import Observer, filter_rows
-from prune_gym.envs.state import Build, KeptChannels, State
+from prune_gym.envs.state import Build, KeptChannels, State, masks_of
 from prune_gym.pruning import ChannelSpace, cut_spaces, dense
+from prune_gym.pruning.cut import kept_slots
 from prune_gym.pruning.finished import FinishedNetwork
 from prune_gym.pruning.repair import reestimate_batch_norm
 from prune_gym.training import train
@@ -125,7 +126,7 @@ class FilterMode(FilterRules):
         trained = macs
         names = self.evaluator.trained_layers(state, space)
         if names is not None:
-            layers = (layer for layer in self.baseline.geometry.layers if layer.name in names)
+            layers = (layer for layer in self.baseline.geometry.layers if layer.layer in names)
             trained = sum(layer.macs(counts) for layer in layers)
         return Build(
             space=space,
@@ -157,11 +158,12 @@ class FilterMode(FilterRules):
             reestimate_batch_norm(module, baseline.repair_images)
             return macs * images
         spent = (baseline.costs.of().macs + macs) * images
-        produced_by = {layer.name: layer.out_space for layer in baseline.geometry.layers}
+        masks = masks_of(baseline.network.spaces, kept)
+        outputs = {layer.name: layer.out_channels for layer in baseline.geometry.layers}
         for name in space.consumers:
             if name in baseline.least_squares.references:
-                produced = produced_by[name]
-                left = None if produced is None else torch.from_numpy(kept[produced])
+                keep = kept_slots(baseline.network.spaces, masks, name, "out", outputs[name])
+                left = None if keep.all() else torch.from_numpy(np.flatnonzero(keep))
                 spent += self.evaluator.refit(state, space, mask, module, name, left)
         return spent
 

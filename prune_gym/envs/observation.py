@@ -11,7 +11,7 @@ from torch import nn
 from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.state import State
 from prune_gym.pruning import ChannelSpace
-from prune_gym.pruning.rules import expand
+from prune_gym.pruning.rules import Conv, filters
 
 STATISTICS = ("l1", "l2", "distance", "bn_scale", "bn_shift", "activation")
 LAYER_FEATURES = (
@@ -40,12 +40,20 @@ def filter_rows(module: nn.Module, space: ChannelSpace) -> torch.Tensor:
     The space has the network's present channels.
     """
     modules = dict(module.named_modules())
-    rows = [
-        modules[name].weight.detach().flatten(1)
-        for name in space.producers
-        if isinstance(modules[name], nn.Conv2d | nn.Linear)
-    ]
+    rows = []
+    for name in space.producers:
+        layer = modules[name]
+        if isinstance(layer, Conv | nn.Linear):
+            rows.append(_of_space(space, name, filters(layer)))
     return torch.cat(rows, dim=1).cpu()
+
+
+def _of_space(space: ChannelSpace, producer: str, rows: torch.Tensor) -> torch.Tensor:
+    """Select the rows of a producer that are the space's: shape (channels, weights of a channel).
+
+    ``rows`` has one row per output of the producer.
+    """
+    return rows[space.slots(producer, "out", len(rows))].flatten(1)
 
 
 class Observer:
@@ -124,21 +132,19 @@ class Observer:
         """Filters in units of their standard deviation, in the unpruned network's layout."""
         space = self._space(state)
         modules = dict(state.module.named_modules())
-        consumed = {layer: spaces.name for spaces in state.spaces for layer in spaces.consumers}
         parts = []
         for name in space.producers:
             layer = modules[name]
-            if not isinstance(layer, nn.Conv2d | nn.Linear):
+            if not isinstance(layer, Conv | nn.Linear):
                 continue
-            weight = layer.weight.detach().cpu()
-            if name in consumed:
-                kept = torch.from_numpy(state.kept[consumed[name]])
-                repeat = weight.shape[1] // len(kept)
-                kept = expand(kept, repeat)
-                full = torch.zeros(len(weight), self._layers[name].in_channels, *weight.shape[2:])
-                full[:, kept] = weight
-                weight = full
-            parts.append(weight.flatten(1))
+            rows = filters(layer).cpu()
+            inputs = self._layers[name].in_channels
+            kept = state.kept_slots(self.baseline.network, name, "in", inputs)
+            if not kept.all():
+                full = torch.zeros(len(rows), inputs, rows.shape[1] // int(kept.sum()))
+                full[:, torch.from_numpy(kept)] = rows.unflatten(1, (int(kept.sum()), -1))
+                rows = full.flatten(1)
+            parts.append(_of_space(space, name, rows))
         rows = torch.cat(parts, dim=1)
         scale = rows.std().clamp_min(1e-8)
         return (rows / scale).clamp(-BOUND, BOUND).numpy()
@@ -148,14 +154,22 @@ class Observer:
         space = self._space(state)
         rows = filter_rows(state.module, space)
         modules = dict(state.module.named_modules())
-        norms = [m for m in map(modules.get, space.followers) if isinstance(m, nn.BatchNorm2d)]
+        norms = [
+            (modules[name], space.slots(name, "out", modules[name].num_features))
+            for name in space.followers
+            if isinstance(modules[name], nn.BatchNorm2d)
+        ]
         none = torch.zeros(space.channels)
         raw = {
             "l1": rows.abs().sum(1),
             "l2": rows.norm(dim=1),
             "distance": torch.cdist(rows, rows).sum(1),
-            "bn_scale": sum((norm.weight.detach().cpu() for norm in norms), none),
-            "bn_shift": sum((norm.bias.detach().cpu() for norm in norms), none),
+            "bn_scale": sum(
+                (norm.weight.detach().cpu()[slots].mean(1) for norm, slots in norms), none
+            ),
+            "bn_shift": sum(
+                (norm.bias.detach().cpu()[slots].mean(1) for norm, slots in norms), none
+            ),
             "activation": torch.from_numpy(state.activation),
         }
         return {
@@ -177,8 +191,9 @@ class Observer:
         last = state.history[-1].mask.mean() if state.history else 1.0
         most = {
             field: max(getattr(other, field) for other in self._layers.values())
-            for field in ("out_channels", "in_channels", "stride")
+            for field in ("out_channels", "in_channels")
         }
+        stride = max(max(other.stride) for other in self._layers.values())
         size = [max(layer.in_size[i] for layer in self._layers.values()) for i in (0, 1)]
         kernel = max(max(other.kernel) for other in self._layers.values())
         values = (
@@ -188,7 +203,7 @@ class Observer:
             layer.in_channels / most["in_channels"],
             layer.in_size[0] / size[0],
             layer.in_size[1] / size[1],
-            layer.stride / most["stride"],
+            max(layer.stride) / stride,
             layer.kernel[0] / kernel,
             self._macs[visited.name] / total_macs,
             1 - state.costs.of(objective) / baseline.of(objective),

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from prune_gym.envs.baseline import Baseline, channel_sums
+from prune_gym.envs.baseline import Baseline, channel_sums, watched_layer
 from prune_gym.pruning import ChannelSpace
 from prune_gym.pruning.graph import Bound, Program, Values
 from prune_gym.pruning.repair import BATCH, Moments
@@ -92,8 +92,9 @@ class SharedWork:
         if space.name not in self._activations:
             sums: list[Tensor] = []
             point = self.program.watch_point(space)
+            layer = self.module.get_submodule(watched_layer(space))
             for values in self.batches("eval"):
-                watch = {point: lambda output: sums.append(channel_sums(output))}
+                watch = {point: lambda output: sums.append(channel_sums(space, layer, output))}
                 self.bound.run(values, 1, point + 1, watch)
             mean = torch.stack(sums).sum(0) / len(self.baseline.eval_labels)
             self._activations[space.name] = mean.cpu().numpy().astype(np.float32)

@@ -1,6 +1,6 @@
 """The state of an episode: a value that steps replace but never modify."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +12,9 @@ from prune_gym.costs import Costs
 from prune_gym.envs.reward import Reward
 from prune_gym.networks import Network
 from prune_gym.pruning import ChannelSpace
+from prune_gym.pruning.cut import ChannelMask, kept_slots
 from prune_gym.pruning.finished import BlockRecord
+from prune_gym.pruning.spaces import Side
 
 KeptChannels = Mapping[str, npt.NDArray[np.int64]]
 """For each space the indices of the kept channels in the unpruned network."""
@@ -99,6 +101,13 @@ class State:
         """The present space of this name."""
         return next(space for space in self.spaces if space.name == name)
 
+    def kept_slots(self, baseline: Network, layer: str, side: Side, size: int) -> ChannelMask:
+        """Slots of an unpruned layer that the present network still has, shape (size,).
+
+        ``size`` is the number of slots that the unpruned layer has on this side.
+        """
+        return kept_slots(baseline.spaces, masks_of(baseline.spaces, self.kept), layer, side, size)
+
     def network(self, baseline: Network) -> Network:
         """The present network.
 
@@ -106,6 +115,16 @@ class State:
             baseline: Unpruned network, from which name and shapes are copied.
         """
         return replace(baseline, module=self.module, spaces=self.spaces)
+
+
+def masks_of(spaces: Sequence[ChannelSpace], kept: KeptChannels) -> dict[str, ChannelMask]:
+    """Masks of the unpruned spaces that keep the given channels."""
+    masks = {}
+    for space in spaces:
+        if space.name in kept:
+            masks[space.name] = np.zeros(space.channels, dtype=bool)
+            masks[space.name][kept[space.name]] = True
+    return masks
 
 
 @dataclass(frozen=True)

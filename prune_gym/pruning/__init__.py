@@ -1,15 +1,18 @@
 """Exact pruning of declared channel spaces."""
 
+from prune_gym.pruning.channel_map import ChannelMap, ChannelPad
+from prune_gym.pruning.check import check_spaces
 from prune_gym.pruning.cut import dense, masked
 from prune_gym.pruning.geometry import Geometry
-from prune_gym.pruning.rules import ChannelPad, check_spaces
-from prune_gym.pruning.spaces import ChannelSpace, Masks, cut_spaces, legal_mask
+from prune_gym.pruning.spaces import ChannelSpace, Masks, Place, cut_spaces, legal_mask
 
 __all__ = [
+    "ChannelMap",
     "ChannelPad",
     "ChannelSpace",
     "Geometry",
     "Masks",
+    "Place",
     "check_spaces",
     "cut_spaces",
     "dense",

@@ -6,10 +6,18 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from prune_gym.pruning.rules import RULES, check_spaces, expand
-from prune_gym.pruning.spaces import ChannelSpace, Masks, check_masks, iterate_roles
+from prune_gym.pruning.check import check_spaces
+from prune_gym.pruning.rules import RULES, Keep
+from prune_gym.pruning.spaces import (
+    ChannelSpace,
+    Masks,
+    Side,
+    check_masks,
+    iterate_roles,
+    iterate_sides,
+)
 
 ChannelMask = npt.NDArray[np.bool_]
 
@@ -35,8 +43,7 @@ def dense(
     """
     result = copy.deepcopy(network, _untouched(network, spaces, masks) if share else {})
     for module, out, inp in _masked_layers(result, spaces, masks):
-        rule = RULES[type(module)]
-        rule.cut(module, _kept(out), _input_index(module, inp))
+        RULES[type(module)].cut(module, out, inp)
     return result
 
 
@@ -53,8 +60,8 @@ def _untouched(
 def masked(network: nn.Module, spaces: Sequence[ChannelSpace], masks: Masks) -> nn.Module:
     """Return a copy of a network in which the removed channels are zeroed; no shape changes.
 
-    The producers' weights, the batch norms' weights *and biases*, and the consumers' columns are
-    set to zero. The outputs therefore equal those of :func:`dense` for any activation function.
+    The producers' weights, the norms' weights *and biases*, and the consumers' columns are set to
+    zero. The outputs therefore equal those of :func:`dense` for any activation function.
 
     Args:
         network: The network; it is not changed.
@@ -70,38 +77,48 @@ def masked(network: nn.Module, spaces: Sequence[ChannelSpace], masks: Masks) -> 
     result = copy.deepcopy(network)
     for module, out, inp in _masked_layers(result, spaces, masks):
         with torch.no_grad():
-            RULES[type(module)].mask(module, _tensor(out), _tensor(inp))
+            RULES[type(module)].mask(module, out, inp)
     return result
+
+
+def kept_slots(
+    spaces: Sequence[ChannelSpace], masks: Masks, layer: str, side: Side, size: int
+) -> ChannelMask:
+    """Slots of a layer that masks keep, shape (size,).
+
+    Args:
+        spaces: Channel spaces of the network.
+        masks: Masks of spaces; all other spaces stay complete.
+        layer: Name of the layer.
+        side: Side of the layer.
+        size: Number of slots that the layer has on this side.
+    """
+    keep = np.ones(size, dtype=bool)
+    for name, at, space in iterate_sides(spaces):
+        if (name, at) == (layer, side) and space.name in masks:
+            mask = np.asarray(masks[space.name], dtype=bool)
+            keep[space.slots(layer, side, size)[~mask]] = False
+    return keep
 
 
 def _masked_layers(
     network: nn.Module, spaces: Sequence[ChannelSpace], masks: Masks
-) -> Iterator[tuple[nn.Module, ChannelMask | None, ChannelMask | None]]:
-    """Yield each layer that changes, with its output mask and its input mask."""
+) -> Iterator[tuple[nn.Module, Keep, Keep]]:
+    """Yield each layer that changes, with the kept outputs and the kept inputs."""
     check_spaces(network, spaces)
     check_masks(spaces, masks)
-    outs: dict[str, ChannelMask] = {}
-    inps: dict[str, ChannelMask] = {}
-    for layer, role, space in iterate_roles(spaces):
-        if space.name in masks:
-            side = inps if role == "consumers" else outs
-            side[layer] = np.asarray(masks[space.name], dtype=bool)
     modules = dict(network.named_modules())
-    for layer in dict.fromkeys([*outs, *inps]):
-        yield modules[layer], outs.get(layer), inps.get(layer)
-
-
-def _tensor(mask: ChannelMask | None) -> Tensor | None:
-    return None if mask is None else torch.from_numpy(mask.copy())
-
-
-def _kept(mask: ChannelMask | None) -> Tensor | None:
-    return None if mask is None else torch.from_numpy(np.flatnonzero(mask))
-
-
-def _input_index(module: nn.Module, mask: ChannelMask | None) -> Tensor | None:
-    """Indices of the kept inputs; for a Linear layer after a flatten, of the kept features."""
-    index = _kept(mask)
-    if index is None or mask is None or not isinstance(module, nn.Linear):
-        return index
-    return expand(index, module.in_features // mask.size)
+    keeps: dict[str, dict[Side, ChannelMask]] = {}
+    for layer, side, space in iterate_sides(spaces):
+        if space.name not in masks:
+            continue
+        size = RULES[type(modules[layer])].slots(modules[layer], side)
+        keep = keeps.setdefault(layer, {}).setdefault(side, np.ones(size, dtype=bool))
+        keep[space.slots(layer, side, size)[~np.asarray(masks[space.name], dtype=bool)]] = False
+    for layer, sides in keeps.items():
+        out, inp = sides.get("out"), sides.get("in")
+        yield (
+            modules[layer],
+            None if out is None else torch.from_numpy(out),
+            None if inp is None else torch.from_numpy(inp),
+        )

@@ -1,53 +1,24 @@
-"""Pruning rules: how each kind of layer is cut and masked, and checks of spaces against them."""
+"""Pruning rules: how each kind of layer is cut and masked.
 
-from collections.abc import Callable, Sequence
+The slots of a layer are its output and input channels (features of a dense layer). A rule cuts or
+masks any subset of them.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from prune_gym.pruning.spaces import ChannelSpace, iterate_roles
+from prune_gym.pruning.channel_map import ChannelMap, ChannelPad
+from prune_gym.pruning.spaces import Side
 
-Index = Tensor | None
-"""Indices of the kept channels as an int64 tensor; None if all are kept."""
+Keep = Tensor | None
+"""Boolean tensor with one entry per slot, True to keep the slot; None if all are kept."""
 
-
-class ChannelPad(nn.Module):
-    """Parameter-free shortcut that subsamples pixels and pads channels with zeros.
-
-    This is "option A" of He et al. 2016 (CVPR, section 4.2), stored as a channel map so that it can
-    be pruned: output channel ``i`` is input channel ``source[i]``, or zero if ``source[i]`` is -1.
-
-    Args:
-        in_channels: Input channels.
-        out_channels: Output channels; the input channels are in the middle.
-        stride: Distance between the kept pixels.
-    """
-
-    source: Tensor
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
-        super().__init__()
-        self.in_channels = in_channels
-        self.stride = stride
-        source = torch.full((out_channels,), -1)
-        first = (out_channels - in_channels) // 2
-        source[first : first + in_channels] = torch.arange(in_channels)
-        # The map is structure, not a weight: pruning recomputes it from the kept channels.
-        self.register_buffer("source", source, persistent=False)
-
-    @property
-    def out_channels(self) -> int:
-        """Output channels."""
-        return self.source.numel()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, in_channels, H, W) to (N, out_channels, ceil(H/stride), ceil(W/stride))."""
-        x = x[:, :, :: self.stride, :: self.stride]
-        # Add one zero channel at the end; all -1 entries refer to it.
-        x = nn.functional.pad(x, (0, 0, 0, 0, 0, 1))
-        source = torch.where(self.source < 0, self.in_channels, self.source)
-        return x.index_select(1, source)
+Conv = nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d
+Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d
+Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.InstanceNorm1d | nn.InstanceNorm2d | nn.GroupNorm
 
 
 @dataclass(frozen=True)
@@ -55,22 +26,56 @@ class LayerRule:
     """Functions that cut and mask one kind of layer.
 
     Args:
-        channels: Function of (module, role) that returns the layer's channels in that role.
-        cut: Function that reduces the module to the kept output and input channels, in place.
-        mask: Function that zeroes the removed output and input channels, in place.
+        roles: Roles that the layer can have in a space.
+        slots: Function of (module, side) that returns the number of slots.
+        cut: Function that reduces the module to the kept output and input slots, in place.
+        mask: Function that zeroes the removed output and input slots, in place.
     """
 
-    channels: Callable[[nn.Module, str], int]
-    cut: Callable[[nn.Module, Index, Index], None]
-    mask: Callable[[nn.Module, Tensor | None, Tensor | None], None]
+    roles: tuple[str, ...]
+    slots: Callable[[nn.Module, Side], int]
+    cut: Callable[[nn.Module, Keep, Keep], None]
+    mask: Callable[[nn.Module, Keep, Keep], None]
 
 
-def _set(module: nn.Module, name: str, index: Tensor, dim: int = 0) -> None:
+def groups_of(module: nn.Module) -> int:
+    """Number of groups of a layer; 1 for a layer that has no groups."""
+    groups = module.num_groups if isinstance(module, nn.GroupNorm) else getattr(module, "groups", 1)
+    return int(groups)
+
+
+def is_depthwise(module: nn.Module) -> bool:
+    """Whether a layer is a depthwise convolution; a 1-channel convolution also counts as one."""
+    return isinstance(module, Conv) and module.groups == module.in_channels == module.out_channels
+
+
+def filters(module: nn.Conv1d | nn.Conv2d | Transposed | nn.Linear) -> Tensor:
+    """The weights that produce each output: shape (outputs, weights of an output)."""
+    weight = module.weight.detach()
+    return (_swapped(module) if isinstance(module, Transposed) else weight).flatten(1)
+
+
+def readers(module: nn.Conv1d | nn.Conv2d | Transposed | nn.Linear) -> Tensor:
+    """The weights that read each input: shape (inputs, outputs that read it, kernel positions)."""
+    weight = module.weight.detach()
+    by_input = weight if isinstance(module, Transposed) else _swapped(module)
+    return by_input.flatten(2) if by_input.dim() > 2 else by_input[:, :, None]
+
+
+def _swapped(module: nn.Module) -> Tensor:
+    """A weight of shape (rows, columns of a group, ...) as (columns, rows of a group, ...)."""
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    groups = groups_of(module)
+    return weight.detach().unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+
+
+def _replace(module: nn.Module, name: str, select: Callable[[Tensor], Tensor]) -> None:
     """Replace a parameter or buffer with its selected entries, as a new leaf."""
     old = getattr(module, name, None)
     if old is None:
         return
-    new = old.detach().index_select(dim, index.to(old.device))
+    new = select(old.detach())
     last = old.dim() == 4 and not old.is_contiguous()
     new = new.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
     if isinstance(old, nn.Parameter):
@@ -79,119 +84,164 @@ def _set(module: nn.Module, name: str, index: Tensor, dim: int = 0) -> None:
         setattr(module, name, new)
 
 
-def expand(index: Tensor, repeat: int) -> Tensor:
-    """Feature indices of flattened channels with ``repeat`` features per channel."""
-    return (index[:, None] * repeat + torch.arange(repeat)).flatten()
+def _index(keep: Tensor, like: Tensor) -> Tensor:
+    return keep.nonzero().flatten().to(like.device)
 
 
-def is_depthwise(module: nn.Module) -> bool:
-    """Whether a layer is a depthwise convolution; a 1-channel convolution also counts as one."""
-    return (
-        isinstance(module, nn.Conv2d) and module.groups == module.in_channels == module.out_channels
-    )
+def _select(module: nn.Module, name: str, keep: Keep, dim: int = 0) -> None:
+    """Keep entries of a parameter or buffer along a dimension."""
+    if keep is not None:
+        _replace(module, name, lambda old: old.index_select(dim, _index(keep, old)))
 
 
-def _conv_channels(module: nn.Module, role: str) -> int:
-    assert isinstance(module, nn.Conv2d)
-    if role == "followers" and not is_depthwise(module):
-        raise ValueError("only a depthwise convolution can be a follower")
-    if role != "followers" and module.groups != 1:
+def _conv_slots(module: nn.Module, side: Side) -> int:
+    assert isinstance(module, Conv)
+    return module.in_channels if side == "in" else module.out_channels
+
+
+def _conv_cut(module: nn.Module, out: Keep, inp: Keep) -> None:
+    assert isinstance(module, Conv)
+    # The weight of a transposed convolution has the inputs first.
+    rows, columns = (inp, out) if isinstance(module, Transposed) else (out, inp)
+    if module.groups == 1:
+        _select(module, "weight", rows)
+        _select(module, "weight", columns, dim=1)
+    else:
+        module.groups = _cut_groups(module, rows, columns)
+    _select(module, "bias", out)
+    if out is not None:
+        module.out_channels = int(out.sum())
+    if inp is not None:
+        module.in_channels = int(inp.sum())
+
+
+def _cut_groups(module: Conv, rows: Keep, columns: Keep) -> int:
+    """Cut the weight of a grouped convolution, and return the number of groups that remain.
+
+    The weight has shape (rows, columns of a group, ...).
+    """
+    groups, each = module.groups, module.weight.shape[1]
+    row = _by_group(rows, module.weight.shape[0], groups)
+    column = _by_group(columns, groups * each, groups)
+    alive = [g for g in range(groups) if len(row[g]) and len(column[g])]
+    sizes = {(len(row[g]), len(column[g])) for g in alive}
+    half = any(len(row[g]) != 0 or len(column[g]) != 0 for g in set(range(groups)) - set(alive))
+    if len(sizes) != 1 or half:
         raise ValueError(
-            f"groups={module.groups} is not supported; depthwise convolutions must be followers"
+            f"a convolution of {groups} groups must keep equally many channels in each group"
         )
-    return module.in_channels if role == "consumers" else module.out_channels
+    chosen_rows = torch.cat([row[g] for g in alive])
+    chosen_columns = torch.stack([column[g] - g * each for g in alive])
+    per_row = chosen_columns.repeat_interleave(len(row[alive[0]]), dim=0)
+    _replace(
+        module,
+        "weight",
+        lambda old: old[chosen_rows.to(old.device)[:, None], per_row.to(old.device)],
+    )
+    return len(alive)
 
 
-def _conv_cut(module: nn.Module, out: Index, inp: Index) -> None:
-    assert isinstance(module, nn.Conv2d)
-    if out is not None:
-        _set(module, "weight", out)
-        _set(module, "bias", out)
-        if is_depthwise(module) and inp is None:
-            # A layer with one channel and one group also has one filter per channel.
-            module.groups = module.in_channels = out.numel()
-        module.out_channels = out.numel()
-    if inp is not None:
-        _set(module, "weight", inp, dim=1)
-        module.in_channels = inp.numel()
+def _by_group(keep: Keep, slots: int, groups: int) -> tuple[Tensor, ...]:
+    """Numbers of the kept slots of each group."""
+    kept = torch.arange(slots) if keep is None else keep.nonzero().flatten().cpu()
+    counts = torch.bincount(kept // (slots // groups), minlength=groups)
+    return kept.split(counts.tolist())
 
 
-def _weight_mask(module: nn.Module, out: Tensor | None, inp: Tensor | None) -> None:
-    weight, bias = module.weight, module.bias
-    assert isinstance(weight, Tensor)
-    if out is not None:
-        weight.data[~out] = 0
-        if isinstance(bias, Tensor):
-            bias.data[~out] = 0
-    if inp is not None:
-        repeat = weight.shape[1] // inp.numel()
-        weight.data[:, ~inp.repeat_interleave(repeat)] = 0
+def _conv_mask(module: nn.Module, out: Keep, inp: Keep) -> None:
+    assert isinstance(module, Conv)
+    rows, columns = (inp, out) if isinstance(module, Transposed) else (out, inp)
+    weight = module.weight.data
+    if rows is not None:
+        weight[~rows] = 0
+    if columns is not None:
+        by_group = _swapped(module).clone()
+        by_group[~columns] = 0
+        weight.copy_(by_group.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1))
+    if out is not None and module.bias is not None:
+        module.bias.data[~out] = 0
 
 
-def _linear_channels(module: nn.Module, role: str) -> int:
+def _linear_slots(module: nn.Module, side: Side) -> int:
     assert isinstance(module, nn.Linear)
-    if role == "followers":
-        raise ValueError("a Linear layer cannot be a follower")
-    return module.in_features if role == "consumers" else module.out_features
+    return module.in_features if side == "in" else module.out_features
 
 
-def _linear_cut(module: nn.Module, out: Index, inp: Index) -> None:
+def _linear_cut(module: nn.Module, out: Keep, inp: Keep) -> None:
+    assert isinstance(module, nn.Linear)
+    _select(module, "weight", out)
+    _select(module, "bias", out)
+    _select(module, "weight", inp, dim=1)
+    module.out_features, module.in_features = module.weight.shape
+
+
+def _linear_mask(module: nn.Module, out: Keep, inp: Keep) -> None:
     assert isinstance(module, nn.Linear)
     if out is not None:
-        _set(module, "weight", out)
-        _set(module, "bias", out)
-        module.out_features = out.numel()
+        module.weight.data[~out] = 0
+        if module.bias is not None:
+            module.bias.data[~out] = 0
     if inp is not None:
-        _set(module, "weight", inp, dim=1)
-        module.in_features = inp.numel()
+        module.weight.data[:, ~inp] = 0
 
 
-def _follower_channels(module: nn.Module, role: str) -> int:
-    if role != "followers":
-        kind = "PReLU" if isinstance(module, nn.PReLU) else "batch norm"
-        raise ValueError(f"a {kind} can only be a follower")
+_COUNT: dict[type[nn.Module], str] = {
+    nn.BatchNorm1d: "num_features",
+    nn.BatchNorm2d: "num_features",
+    nn.InstanceNorm1d: "num_features",
+    nn.InstanceNorm2d: "num_features",
+    nn.GroupNorm: "num_channels",
+    nn.PReLU: "num_parameters",
+}
+
+
+def _follower_slots(module: nn.Module, side: Side) -> int:
     return int(getattr(module, _COUNT[type(module)]))
 
 
-def _follower_cut(module: nn.Module, out: Index, inp: Index) -> None:
-    if out is not None:
-        for name in ("weight", "bias", "running_mean", "running_var"):
-            _set(module, name, out)
-        setattr(module, _COUNT[type(module)], out.numel())
-
-
-def _norm_mask(module: nn.Module, out: Tensor | None, inp: Tensor | None) -> None:
-    # If only the weight were zeroed, a removed channel would still add the bias.
-    assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+def _follower_cut(module: nn.Module, out: Keep, inp: Keep) -> None:
     if out is None:
         return
-    if not module.affine:
-        raise ValueError("a batch norm without weight and bias cannot be masked; cut it instead")
-    module.weight.data[~out] = 0
-    module.bias.data[~out] = 0
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        _select(module, name, out)
+    if isinstance(module, nn.GroupNorm):
+        sizes = out.unflatten(0, (module.num_groups, -1)).sum(1)
+        size = module.num_channels // module.num_groups
+        if not set(sizes.tolist()) <= {0, size}:
+            raise ValueError(f"a norm of groups of {size} channels must keep or lose whole groups")
+        module.num_groups = int((sizes > 0).sum())
+    setattr(module, _COUNT[type(module)], int(out.sum()))
 
 
-def _pad_channels(module: nn.Module, role: str) -> int:
-    assert isinstance(module, ChannelPad)
-    if role == "followers":
-        raise ValueError("a ChannelPad cannot be a follower; it must be a producer or consumer")
-    return module.in_channels if role == "consumers" else module.out_channels
+def _norm_mask(module: nn.Module, out: Keep, inp: Keep) -> None:
+    assert isinstance(module, Norm)
+    # A norm without weights changes each channel by itself; the consumers' columns are zero.
+    if out is not None and module.weight is not None:
+        # If only the weight were zeroed, a removed channel would still add the bias.
+        module.weight.data[~out] = 0
+        module.bias.data[~out] = 0
 
 
-def _pad_cut(module: nn.Module, out: Index, inp: Index) -> None:
-    assert isinstance(module, ChannelPad)
-    if out is not None:
-        _set(module, "source", out)
+def _map_slots(module: nn.Module, side: Side) -> int:
+    assert isinstance(module, ChannelMap)
+    return module.in_channels if side == "in" else module.out_channels
+
+
+def _map_cut(module: nn.Module, out: Keep, inp: Keep) -> None:
+    assert isinstance(module, ChannelMap)
+    _select(module, "source", out)
     if inp is not None:
         place = torch.full((module.in_channels + 1,), -1)
-        place[inp] = torch.arange(inp.numel())
+        place[inp.nonzero().flatten()] = torch.arange(int(inp.sum()))
         # The last entry of `place` is -1, so a zero channel remains a zero channel.
         module.source = place.to(module.source.device)[module.source]
-        module.in_channels = inp.numel()
+        module.in_channels = int(inp.sum())
 
 
-def _pad_mask(module: nn.Module, out: Tensor | None, inp: Tensor | None) -> None:
-    assert isinstance(module, ChannelPad)
+def _map_mask(module: nn.Module, out: Keep, inp: Keep) -> None:
+    assert isinstance(module, ChannelMap)
+    if not module.pads:
+        return  # consumers do not read the removed channels
     if out is not None:
         module.source[~out] = -1
     if inp is not None:
@@ -199,69 +249,32 @@ def _pad_mask(module: nn.Module, out: Tensor | None, inp: Tensor | None) -> None
         module.source[removed[module.source]] = -1
 
 
-def _nothing(module: nn.Module, out: Tensor | None, inp: Tensor | None) -> None:
+def _nothing(module: nn.Module, out: Keep, inp: Keep) -> None:
     """Do nothing: the PReLU of zero is zero."""
 
 
-_COUNT: dict[type[nn.Module], str] = {
-    nn.BatchNorm1d: "num_features",
-    nn.BatchNorm2d: "num_features",
-    nn.PReLU: "num_parameters",
-}
-_NORM = LayerRule(_follower_channels, _follower_cut, _norm_mask)
+_ENDS = ("producers", "consumers")
+_ALL = (*_ENDS, "followers")
+_CONV = LayerRule(_ALL, _conv_slots, _conv_cut, _conv_mask)
+_NORM = LayerRule(("followers",), _follower_slots, _follower_cut, _norm_mask)
+_MAP = LayerRule(_ALL, _map_slots, _map_cut, _map_mask)
 RULES: dict[type[nn.Module], LayerRule] = {
-    nn.Conv2d: LayerRule(_conv_channels, _conv_cut, _weight_mask),
-    nn.Linear: LayerRule(_linear_channels, _linear_cut, _weight_mask),
+    nn.Conv2d: _CONV,
+    nn.Linear: LayerRule(_ENDS, _linear_slots, _linear_cut, _linear_mask),
     nn.BatchNorm1d: _NORM,
     nn.BatchNorm2d: _NORM,
-    nn.PReLU: LayerRule(_follower_channels, _follower_cut, _nothing),
-    ChannelPad: LayerRule(_pad_channels, _pad_cut, _pad_mask),
+    nn.PReLU: LayerRule(("followers",), _follower_slots, _follower_cut, _nothing),
+    ChannelPad: LayerRule(_ENDS, _map_slots, _map_cut, _map_mask),
+    ChannelMap: _MAP,
+    nn.Conv1d: _CONV,
+    nn.ConvTranspose1d: _CONV,
+    nn.ConvTranspose2d: _CONV,
+    nn.InstanceNorm1d: _NORM,
+    nn.InstanceNorm2d: _NORM,
+    nn.GroupNorm: _NORM,
 }
 
 
-def check_spaces(network: nn.Module, spaces: Sequence[ChannelSpace]) -> None:
-    """Check that channel spaces fit a network.
-
-    Args:
-        network: The network.
-        spaces: Channel spaces of the network.
-
-    Raises:
-        ValueError: If a name is used twice, a layer does not exist, a layer and its space have
-            different numbers of channels, or a kind of layer does not support its role.
-    """
-    modules = dict(network.named_modules())
-    names: set[str] = set()
-    seen: dict[tuple[str, str], str] = {}
-    for layer, role, space in iterate_roles(spaces):
-        if layer not in modules:
-            raise ValueError(f"space {space.name!r}: the network has no layer {layer!r}")
-        if (layer, role) in seen:
-            raise ValueError(
-                f"layer {layer!r} is in the {role} of both {seen[layer, role]!r} and {space.name!r}"
-            )
-        seen[layer, role] = space.name
-        _check_layer(layer, modules[layer], role, space)
-    for space in spaces:
-        if space.name in names:
-            raise ValueError(f"two spaces are named {space.name!r}")
-        names.add(space.name)
-
-
-def _check_layer(name: str, module: nn.Module, role: str, space: ChannelSpace) -> None:
-    """Check one layer against its role in a space."""
-    where = f"space {space.name!r}, {role} {name!r}"
-    if type(module) not in RULES:
-        known = ", ".join(kind.__name__ for kind in RULES)
-        raise ValueError(f"{where}: no rule cuts a {type(module).__name__}; supported: {known}")
-    try:
-        channels = RULES[type(module)].channels(module, role)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
-    # A Linear layer after a flatten has several features per channel.
-    flattened = isinstance(module, nn.Linear) and role == "consumers"
-    fits = channels % space.channels == 0 if flattened else channels == space.channels
-    if not fits:
-        raise ValueError(
-            f"{where}: the layer has {channels} channels, but the space has {space.channels}"
-        )
+def expand(index: Tensor, repeat: int) -> Tensor:
+    """Feature indices of flattened channels with ``repeat`` features per channel."""
+    return (index[:, None] * repeat + torch.arange(repeat)).flatten()

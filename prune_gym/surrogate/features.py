@@ -15,6 +15,7 @@ from torch import nn
 from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.observation import filter_rows
 from prune_gym.pruning import ChannelSpace
+from prune_gym.pruning.rules import Conv, readers
 
 Array = npt.NDArray[np.float64]
 STATISTICS = ("count", "energy", "rebuilt")
@@ -115,11 +116,11 @@ def _passed_on(baseline: Baseline, space: ChannelSpace) -> list[tuple[Array, Arr
     elementwise products over all consumers is 1. If all inputs are zero, the list is empty.
     """
     modules = dict(baseline.module.named_modules())
-    layers = [modules[name] for name in space.consumers]
     read: list[torch.Tensor] = []
     result, total = [], 0.0
-    for layer in layers:
-        if not isinstance(layer, nn.Conv2d | nn.Linear):
+    for name in space.consumers:
+        layer = modules[name]
+        if not isinstance(layer, Conv | nn.Linear):
             continue
         handle = layer.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
         try:
@@ -127,10 +128,12 @@ def _passed_on(baseline: Baseline, space: ChannelSpace) -> list[tuple[Array, Arr
         finally:
             handle.remove()
         values = read.pop().cpu().double()
-        by_channel = values.reshape(len(values), space.channels, -1).transpose(0, 1).flatten(1)
+        # Features of a dense layer are in the last dimension, channels in dimension 1.
+        values = values.movedim(-1 if isinstance(layer, nn.Linear) else 1, 1)
+        slots = space.slots(name, "in", values.shape[1])
+        by_channel = values[:, slots].transpose(0, 1).flatten(1)
         moments = (by_channel @ by_channel.T / by_channel.shape[1]).numpy()
-        weight = layer.weight.detach().cpu().double()
-        columns = weight.reshape(len(weight), space.channels, -1).transpose(0, 1).flatten(1)
+        columns = readers(layer).cpu().double()[slots].transpose(1, 2).flatten(1)
         weights = (columns @ columns.T).numpy()
         total += float((moments * weights).sum())
         ridge = RIDGE * np.trace(moments) / space.channels
