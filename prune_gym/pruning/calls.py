@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from prune_gym.pruning.layer_geometry import LayerGeometry, Pair, Width
 from prune_gym.pruning.rules import RULES, Conv, Transposed
 from prune_gym.pruning.spaces import ChannelSpace, Side, iterate_roles, iterate_sides
+from prune_gym.pruning.tracing import in_mode
 
 _aten = torch.ops.aten
 _ATTENTION = {
@@ -53,7 +54,8 @@ def trace_calls(
     parameter = next(network.parameters())
     image = torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype)
     with ExitStack() as stack:
-        stack.enter_context(_evaluating(network))
+        stack.enter_context(in_mode(network, training=False))
+        stack.enter_context(_slow_attention())
         for name, module in network.named_modules():
             enter, leave = recorder.hooks(name, module)
             stack.callback(module.register_forward_pre_hook(enter, prepend=True).remove)
@@ -65,18 +67,14 @@ def trace_calls(
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Put all modules into ``eval`` mode and attention on its slow, countable path."""
-    modes = {module: module.training for module in network.modules()}
+def _slow_attention() -> Iterator[None]:
+    """Run attention without its fused kernel, whose products cannot be counted."""
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
-        network.eval()
         torch.backends.mha.set_fastpath_enabled(False)
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-        for module, training in modes.items():
-            module.training = training
 
 
 class _Recorder(TorchDispatchMode):

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from prune_gym.errors import PruneGymError
 from prune_gym.pruning import ChannelSpace, dense
-from prune_gym.pruning.rules import RULES
+from prune_gym.pruning.tracing import TraceError, signature, trace
 
 Values = dict[int, Any]
 """Results of calls by the number of the call; number 0 holds the images."""
@@ -27,13 +27,6 @@ _ADD = (operator.add, operator.iadd, torch.add, "add", "add_")
 
 class ProgramError(PruneGymError):
     """The network cannot be represented as a list of calls."""
-
-
-class _Tracer(fx.Tracer):
-    """A tracer that does not trace into layers with a pruning rule."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return type(m) in RULES or super().is_leaf_module(m, module_qualified_name)
 
 
 class Program:
@@ -54,10 +47,10 @@ class Program:
             space.name: np.arange(space.channels) < max(1, space.channels - 1) for space in spaces
         }
         nodes = _trace(network)
-        if _signature(nodes) != _signature(_trace(dense(network, spaces, masks))):
+        if signature(nodes) != signature(_trace(dense(network, spaces, masks))):
             raise ProgramError("the forward pass contains channel counts as constants")
         training = copy.deepcopy(network).train()
-        self.same_in_training = _signature(nodes) == _signature(_trace(training))
+        self.same_in_training = signature(nodes) == signature(_trace(training))
         if nodes[0].op != "placeholder" or any(node.op == "placeholder" for node in nodes[1:]):
             raise ProgramError("the forward pass has arguments other than the images")
         self.nodes = nodes
@@ -250,13 +243,9 @@ class Bound:
 
 def _trace(network: nn.Module) -> list[fx.Node]:
     try:
-        return list(_Tracer().trace(network).nodes)
-    except Exception as error:  # a user's forward may raise any exception for a proxy input
-        raise ProgramError(f"the forward pass cannot be traced: {error}") from error
-
-
-def _signature(nodes: Sequence[fx.Node]) -> list[tuple[str, str, str, str]]:
-    return [(n.op, str(n.target), str(n.args), str(n.kwargs)) for n in nodes]
+        return list(trace(network).nodes)
+    except TraceError as error:
+        raise ProgramError(str(error)) from error
 
 
 def _kind(node: fx.Node, modules: Mapping[str, nn.Module]) -> str:

@@ -1,0 +1,51 @@
+"""Replace calls that select channels by number with layers that can be pruned."""
+
+from torch import fx
+
+from prune_gym.pruning.operations import operation
+from prune_gym.pruning.propagate import Propagation, Rewrite, map_name
+
+
+def needed(found: Propagation) -> list[Rewrite]:
+    """The rewrites of activations with channels that can be removed."""
+    return [rewrite for rewrite in found.rewrites.values() if found.labels.alive(rewrite.labels)]
+
+
+def rewritten(found: Propagation) -> fx.GraphModule:
+    """The traced network with a layer for each selection of channels by number.
+
+    It has the layers of the network under the same names; both share them. ``found`` cannot be
+    used for further rewrites.
+    """
+    module = found.module
+    assert isinstance(module, fx.GraphModule)
+    graph, new = module.graph, dict[fx.Node, fx.Node]()
+    for node, rewrite in found.rewrites.items():
+        if not found.labels.alive(rewrite.labels):
+            continue
+        base = new.get(rewrite.base, rewrite.base)
+        with graph.inserting_before(node):
+            if rewrite.layer is not None:
+                module.add_submodule(map_name(node), rewrite.layer)
+                new[node] = graph.call_module(map_name(node), (base,))
+            else:
+                assert rewrite.call is not None
+                function, arguments = rewrite.call
+                new[node] = graph.call_function(function, (base, *arguments))
+        node.replace_all_uses_with(new[node])
+        _erase(graph, node)
+    graph.lint()
+    module.recompile()
+    return module
+
+
+def _erase(graph: fx.Graph, node: fx.Node) -> None:
+    """Erase a call without readers, and the moves before it that nothing else reads."""
+    sources = node.all_input_nodes
+    graph.erase_node(node)
+    for source in sources:
+        moves = source.op == "call_method" and source.target == "size"
+        if source.op in ("call_function", "call_method"):
+            moves = moves or operation(source, None)[1] in ("move", "select")
+        if not source.users and moves:
+            _erase(graph, source)
