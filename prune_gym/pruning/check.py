@@ -7,9 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from prune_gym.pruning.channel_map import ChannelMap
 from prune_gym.pruning.rules import RULES, Conv, groups_of
-from prune_gym.pruning.spaces import ChannelSpace, Side, iterate_roles, iterate_sides
+from prune_gym.pruning.spaces import ChannelSpace, Side, Slots, iterate_roles, iterate_sides
+
+_END: dict[str, tuple[Side, ...]] = {"producers": ("out",), "consumers": ("in",)}
 
 
 def check_spaces(network: nn.Module, spaces: Sequence[ChannelSpace]) -> None:
@@ -101,24 +102,43 @@ def _check_groups(
 ) -> None:
     """Check that each channel fills whole groups, or has equally many slots in each group."""
     groups, rule = groups_of(module), RULES[type(module)]
-    counts = []
-    sides: tuple[Side, ...] = (
-        ("out", "in") if role == "followers" else ("out" if role == "producers" else "in",)
-    )
+    sides: tuple[Side, ...] = ("out", "in") if role == "followers" else _END[role]
+    found = []
     for side in sides:
-        size = rule.slots(module, side)
-        group = space.slots(layer, side, size) // (size // groups)
-        counts.append((np.eye(groups, dtype=np.int64)[group].sum(1), size // groups))
-    if role == "followers" and not isinstance(module, ChannelMap):
-        whole = all(bool(np.isin(count, (0, size)).all()) for count, size in counts)
-        same = all(bool(((count > 0) == (counts[0][0] > 0)).all()) for count, _ in counts)
-        if not (whole and same):
+        size = rule.slots(module, side) // groups
+        group = np.sort(space.slots(layer, side, size * groups) // size, axis=1)
+        found.append((group, size))
+    if role == "followers":
+        if not _whole_groups(found):
             raise ValueError(
-                f"{where}: only a depthwise or grouped layer whose whole groups are channels of "
-                f"the space can be a follower; the layer has {groups} groups"
+                f"{where}: only a depthwise or grouped layer can be a follower, if each channel of "
+                f"the space is one or more of its groups; it has {groups} groups"
             )
-    elif not all(bool((count == count[:, :1]).all()) for count, _ in counts):
+    elif not all(_equal_groups(group, groups) for group, _ in found):
         raise ValueError(
             f"{where}: groups={groups} need equally many slots of each channel in each group; "
             "depthwise convolutions must be followers"
         )
+
+
+def _whole_groups(found: Sequence[tuple[Slots, int]]) -> bool:
+    """Whether each channel fills the same groups on all sides.
+
+    Args:
+        found: For each side, the sorted groups of each channel's slots, and the size of a group.
+    """
+    filled = []
+    for group, size in found:
+        if group.shape[1] % size:
+            return False
+        by_group = group.reshape(len(group), -1, size)
+        if (by_group != by_group[:, :, :1]).any():
+            return False
+        filled.append(by_group[:, :, 0])
+    return all(np.array_equal(each, filled[0]) for each in filled)
+
+
+def _equal_groups(group: Slots, groups: int) -> bool:
+    """Whether each channel has equally many slots in each group."""
+    each, rest = divmod(group.shape[1], groups)
+    return not rest and bool((group == np.arange(groups).repeat(each)).all())

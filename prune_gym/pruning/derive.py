@@ -111,7 +111,7 @@ def _result(
     free: dict[str, set[int]] = defaultdict(set)
     refused: dict[str, dict[int, str]] = defaultdict(dict)
     for space in spaces:
-        for layer in space.producers:
+        for layer in (*space.producers, *space.followers):
             size = RULES[type(layers[layer])].slots(layers[layer], "out")
             slots = space.slots(layer, "out", size).ravel().tolist()
             if space.name in wrong:
@@ -156,9 +156,12 @@ def _spaces(found: Propagation) -> tuple[ChannelSpace, ...]:
         if not first:
             continue
         if not consumers or len(channels) == 1:
-            reason = "no layer reads the channel" if not consumers else "the only one of its kind"
             for channel in channels:
                 slot = channel[first[0], "out"][0]
+                reason = "no other channel is read by the same layers"
+                if len(channel[first[0], "out"]) > 1:
+                    reason = "they can only be removed together"
+                reason = reason if consumers else "no layer reads the channel"
                 found.labels.fix(found.members[first[0]].labels["out"][slot], reason)
             continue
         named[first[0]] += 1
@@ -171,10 +174,14 @@ def _spaces(found: Propagation) -> tuple[ChannelSpace, ...]:
 def _channels(found: Propagation) -> dict[int, Slots]:
     """The slots of each channel that can be removed, by the representative of its labels."""
     channels: dict[int, Slots] = {}
+    alive: dict[int, bool] = {}
     for layer, member in found.members.items():
         for side, labels in member.labels.items():
-            for slot, root in enumerate(found.labels.roots(labels.tolist()).tolist()):
-                if found.labels.reason(root) is None:
+            for slot, label in enumerate(labels.tolist()):
+                root = found.labels.root(label)
+                if root not in alive:
+                    alive[root] = found.labels.reason(root) is None
+                if alive[root]:
                     channels.setdefault(root, {}).setdefault((layer, side), []).append(slot)
     return channels
 

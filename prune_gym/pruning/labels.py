@@ -5,10 +5,8 @@ channel; label 0 marks elements that always exist. Dimensions along which labels
 a stride of 0, so that the labels of a large feature map take little memory.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -36,10 +34,6 @@ class Labels:
             parent[label] = parent[parent[label]]
             label = parent[label]
         return label
-
-    def roots(self, labels: Iterable[int]) -> npt.NDArray[np.int64]:
-        """The representatives of labels."""
-        return np.array([self.root(int(label)) for label in labels], dtype=np.int64)
 
     def reason(self, label: int) -> str | None:
         """Why a label is fixed; None if it can be removed."""

@@ -18,34 +18,34 @@ concatenates. Nothing is known of ``other`` operations: the channels that they r
 """
 
 _ELEMENTWISE = """
-abs add addcdiv addcmul alpha_dropout atan2 bernoulli ceil celu clamp clamp_max clamp_min clip clone
-contiguous cos detach div dropout dropout1d dropout2d dropout3d elu eq erf exp expm1 fabs ge gt
-feature_alpha_dropout float floor floordiv fmod gelu hardshrink hardsigmoid hardswish hardtanh iadd
-identity imul isub itruediv le leaky_relu lerp log log1p logical_and logical_not logical_or logsigmoid
-lt maximum minimum mish mul multiply nan_to_num ne neg negative pos positive pow reciprocal relu relu6 remainder round rrelu rsqrt rsub selu
-sigmoid sign silu sin softplus softshrink softsign sqrt square sub subtract tanh tanhshrink threshold
-to true_divide truediv type_as where
-""".split()
+abs add addcdiv addcmul alpha_dropout atan2 bernoulli ceil celu clamp clamp_max clamp_min clip
+cos div dropout dropout1d dropout2d dropout3d elu eq erf exp expm1 fabs feature_alpha_dropout
+float floor floordiv fmod ge gelu gt hardshrink hardsigmoid hardswish hardtanh iadd identity
+imul isub itruediv le leaky_relu lerp log log1p logical_and logical_not logical_or logsigmoid lt
+maximum minimum mish mul multiply nan_to_num ne neg negative pos positive pow reciprocal relu
+relu6 remainder round rrelu rsqrt rsub selu sigmoid sign silu sin softplus softshrink softsign
+sqrt square sub subtract tanh tanhshrink threshold to true_divide truediv type_as where
+"""
 _POOL = """
 adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool1d adaptive_max_pool2d avg_pool1d
 avg_pool2d interpolate lp_pool1d lp_pool2d max_pool1d max_pool2d upsample upsample_bilinear
 upsample_nearest
-""".split()
-_REDUCE = "amax amin mean std sum var".split()
+"""
+_REDUCE = "amax amin mean std sum var"
 _MOVE = """
-channel_shuffle expand expand_as flatten flip movedim moveaxis permute pixel_shuffle
-pixel_unshuffle repeat repeat_interleave reshape squeeze swapaxes swapdims tile transpose unflatten
-unsqueeze view view_as reshape_as
-""".split()
-_SELECT = "chunk getitem index_select narrow roll select split tensor_split unbind".split()
-_JOIN = "cat concat concatenate".split()
+channel_shuffle clone contiguous detach expand expand_as flatten flip moveaxis movedim permute
+pixel_shuffle pixel_unshuffle repeat repeat_interleave reshape reshape_as squeeze swapaxes
+swapdims tile transpose unflatten unsqueeze view view_as
+"""
+_SELECT = "chunk getitem index_select narrow roll select split tensor_split unbind"
+_JOIN = "cat concat concatenate"
 _KINDS: dict[str, Kind] = {
-    **dict.fromkeys(_ELEMENTWISE, "elementwise"),
-    **dict.fromkeys(_POOL, "pool"),
-    **dict.fromkeys(_REDUCE, "reduce"),
-    **dict.fromkeys(_MOVE, "move"),
-    **dict.fromkeys(_SELECT, "select"),
-    **dict.fromkeys(_JOIN, "join"),
+    **dict.fromkeys(_ELEMENTWISE.split(), "elementwise"),
+    **dict.fromkeys(_POOL.split(), "pool"),
+    **dict.fromkeys(_REDUCE.split(), "reduce"),
+    **dict.fromkeys(_MOVE.split(), "move"),
+    **dict.fromkeys(_SELECT.split(), "select"),
+    **dict.fromkeys(_JOIN.split(), "join"),
     "pad": "pad",
 }
 _MODULES: dict[type[nn.Module], tuple[str, Kind]] = {
@@ -91,8 +91,6 @@ def operation(node: fx.Node, module: nn.Module | None) -> tuple[str, Kind]:
             return "StochasticDepth", "elementwise"  # of torchvision, which may not be installed
         if isinstance(module, nn.PReLU):
             return "PReLU", "elementwise"  # one slope for all channels; others are followers
-        if isinstance(module, nn.InstanceNorm1d | nn.InstanceNorm2d):
-            return type(module).__name__, "pool"  # without parameters; others are followers
         return _MODULES.get(type(module), (type(module).__name__, "other"))
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     name = str(name)

@@ -1,8 +1,6 @@
 """Follow the channels of a network from layer to layer."""
 
-import math
-import operator
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +9,19 @@ from torch import Tensor, fx, nn
 
 from prune_gym.pruning.channel_map import ChannelMap
 from prune_gym.pruning.labels import Labels, along, compact, core, varying
+from prune_gym.pruning.moves import (
+    Chain,
+    Reshape,
+    Structure,
+    has_sizes,
+    leaves_dims,
+    reshape_without_sizes,
+    run_move,
+    selection,
+)
 from prune_gym.pruning.operations import operation
-from prune_gym.pruning.rules import RULES, Conv, groups_of
+from prune_gym.pruning.rules import RULES, Conv
 from prune_gym.pruning.spaces import Side
-
-Structure = Any
-"""A tensor, or a tuple or list of structures, as a call returns it."""
 
 
 @dataclass
@@ -35,19 +40,6 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Chain:
-    """Moves of elements since the last activation with channels in one dimension.
-
-    Args:
-        base: The call that returned this activation.
-        ids: For each element, its index in the flattened activation of ``base``; -1 for zeros.
-    """
-
-    base: fx.Node
-    ids: Structure
-
-
-@dataclass(frozen=True)
 class Rewrite:
     """A call that must be replaced before the network can be cut.
 
@@ -62,7 +54,7 @@ class Rewrite:
 
     base: fx.Node
     layer: ChannelMap | None
-    call: tuple[Callable[..., Tensor], tuple[Any, ...]] | None
+    call: Reshape | None
     labels: Tensor
     required: bool
 
@@ -90,7 +82,7 @@ class Propagation(fx.Interpreter):
         result = super().run_node(n)
         if n.op == "output":
             self.labels.fix(self._joined(n), "the network's output")
-        elif not isinstance(result, Tensor | tuple | list):
+        elif not _flat(result):
             pass  # a size or another number
         elif n.op in ("placeholder", "get_attr"):
             self._known[n] = _zeros(result)
@@ -98,17 +90,13 @@ class Propagation(fx.Interpreter):
             self._known[n] = self._follow(n, result)
         return result
 
-    def known(self, node: fx.Node) -> Structure:
-        """The labels of a call's result."""
-        return self._known.get(node)
-
     def _follow(self, node: fx.Node, result: Structure) -> Structure:
         module = self.fetch_attr(str(node.target)) if node.op == "call_module" else None
         if module is not None and isinstance(result, Tensor) and _has_slots(module):
             return self._layer(node, module, result)
         if not self.labels.alive(self._joined(node)):
             return _zeros(result)
-        name, kind = operation(node, module)
+        kind = operation(node, module)[1]
         chained = [source for source in node.all_input_nodes if source in self._chains]
         follow = getattr(self, f"_{kind}")
         if chained and kind not in ("move", "select"):
@@ -164,9 +152,7 @@ class Propagation(fx.Interpreter):
             if module.num_groups == 1:
                 self.labels.fix(inputs, f"{name!r} normalises over all channels")
 
-    def _constrain_groups(
-        self, name: str, module: Conv, inputs: Tensor, outputs: Tensor
-    ) -> bool:
+    def _constrain_groups(self, name: str, module: Conv, inputs: Tensor, outputs: Tensor) -> bool:
         """Tie the channels of a grouped convolution; return whether whole groups are removed.
 
         Either whole groups are removed, or equally many channels of each group: whichever leaves
@@ -268,7 +254,7 @@ class Propagation(fx.Interpreter):
         found = self._moved(node, self._known)
         if source in self._chains:
             return self._chain(node, self._chains[source], found)
-        if self._leaves_channels(node, varying(given)):
+        if leaves_dims(node, given.dim(), varying(given)):
             return found
         return self._chain(node, self._start(source), found)
 
@@ -320,86 +306,33 @@ class Propagation(fx.Interpreter):
         source = node.all_input_nodes[0]
         ids = self._moved(node, {source: chain.ids})
         base = self._known[chain.base]
-        dims = varying(base)
-        if isinstance(ids, Tensor) and len(dims) == 1 and ids.dim() == base.dim():
-            dim = dims[0]
-            step = math.prod(base.shape[dim + 1 :])
-            index = ids.movedim(dim, 0).flatten(1)[:, 0] // step % base.shape[dim]
-            whole = torch.arange(base.numel()).reshape(base.shape).index_select(dim, index)
-            if whole.shape == ids.shape and torch.equal(whole, ids):
-                inputs = self.labels.tie_slots(base, dim, "selected")
-                layer = ChannelMap(base.shape[dim], index.tolist(), dim)
-                self.rewrites[node] = Rewrite(chain.base, layer, None, inputs, required=True)
-                outputs = inputs[index]
-                self.members[map_name(node)] = Member(True, False, {"in": inputs, "out": outputs})
-                return along(outputs, ids.shape, dim)
+        selected = selection(base, ids)
+        if selected is not None:
+            dim, index = selected
+            inputs = self.labels.tie_slots(base, dim, "selected")
+            layer = ChannelMap(base.shape[dim], index.tolist(), dim)
+            self.rewrites[node] = Rewrite(chain.base, layer, None, inputs, required=True)
+            outputs = inputs[index]
+            self.members[map_name(node)] = Member(True, False, {"in": inputs, "out": outputs})
+            return along(outputs, ids.shape, dim)
         self._chains[node] = Chain(chain.base, ids)
         return found
 
     def _reshaped(self, node: fx.Node, source: fx.Node, found: Tensor) -> Tensor | None:
         """A reshape that keeps the channels in one dimension, possibly with a constant size."""
         given = self._known[source]
-        sizes = [size for size in (*node.args[1:], *node.kwargs.values())]
-        sizes = list(sizes[0]) if sizes and isinstance(sizes[0], tuple | list) else sizes
         name, _ = operation(node, self._module(node))
-        constant = name == "unflatten" or (
-            name != "flatten"
-            and any(isinstance(s, int) and s > 1 for s in _at(sizes, varying(found)))
-        )
-        call = _canonical(tuple(given.shape), tuple(found.shape))
+        constant = name == "unflatten" or (name != "flatten" and has_sizes(node, varying(found)))
+        call = reshape_without_sizes(tuple(given.shape), tuple(found.shape))
         if call is not None and name != "flatten":
             self.rewrites[node] = Rewrite(source, None, call, given, constant)
         return None if constant and call is None else found
 
     # Helpers
 
-    def _leaves_channels(self, node: fx.Node, dims: list[int]) -> bool:
-        """Whether a selection leaves the dimensions with channels as they are."""
-        given = self._known[node.all_input_nodes[0]]
-        name, _ = operation(node, self._module(node))
-        if name != "getitem":
-            default = 0 if name in ("chunk", "split", "tensor_split", "unbind") else None
-            place = 1 if name in ("select", "narrow", "unbind", "index_select") else 2
-            dim = self._argument(node, place, "dim")
-            dim = default if dim is None else dim
-            return isinstance(dim, int) and dim % given.dim() not in dims
-        index = node.args[1]
-        parts = list(index) if isinstance(index, tuple) else [index]
-        if any(not isinstance(part, int | slice | type(Ellipsis) | type(None)) for part in parts):
-            return False
-        dim = 0
-        consumed = sum(isinstance(part, int | slice) for part in parts)
-        for part in parts:
-            if part is Ellipsis:
-                dim += given.dim() - consumed
-            elif part is not None:
-                if dim in dims and part != slice(None):
-                    return False
-                dim += 1
-        return True
-
-    def _moved(self, node: fx.Node, values: dict[fx.Node, Structure]) -> Structure:
+    def _moved(self, node: fx.Node, values: Mapping[fx.Node, Structure]) -> Structure:
         """Run a call that moves elements on other tensors, such as labels."""
-
-        def value(source: fx.Node) -> Structure:
-            return values[source] if source in values else self.env[source]
-
-        args = fx.node.map_arg(node.args, value)
-        kwargs = fx.node.map_arg(node.kwargs, value)
-        name, _ = operation(node, self._module(node))
-        if node.op == "call_module":
-            module = self._module(node)
-            assert module is not None
-            if name == "channel_shuffle":  # torch shuffles no integers
-                return module(args[0].double()).long()
-            return _compacted(module(*args, **kwargs))
-        if name == "channel_shuffle":
-            return nn.ChannelShuffle(args[1])(args[0].double()).long()
-        if node.op == "call_method":
-            method = "reshape" if node.target == "view" else str(node.target)
-            return _compacted(getattr(args[0], method)(*args[1:], **kwargs))
-        assert callable(node.target)
-        return _compacted(node.target(*args, **kwargs))
+        return run_move(node, self._module(node), {**self.env, **values})
 
     def _module(self, node: fx.Node) -> nn.Module | None:
         return self.fetch_attr(str(node.target)) if node.op == "call_module" else None
@@ -427,7 +360,7 @@ class Propagation(fx.Interpreter):
         sources = list(node.all_input_nodes)
         # If a selection by number cannot be followed, all channels that it chooses from stay.
         sources += [self._chains[source].base for source in sources if source in self._chains]
-        parts = [part for source in sources for part in _flat(self._known.get(source))]
+        parts = [core(p).flatten() for source in sources for p in _flat(self._known.get(source))]
         return torch.cat([torch.zeros(1, dtype=torch.int64), *parts]).unique()
 
     def _where(self, node: fx.Node) -> str:
@@ -452,8 +385,6 @@ def _aligned(labels: Tensor, dims: int) -> Tensor:
 
 def _has_slots(module: nn.Module) -> bool:
     """Whether a layer has a rule and channels of its own."""
-    if isinstance(module, nn.InstanceNorm1d | nn.InstanceNorm2d):
-        return module.affine or module.track_running_stats
     one_slope = isinstance(module, nn.PReLU) and module.num_parameters == 1
     return type(module) in RULES and not one_slope
 
@@ -467,34 +398,10 @@ def _zeros(result: Structure) -> Structure:
     return None
 
 
-def _flat(labels: Structure) -> list[Tensor]:
-    if isinstance(labels, Tensor):
-        return [core(labels).flatten()]
-    if isinstance(labels, tuple | list):
-        return [part for each in labels for part in _flat(each)]
+def _flat(structure: Structure) -> list[Tensor]:
+    """The tensors in a structure."""
+    if isinstance(structure, Tensor):
+        return [structure]
+    if isinstance(structure, tuple | list):
+        return [part for each in structure for part in _flat(each)]
     return []
-
-
-def _compacted(found: Structure) -> Structure:
-    if isinstance(found, Tensor):
-        return compact(found)
-    return tuple(_compacted(part) for part in found)
-
-
-def _at(sizes: list[Any], dims: list[int]) -> list[Any]:
-    return [sizes[dim] for dim in dims if dim < len(sizes)]
-
-
-def _canonical(
-    before: tuple[int, ...], after: tuple[int, ...]
-) -> tuple[Callable[..., Tensor], tuple[Any, ...]] | None:
-    """A function without sizes that reshapes a tensor, and its arguments."""
-    for start in range(1, len(before)):
-        for end in range(start, len(before)):
-            merged = math.prod(before[start : end + 1])
-            if (*before[:start], merged, *before[end + 1 :]) == after:
-                return torch.flatten, (start, end)
-    added = len(after) - len(before)
-    if added > 0 and after == before + (1,) * added:
-        return operator.getitem, ((Ellipsis, *(None,) * added),)
-    return None

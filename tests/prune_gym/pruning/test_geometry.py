@@ -82,22 +82,6 @@ def test_tracing_leaves_the_network_alone():
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_uneven_strides_are_refused():
-    class Odd(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv = nn.Conv2d(3, 4, 3, stride=(1, 2))
-            self.last = nn.Conv2d(4, 2, 1)
-
-        def forward(self, x):
-            return self.last(self.conv(x)).mean(dim=(2, 3))
-
-    from prune_gym.pruning import ChannelSpace
-
-    with pytest.raises(ValueError, match="stride"):
-        Geometry(Odd(), [ChannelSpace("x", 4, ("conv",), ("last",))], (3, 8, 8))
-
-
 def test_unknown_networks_are_refused_with_a_hint():
     with pytest.raises(ValueError, match="Did you mean 'resnet20'"):
         networks.build("resnet2O")
