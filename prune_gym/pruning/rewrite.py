@@ -1,5 +1,7 @@
 """Replace calls that select channels by number with layers that can be pruned."""
 
+import operator
+
 from torch import fx
 
 from prune_gym.pruning.operations import operation
@@ -41,11 +43,24 @@ def rewritten(found: Propagation) -> fx.GraphModule:
 
 def _erase(graph: fx.Graph, node: fx.Node) -> None:
     """Erase a call without readers, and the moves before it that nothing else reads."""
-    sources = node.all_input_nodes
-    graph.erase_node(node)
-    for source in sources:
-        moves = source.op == "call_method" and source.target == "size"
-        if source.op in ("call_function", "call_method"):
-            moves = moves or operation(source, None)[1] in ("move", "select")
-        if not source.users and moves:
-            _erase(graph, source)
+    waiting = [node]
+    while waiting:
+        last = waiting.pop()
+        if last.users or last not in graph.find_nodes(op=last.op, target=last.target):
+            continue
+        sources = last.all_input_nodes
+        graph.erase_node(last)
+        waiting += [source for source in sources if _moves(source)]
+
+
+def _moves(node: fx.Node) -> bool:
+    """Whether a call only reads a size or moves elements, so that nothing depends on it unread."""
+    if node.op == "call_method" and node.target == "size":
+        return True
+    if node.op not in ("call_function", "call_method"):
+        return False
+    return operation(node, None)[1] in ("move", "select") or node.target in (
+        getattr,
+        operator.mul,
+        operator.floordiv,
+    )
