@@ -32,6 +32,16 @@ def dataset_utils() -> ModuleType:
     return importlib.import_module("torchvision.datasets.utils")
 
 
+def models() -> ModuleType:
+    """Import ``torchvision.models``.
+
+    Raises:
+        ModuleNotFoundError: If torchvision is not installed.
+    """
+    dataset_utils()
+    return importlib.import_module("torchvision.models")
+
+
 def _native_library_loads() -> bool:
     """Load torchvision's library and return whether ``torchvision::nms`` exists."""
     spec = importlib.util.find_spec("torchvision")  # finds it without importing it
