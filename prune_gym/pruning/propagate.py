@@ -48,7 +48,7 @@ class Rewrite:
         layer: Layer that replaces the call and all calls since ``base``; None for a flatten or
             added dimensions, which :attr:`call` describes.
         call: Function and its arguments behind the input.
-        labels: Labels of the channels of ``base``; the rewrite is needed if one can be removed.
+        labels: Labels of the channels; the rewrite is needed if one can be removed.
         required: Whether the call is wrong for a cut network; otherwise it may be right as it is.
     """
 
@@ -280,8 +280,9 @@ class Propagation(fx.Interpreter):
         dim, count = changing[0], labels.shape[changing[0]]
         layer = ChannelMap(count, [-1] * before + [*range(count)] + [-1] * behind, dim)
         inputs = self.labels.tie_slots(labels, dim, "padded")
-        self.rewrites[node] = Rewrite(node.all_input_nodes[0], layer, None, inputs, required=True)
         outputs = self.labels.fresh(layer.out_channels)
+        both = torch.cat([inputs, outputs])
+        self.rewrites[node] = Rewrite(node.all_input_nodes[0], layer, None, both, required=True)
         self.members[map_name(node)] = Member(False, False, {"in": inputs, "out": outputs})
         return along(outputs, result.shape, dim)
 

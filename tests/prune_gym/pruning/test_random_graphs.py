@@ -120,4 +120,5 @@ def test_a_random_network_is_cut_as_it_is_masked(steps, seed):
     wrong = [fixed for fixed in found.fixed if "the cut network" in fixed.reason]
     assert not wrong, "the derivation was wrong, and only the verification found it"
     if found.spaces:
-        check_cuts(found.module, found.spaces, SHAPE, random_masks(found.spaces, seed))
+        # The steps may leave maps unread.
+        check_cuts(found.module, found.spaces, SHAPE, random_masks(found.spaces, seed), read=False)
