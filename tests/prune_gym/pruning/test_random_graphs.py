@@ -66,7 +66,7 @@ class RandomNet(nn.Module):
         if kind == "pad":
             return count + size
         if kind == "split":
-            return count // 2 if count >= 4 else None
+            return count // 2 if count >= 4 and count % 2 == 0 else None
         if kind == "shuffle":
             return count if count % 2 == 0 else None
         return count  # sigmoid, softmax
