@@ -135,7 +135,7 @@ def _reasons(found: Propagation, name: str, layer: nn.Module) -> list[str]:
     """Why each output of a layer is fixed."""
     if name not in found.members:
         size = RULES[type(layer)].slots(layer, "out") if type(layer) in RULES else 0
-        return ["the layer is not called"] * size
+        return ["not called as a layer"] * size
     labels = found.members[name].labels["out"].tolist()
     return [found.labels.reason(label) or "no layer reads the channel" for label in labels]
 

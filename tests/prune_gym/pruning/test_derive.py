@@ -108,7 +108,7 @@ def test_the_reason_is_given_for_what_stays_whole():
     assert reasons(PATTERNS["tied weights"][0])["b"] == "the layer shares its weights with 'c'"
     unused = around(nn.Identity())
     unused.extra = conv(3, 5)
-    assert reasons(unused)["extra"] == "the layer is not called"
+    assert reasons(unused)["extra"] == "not called as a layer"
 
 
 def test_a_network_is_only_rewritten_where_channels_are_selected_by_number():
