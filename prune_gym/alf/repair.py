@@ -67,10 +67,8 @@ class BlockRepair:
         # A separate layer with the expansion of the remaining codes.
         expansion = copy.deepcopy(block.expansion)
         expansion.weight = nn.Parameter(block.expansion_filters().detach())
-        refit = copy.copy(self.least_squares)
-        refit.references = {"": refit.references[layer]}
-        moments = refit.moments(expansion, "", (block.codes(x)[:, codes] for x in inputs))
-        spent = refit.solve(expansion, "", moments)
+        inputs = (block.codes(x)[:, codes] for x in inputs)
+        spent = self.least_squares.fit(layer, expansion, inputs)
         block.set_expansion(expansion.weight)
         if expansion.bias is not None and block.expansion.bias is not None:
             block.expansion.bias.copy_(expansion.bias)

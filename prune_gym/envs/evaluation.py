@@ -168,13 +168,13 @@ class CachedEvaluator(DirectEvaluator):
     ) -> int:
         """See :meth:`DirectEvaluator.refit`."""
         work, least_squares = self.shared(state, space), self.baseline.least_squares
+        refitted = module.get_submodule(layer)
+        # The inputs of a later consumer depend on the refit of earlier consumers.
         if "moments" in self.fast and self.program.independent(space):
-            moments = work.moments(layer).of_channels(mask)
-        else:
-            # The inputs of a later consumer depend on the refit of earlier consumers.
-            inputs = work.inputs(work.bind(module), layer)
-            moments = least_squares.moments(module, layer, inputs)
-        return least_squares.solve(module, layer, moments, left)
+            moments = work.moments(layer)
+            if moments is not None:
+                return least_squares.solve(layer, refitted, moments.of_inputs(mask), left)
+        return least_squares.fit(layer, refitted, work.inputs(work.bind(module), layer), left)
 
     def inputs(
         self, state: State, space: ChannelSpace, module: nn.Module, layer: str

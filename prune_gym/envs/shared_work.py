@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from prune_gym.envs.baseline import Baseline, channel_sums, watched_layer
 from prune_gym.pruning import ChannelSpace
 from prune_gym.pruning.graph import Bound, Program, Values
-from prune_gym.pruning.repair import BATCH, Moments
+from prune_gym.pruning.ridge import Moments
+from prune_gym.pruning.rows import split_images
 from prune_gym.training import EVALUATION_BATCH, Part
 
 
@@ -53,7 +54,7 @@ class SharedWork:
         """The images, ``"eval"`` or ``"repair"``, in batches."""
         if images == "eval":
             return [{0: part} for part in self.baseline.eval_images.split(EVALUATION_BATCH)]
-        return [{0: part} for part in self.baseline.repair_images.split(BATCH)]
+        return [{0: part} for part in split_images(self.baseline.repair_images)]
 
     @torch.no_grad()
     def values(self, images: str) -> list[Values]:
@@ -80,12 +81,16 @@ class SharedWork:
             live = bound.run(values, self.start if prefix else 1, call)
             yield live[self.program.number[source]]
 
-    def moments(self, layer: str) -> Moments:
-        """The moments of a consumer's inputs before the cut; each candidate selects its part."""
-        if layer not in self._moments:
+    def moments(self, layer: str) -> Moments | None:
+        """The moments of a consumer's inputs before the cut; each candidate selects its part.
+
+        None if the layer offers no moments, so that each candidate computes its own refit.
+        """
+        least_squares, module = self.baseline.least_squares, self.module.get_submodule(layer)
+        if layer not in self._moments and least_squares.has_moments(layer, module):
             inputs = self.inputs(self.bound, layer)
-            self._moments[layer] = self.baseline.least_squares.moments(self.module, layer, inputs)
-        return self._moments[layer]
+            self._moments[layer] = least_squares.moments(layer, module, inputs)
+        return self._moments.get(layer)
 
     def activation(self, space: ChannelSpace) -> npt.NDArray[np.float32]:
         """Mean activation of a space before the cut, the same for all candidates."""

@@ -3,71 +3,105 @@
 Accuracy immediately after a cut is almost uninformative. After a least-squares refit of the layers
 that read the cut channels, it ranks networks correctly (reconstruction as in He et al. 2017,
 "Channel Pruning for Accelerating Very Deep Neural Networks", equation 2; sampling and ridge are
-this project's choice).
+this project's choice). :mod:`prune_gym.pruning.rows` samples the rows of a layer's system, and
+:mod:`prune_gym.pruning.ridge` solves it.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from prune_gym.pruning.rules import expand
+from prune_gym.pruning.batch_norm import BatchNorm
+from prune_gym.pruning.ridge import LARGEST, Dual, Moments, Plan, Primal
+from prune_gym.pruning.rows import (
+    Call,
+    Layer,
+    Sampler,
+    groups_of,
+    has_rows,
+    input_rows,
+    output_rows,
+    output_shape,
+    split_images,
+)
 
 METHODS = ("none", "bn", "lsq")
-BATCH = 128
 
 
 @torch.no_grad()
 def reestimate_batch_norm(network: nn.Module, images: Tensor) -> None:
     """Set the running statistics of all batch norms to their mean over the images, in place.
 
+    Only the batch norms are in ``train`` mode meanwhile, so that dropout and similar layers neither
+    change the statistics nor draw random numbers. A batch norm that ``eval`` mode does not call
+    (one of an auxiliary head) keeps its statistics; so do all if the network raises an exception.
+
     Args:
-        network: The network; it is in ``eval`` mode afterwards.
-        images: Normalised images, shape (N, 3, H, W), on the network's device.
+        network: The network; its modules are in the same modes afterwards.
+        images: Normalised images, shape (N, C, H, W), on the network's device.
     """
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # In torch, None means the plain mean over the batches.
-    network.train()
-    for start in range(0, len(images), BATCH):
-        network(images[start : start + BATCH])
+    modes = [(module, module.training) for module in network.modules()]
+    norms = [m for m, _ in modes if isinstance(m, BatchNorm) and m.track_running_stats]
+    before = [(norm.momentum, [buffer.clone() for buffer in norm.buffers()]) for norm in norms]
+    complete = False
     network.eval()
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    try:
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # In torch, None means the plain mean over the batches.
+            norm.train()
+        for part in split_images(images):
+            network(part)
+        complete = True
+    finally:
+        for norm, (momentum, buffers) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            if not (complete and norm.num_batches_tracked):
+                for buffer, old in zip(norm.buffers(), buffers, strict=True):
+                    buffer.copy_(old)
+        for module, mode in modes:
+            module.training = mode
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Outputs of one layer of the unpruned network on the repair images.
+    """Sampled outputs of one layer of the unpruned network on the repair images.
 
     Args:
-        rows: Sampled output rows; empty for a dense layer.
-        columns: Sampled output columns, one per row.
-        outputs: Outputs at the sampled positions, shape (images * samples, out channels), float32.
+        calls: Sampled positions of each call of the layer, in the order of the calls.
+        repeats: Number of calls in one forward pass.
+        outputs: Outputs at these positions, shape (rows, out channels), float32.
     """
 
-    rows: Tensor
-    columns: Tensor
+    calls: tuple[Call, ...]
+    repeats: int
     outputs: Tensor
 
 
 class LeastSquares:
     """Refits layers so that their outputs match those of the unpruned network.
 
-    The references are computed once, for all given layers.
+    The references are computed once, for all given layers. They take 4 bytes for each row and
+    output. Beyond them and the inputs of a batch, the refit of a layer takes at most six matrices
+    of :data:`prune_gym.pruning.ridge.LARGEST` float64 numbers and, unless the dual is solved, one
+    float64 matrix as large as the layer's weights in the unpruned network.
 
     Args:
         network: The unpruned network, in ``eval`` mode.
         layers: Names of the convolutions and dense layers that may need a refit.
-        images: Unlabelled repair images, normalised, shape (N, 3, H, W).
-        samples: Number of sampled output positions per feature map, the same for all images.
+        images: Unlabelled repair images, normalised, shape (N, C, H, W).
+        samples: Number of sampled output positions per image and call (pixels of a feature map,
+            tokens), the same for all images.
         ridge: Strength of the regularisation towards the current weights, relative to the inputs'
             mean square.
+
+    Raises:
+        ValueError: If a layer is of another kind, is not called, or is called without a batch
+            dimension.
     """
 
     def __init__(
@@ -79,35 +113,7 @@ class LeastSquares:
         ridge: float = 1e-3,
     ) -> None:
         self.images, self.ridge = images, ridge
-        rng = np.random.default_rng(0)
-        parts: dict[str, list[Tensor]] = {name: [] for name in layers}
-        places: dict[str, tuple[Tensor, Tensor]] = {}
-
-        def keep(name: str, output: Tensor) -> None:
-            if output.dim() == 4:
-                if name not in places:
-                    places[name] = _sample(rng, output.shape[2], output.shape[3], samples)
-                rows, columns = places[name]
-                output = output[:, :, rows, columns].transpose(1, 2).flatten(0, 1)
-            parts[name].append(output.clone())
-
-        modules = dict(network.named_modules())
-        handles = [
-            modules[name].register_forward_hook(lambda m, i, output, name=name: keep(name, output))
-            for name in layers
-        ]
-        try:
-            with torch.no_grad():
-                for start in range(0, len(images), BATCH):
-                    network(images[start : start + BATCH])
-        finally:
-            for handle in handles:
-                handle.remove()
-        none = torch.empty(0, dtype=torch.int64)
-        self.references = {
-            name: Reference(*places.get(name, (none, none)), torch.cat(parts[name]))
-            for name in layers
-        }
+        self.references = _references(network, layers, images, Sampler(samples))
 
     def refit(self, network: nn.Module, layer: str, kept: Tensor | None = None) -> int:
         """Refit the weights and bias of one layer, with one pass over the repair images.
@@ -118,145 +124,237 @@ class LeastSquares:
             kept: Indices of the layer's kept outputs in the unpruned network; None for all.
 
         Returns:
-            MACs of the moments: rows x features x (features + outputs).
+            Nominal MACs of the system: rows x inputs x (inputs + outputs), or, if there are fewer
+            rows than inputs, rows x inputs x (rows + outputs).
         """
-        inputs = layer_inputs(network, network.get_submodule(layer), self.images)
-        return self.solve(network, layer, self.moments(network, layer, inputs), kept)
+        module = network.get_submodule(layer)
+        inputs = layer_inputs(network, module, self.images, self.references[layer].repeats)
+        return self.fit(layer, module, inputs, kept)
 
     @torch.no_grad()
-    def moments(self, network: nn.Module, layer: str, inputs: Iterable[Tensor]) -> "Moments":
-        """Sum the products of a layer's inputs with each other and with the references.
+    def fit(
+        self, name: str, module: nn.Module, inputs: Iterable[Tensor], kept: Tensor | None = None
+    ) -> int:
+        """Refit a layer from its inputs.
 
-        ``inputs`` yields the layer's inputs for the repair images, in batches.
+        Args:
+            name: Name of the layer in the unpruned network.
+            module: The layer, which gets new parameters.
+            inputs: Inputs of each call for the repair images, in the order of the calls.
+            kept: See :meth:`refit`; so is the result.
         """
-        module, reference = _layer(network, layer), self.references[layer]
-        size = module.weight[0].numel() + (module.bias is not None)
-        device = reference.outputs.device
-        gram = torch.zeros(size, size, dtype=torch.float64, device=device)
-        cross = torch.zeros(size, reference.outputs.shape[1], dtype=torch.float64, device=device)
-        row = 0
-        for part in inputs:
-            features = _features(module, part, reference)
-            gram += features.T @ features
-            cross += features.T @ reference.outputs[row : row + len(features)].double()
-            row += len(features)
-        return Moments(gram, cross, row, module.bias is not None)
+        if self.has_moments(name, module):
+            return self.solve(name, module, self.moments(name, module, inputs), kept)
+        layer = _layer(name, module)
+        plan, columns = self._plan(name, layer), self._columns(name, layer, kept)
+        solvers: Iterable[Primal | Dual]
+        if plan.dual:
+            stacked, wanted = self._stack(name, layer, inputs, plan)
+            solvers = (
+                Dual(rows, wanted[:, column], self.ridge)
+                for rows, column in zip(stacked, columns, strict=True)
+            )
+        else:
+            moments = self._sum(name, layer, inputs, columns)
+            solvers = (Primal(each, self.ridge) for each in moments)
+        return self._replace(layer, plan, solvers)
+
+    def has_moments(self, name: str, module: nn.Module) -> bool:
+        """Whether a layer offers :meth:`moments`: it has no groups, and needs no dual."""
+        plan = self._plan(name, _layer(name, module))
+        return plan.groups == 1 and not plan.dual
+
+    @torch.no_grad()
+    def moments(self, name: str, module: nn.Module, inputs: Iterable[Tensor]) -> Moments:
+        """Sum the products of a layer's inputs with each other and with its reference.
+
+        The arguments are those of :meth:`fit`.
+        """
+        layer = _layer(name, module)
+        (moments,) = self._sum(name, layer, inputs, self._columns(name, layer, None))
+        return moments
 
     @torch.no_grad()
     def solve(
-        self, network: nn.Module, layer: str, moments: "Moments", kept: Tensor | None = None
+        self, name: str, module: nn.Module, moments: Moments, kept: Tensor | None = None
     ) -> int:
-        """Set the weights and bias of a layer to the least-squares solution of its moments.
+        """Refit a layer from the moments of its inputs, whose cut channels they lack.
 
-        ``kept`` and the result are those of :meth:`refit`.
+        ``name``, ``module``, ``kept`` and the result are those of :meth:`fit`.
         """
-        module = _layer(network, layer)
-        cross = moments.cross if kept is None else moments.cross[:, kept]
-        weights = module.weight.flatten(1)
-        if module.bias is not None:
-            weights = torch.cat([weights, module.bias[:, None]], dim=1)
-        weights = weights.double().T
-        gram = moments.gram.clone()
-        residual = cross - gram @ weights
-        # The ridge keeps the system positive definite. If all inputs are zero, nothing changes.
-        strength = self.ridge * gram.diagonal().mean().clamp_min(1e-12)
-        gram.diagonal().add_(strength)
-        weights = weights + torch.cholesky_solve(residual, torch.linalg.cholesky(gram))
-        fitted = weights.T.to(module.weight.dtype)
+        layer = _layer(name, module)
+        if kept is not None:
+            moments = moments.of_outputs(kept)
+        return self._replace(layer, self._plan(name, layer), [Primal(moments, self.ridge)])
+
+    def _plan(self, name: str, layer: Layer) -> Plan:
+        size = layer.weight[0].numel() + (layer.bias is not None)
+        return Plan.of(size, groups_of(layer), len(self.references[name].outputs))
+
+    def _columns(self, name: str, layer: Layer, kept: Tensor | None) -> tuple[Tensor, ...]:
+        """The outputs of each group, as columns of the reference."""
+        if kept is None:
+            kept = torch.arange(self.references[name].outputs.shape[1])
+        return kept.chunk(groups_of(layer))
+
+    def _rows(
+        self, name: str, layer: Layer, inputs: Iterable[Tensor], chosen: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield rows of inputs, and the outputs that are wanted for them, within ``LARGEST``.
+
+        ``chosen`` marks the rows to use, shape (rows,); None for all.
+        """
+        reference, start = self.references[name], 0
+        most = max(1, LARGEST // (layer.weight[0].numel() * groups_of(layer)))
+        for part, call in zip(inputs, reference.calls, strict=True):
+            own = slice(start, start + len(call.positions))
+            positions, wanted, start = call.positions, reference.outputs[own], own.stop
+            if chosen is not None:
+                positions, wanted = positions[chosen[own]], wanted[chosen[own].to(wanted.device)]
+            for some, outputs in zip(positions.split(most), wanted.split(most), strict=True):
+                yield input_rows(name, layer, part, Call(call.shape, some)), outputs
+
+    def _sum(
+        self, name: str, layer: Layer, inputs: Iterable[Tensor], columns: Sequence[Tensor]
+    ) -> list[Moments]:
+        """The moments of each group."""
+        groups, each = len(columns), layer.weight[0].numel()
+        size, device = each + (layer.bias is not None), layer.weight.device
+        grams = torch.zeros(groups, size, size, dtype=torch.float64, device=device)
+        crosses = torch.zeros(groups, size, len(columns[0]), dtype=torch.float64, device=device)
+        rows = 0
+        for features, wanted in self._rows(name, layer, inputs):
+            rows += len(features)
+            wanted = wanted.double()
+            for group, own in enumerate(features.chunk(groups, dim=1)):
+                if layer.bias is not None:
+                    own = torch.cat([own, torch.ones_like(own[:, :1])], dim=1)
+                grams[group] += own.T @ own
+                crosses[group] += own.T @ (wanted if groups == 1 else wanted[:, columns[group]])
+        bias = layer.bias is not None
+        return [Moments(*pair, rows, bias) for pair in zip(grams, crosses, strict=True)]
+
+    def _stack(
+        self, name: str, layer: Layer, inputs: Iterable[Tensor], plan: Plan
+    ) -> tuple[Tensor, Tensor]:
+        """The rows of a dual, shape (groups, rows, inputs), and the wanted outputs."""
+        total = len(self.references[name].outputs)
+        chosen = torch.zeros(total, dtype=torch.bool)
+        # If not all rows are used, they are equally spaced over images and positions.
+        chosen[torch.arange(plan.rows) * total // plan.rows] = True
+        shape = plan.groups, plan.rows, plan.size
+        stacked = torch.ones(shape, dtype=torch.float64, device=layer.weight.device)
+        outputs, start = [], 0
+        for features, wanted in self._rows(name, layer, inputs, chosen):
+            own = slice(start, start + len(features))
+            for group, part in enumerate(features.chunk(plan.groups, dim=1)):
+                stacked[group, own, : part.shape[1]] = part
+            outputs.append(wanted)
+            start = own.stop
+        return stacked, torch.cat(outputs)
+
+    def _replace(self, layer: Layer, plan: Plan, solvers: Iterable[Primal | Dual]) -> int:
+        """Give a layer the solutions of its groups as new parameters, and return the MACs."""
+        weight, bias = layer.weight, layer.bias
         # Networks may share the old parameters, so create new ones.
-        if module.bias is not None:
-            trained = module.bias.requires_grad
-            module.bias = nn.Parameter(fitted[:, -1].contiguous(), requires_grad=trained)
-            fitted = fitted[:, :-1]
-        new = torch.empty_like(module.weight).copy_(fitted.reshape(module.weight.shape))
-        module.weight = nn.Parameter(new, requires_grad=module.weight.requires_grad)
-        size = len(gram)
-        return moments.rows * size * (size + cross.shape[1])
+        new = torch.empty_like(weight)
+        shift = None if bias is None else torch.empty_like(bias)
+        count, most = len(weight) // plan.groups, max(1, LARGEST // plan.size)
+        for group, solver in enumerate(solvers):
+            for start in range(0, count, most):
+                part = slice(start, min(start + most, count))
+                own = slice(group * count + part.start, group * count + part.stop)
+                old = weight[own].flatten(1)
+                if bias is not None:
+                    old = torch.cat([old, bias[own, None]], dim=1)
+                fitted = solver.solve(old.double(), part)
+                if shift is not None:
+                    shift[own] = fitted[:, -1]
+                    fitted = fitted[:, :-1]
+                new[own] = fitted.reshape(new[own].shape).to(new.dtype)
+        layer.weight = nn.Parameter(new, requires_grad=weight.requires_grad)
+        if bias is not None and shift is not None:
+            layer.bias = nn.Parameter(shift, requires_grad=bias.requires_grad)
+        return plan.macs(len(weight))
 
 
-@dataclass(frozen=True)
-class Moments:
-    """Second moments of a layer's inputs on the repair images, float64.
-
-    Args:
-        gram: Products of inputs with inputs, shape (features, features).
-        cross: Products of inputs with references, shape (features, outputs of the unpruned layer).
-        rows: Number of sampled positions in the sums.
-        bias: Whether the last input is the constant 1.
-    """
-
-    gram: Tensor
-    cross: Tensor
-    rows: int
-    bias: bool
-
-    def of_channels(self, mask: npt.NDArray[np.bool_]) -> "Moments":
-        """The exact moments of the input channels that a mask of shape (channels,) keeps."""
-        repeat = (len(self.gram) - self.bias) // mask.size
-        index = expand(torch.from_numpy(np.flatnonzero(mask)), repeat)
-        if self.bias:
-            index = torch.cat([index, torch.tensor([len(self.gram) - 1])])
-        index = index.to(self.gram.device)
-        return Moments(self.gram[index[:, None], index], self.cross[index], self.rows, self.bias)
+def _layer(name: str, module: nn.Module) -> Layer:
+    if not has_rows(module):
+        raise ValueError(f"layer {name!r} is a {type(module).__name__}, which cannot be refitted")
+    return cast(Layer, module)
 
 
-def _layer(network: nn.Module, name: str) -> nn.Conv2d | nn.Linear:
-    module = network.get_submodule(name)
-    assert isinstance(module, nn.Conv2d | nn.Linear)
-    return module
+def _references(
+    network: nn.Module, layers: Sequence[str], images: Tensor, sampler: Sampler
+) -> dict[str, Reference]:
+    """Sample the outputs of layers; a layer that is not called has no reference."""
+    outputs: dict[str, list[Tensor]] = {}
+    calls: dict[str, list[Call]] = {}
+    present: list[int] = []  # number of images in the present batch
+    number: Counter[str] = Counter()  # calls in the present batch
 
+    def keep(name: str, layer: Layer, output: Tensor) -> None:
+        shape = output_shape(name, layer, output)
+        call = sampler.call(name, number[name], shape, present[-1])
+        number[name] += 1
+        calls.setdefault(name, []).append(call)
+        # A copy, because later layers may change the output in place.
+        outputs.setdefault(name, []).append(output_rows(layer, output, call))
 
-def _sample(
-    rng: np.random.Generator, height: int, width: int, samples: int
-) -> tuple[Tensor, Tensor]:
-    places = rng.choice(height * width, min(samples, height * width), replace=False)
-    places.sort()
-    return torch.from_numpy(places // width), torch.from_numpy(places % width)
+    handles = [
+        _layer(name, network.get_submodule(name)).register_forward_hook(
+            lambda layer, _, output, name=name: keep(name, layer, output)
+        )
+        for name in dict.fromkeys(layers)
+    ]
+    batches = split_images(images)
+    try:
+        with torch.no_grad():
+            for part in batches:
+                present.append(len(part))
+                number.clear()
+                network(part)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {
+        name: Reference(tuple(calls[name]), number[name], torch.cat(outputs[name]))
+        for name in outputs
+    }
 
 
 class _Reached(Exception):
     """Ends a forward pass at the selected layer."""
 
 
-def layer_inputs(network: nn.Module, module: nn.Module, images: Tensor) -> Iterator[Tensor]:
+def layer_inputs(
+    network: nn.Module, module: nn.Module, images: Tensor, repeats: int = 1
+) -> Iterator[Tensor]:
     """Yield the inputs of one layer of a network in batches; a forward pass ends at the layer.
 
     Args:
         network: The network, in ``eval`` mode.
         module: The layer.
-        images: Normalised images, shape (N, 3, H, W).
+        images: Normalised images, shape (N, C, H, W).
+        repeats: Number of calls of the layer in one forward pass; each yields its inputs.
     """
     seen: list[Tensor] = []
 
-    def stop(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        seen.append(args[0])
-        raise _Reached
+    def stop(module: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        given = args[0] if args else named["input"]
+        if len(seen) + 1 == repeats:
+            seen.append(given)
+            raise _Reached
+        # A copy, because the network goes on and may change it in place.
+        seen.append(given.clone())
 
-    for start in range(0, len(images), BATCH):
-        handle = module.register_forward_pre_hook(stop)
+    for part in split_images(images):
+        handle = module.register_forward_pre_hook(stop, with_kwargs=True)
         try:
-            network(images[start : start + BATCH])
+            network(part)
         except _Reached:
             pass
         finally:
             handle.remove()
-        yield seen.pop()
-
-
-def _features(module: nn.Conv2d | nn.Linear, inputs: Tensor, reference: Reference) -> Tensor:
-    """Rows of the least-squares system, one per sampled output position, float64."""
-    if isinstance(module, nn.Linear):
-        features = inputs
-    else:
-        (height, width), stride = module.kernel_size, module.stride
-        assert not isinstance(module.padding, str)
-        (top, left) = module.padding
-        padded = nn.functional.pad(inputs, (left, left, top, top))
-        rows = reference.rows[:, None, None] * stride[0] + torch.arange(height)[:, None]
-        columns = reference.columns[:, None, None] * stride[1] + torch.arange(width)
-        # (N, C, samples, kh, kw) -> (N * samples, C * kh * kw)
-        features = padded[:, :, rows, columns].transpose(1, 2).flatten(2).flatten(0, 1)
-    features = features.double()
-    if module.bias is not None:
-        features = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
-    return features
+        while seen:
+            yield seen.pop(0)
