@@ -205,7 +205,8 @@ class LeastSquares:
         ``chosen`` marks the rows to use, shape (rows,); None for all.
         """
         reference, start = self.references[name], 0
-        most = max(1, LARGEST // (layer.weight[0].numel() * groups_of(layer)))
+        plan, columns = self._plan(name, layer), reference.outputs.shape[1]
+        most = max(1, LARGEST // max(plan.groups * plan.size, columns))
         for part, call in zip(inputs, reference.calls, strict=True):
             own = slice(start, start + len(call.positions))
             positions, wanted, start = call.positions, reference.outputs[own], own.stop
