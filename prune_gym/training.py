@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch.optim.sgd import sgd
 
 from prune_gym.data import Split, augment, normalize
+from prune_gym.pruning.batch_norm import is_frozen
 
 EVALUATION_BATCH = 250
 
@@ -52,7 +53,9 @@ def train(
 ) -> None:
     """Train a network in place for a number of mini-batches, on the device of the network.
 
-    Images are drawn without replacement; when all have been used, they are shuffled again.
+    Images are drawn without replacement; when all have been used, they are shuffled again. Frozen
+    parameters (``requires_grad`` is False) stay as they are, and so do the statistics of a batch
+    norm whose parameters are frozen. If all are frozen, nothing changes.
 
     Args:
         network: The network; it is in ``eval`` mode afterwards.
@@ -72,13 +75,16 @@ def train(
         raise ValueError(
             f"distillation={options.distillation} needs a teacher; pass one, or set it to 0"
         )
-    if batches == 0:
+    part = part or Part(network, list(network.parameters()))
+    if batches == 0 or not any(parameter.requires_grad for parameter in part.parameters):
         network.eval()
         return
-    part = part or Part(network, list(network.parameters()))
     optimizer = optimizer or Sgd(part.parameters, options)
     device = next(network.parameters()).device
     network.train()
+    for module in network.modules():
+        if is_frozen(module):
+            module.eval()
     # Dropout and similar layers use torch's global generators: seed them here, then restore them.
     forked = [device] if device.type == "cuda" else []
     order = torch.empty(0, dtype=torch.int64)

@@ -40,7 +40,7 @@ class ALFConv2d(nn.Module):
         expansion: W_exp, shape (Co, Co, 1, 1), and the bias of the convolution, if any.
 
     Raises:
-        ValueError: If the convolution is grouped, or its padding is not zero padding.
+        ValueError: If the convolution is grouped or frozen, or its padding is not zero padding.
     """
 
     def __init__(self, conv: nn.Conv2d, options: ALFOptions) -> None:
@@ -54,6 +54,11 @@ class ALFConv2d(nn.Module):
             raise ValueError(
                 f"ALF does not support padding={conv.padding!r} with mode {conv.padding_mode!r}; "
                 "use numeric padding with mode 'zeros'"
+            )
+        if not conv.weight.requires_grad:
+            raise ValueError(
+                "ALF does not support frozen weights, because it trains them; set requires_grad, "
+                "or exclude this convolution"
             )
         self.options = options
         self.in_channels, self.out_channels = conv.in_channels, conv.out_channels

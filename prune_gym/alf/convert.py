@@ -23,11 +23,17 @@ def code_space_name(layer: str) -> str:
 
 
 def convertible(network: nn.Module) -> list[str]:
-    """Names of the convolutions that ALF replaces by default: ungrouped, kernel larger than 1."""
+    """Names of the convolutions that ALF replaces by default.
+
+    They are ungrouped and not frozen, and their kernels are larger than 1.
+    """
     return [
         name
         for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d) and module.groups == 1 and max(module.kernel_size) > 1
+        if isinstance(module, nn.Conv2d)
+        and module.weight.requires_grad
+        and module.groups == 1
+        and max(module.kernel_size) > 1
     ]
 
 

@@ -22,6 +22,7 @@ from prune_gym.networks import pretrained
 from prune_gym.pruning import ChannelMap, ChannelSpace, Geometry, check_spaces
 from prune_gym.pruning.graph import Program
 from prune_gym.pruning.repair import LeastSquares
+from prune_gym.pruning.rows import has_rows
 from prune_gym.training import EVALUATION_BATCH
 from prune_gym.weights import tensors_of
 
@@ -69,8 +70,11 @@ class Baseline:
                 f"{shape} and {classes} classes"
             )
         self.module = self.network.module.to(self.device).eval()
-        for parameter in self.module.parameters():
-            parameter.requires_grad_(True)
+        if not any(parameter.requires_grad for parameter in self.module.parameters()):
+            raise ValueError(
+                "all parameters of the network are frozen, so it cannot be fine-tuned; call "
+                "requires_grad_(True) on the module, or on the layers to fine-tune"
+            )
         self.geometry = Geometry(self.module, self.network.spaces, self.network.input_shape)
         self.costs = CostModel(
             self.geometry, config.accelerator, config.objective, config.accelerator_batch
@@ -95,11 +99,9 @@ class Baseline:
     @functools.cached_property
     def least_squares(self) -> LeastSquares:
         """The least-squares refit; its references are computed when the first step needs them."""
-        layers = {layer.name for layer in self.geometry.layers}
-        consumers = [
-            name for space in self.network.spaces for name in space.consumers if name in layers
-        ]
-        return LeastSquares(self.module, consumers, self.repair_images)
+        consumers = [name for space in self.network.spaces for name in space.consumers]
+        layers = [name for name in consumers if has_rows(self.module.get_submodule(name))]
+        return LeastSquares(self.module, layers, self.repair_images)
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy traces the network again when it needs the program.

@@ -11,6 +11,7 @@ from torch import nn
 from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.state import State
 from prune_gym.pruning import ChannelSpace
+from prune_gym.pruning.batch_norm import BatchNorm, scale_of, shift_of
 from prune_gym.pruning.rules import Conv, filters
 
 STATISTICS = ("l1", "l2", "distance", "bn_scale", "bn_shift", "activation")
@@ -157,19 +158,15 @@ class Observer:
         norms = [
             (modules[name], space.slots(name, "out", modules[name].num_features))
             for name in space.followers
-            if isinstance(modules[name], nn.BatchNorm2d)
+            if isinstance(modules[name], BatchNorm)
         ]
         none = torch.zeros(space.channels)
         raw = {
             "l1": rows.abs().sum(1),
             "l2": rows.norm(dim=1),
             "distance": torch.cdist(rows, rows).sum(1),
-            "bn_scale": sum(
-                (norm.weight.detach().cpu()[slots].mean(1) for norm, slots in norms), none
-            ),
-            "bn_shift": sum(
-                (norm.bias.detach().cpu()[slots].mean(1) for norm, slots in norms), none
-            ),
+            "bn_scale": sum((scale_of(norm)[slots].mean(1) for norm, slots in norms), none),
+            "bn_shift": sum((shift_of(norm)[slots].mean(1) for norm, slots in norms), none),
             "activation": torch.from_numpy(state.activation),
         }
         return {

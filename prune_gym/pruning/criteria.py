@@ -167,9 +167,9 @@ def taylor(
 
     Each channel is multiplied by a gate of value 1. ``(dL/dgate)^2`` approximates the squared
     change of the loss when the channel is removed. The gate follows the batch norms, or the
-    producers if there are no batch norms, so ``dL/dgate`` is the sum of gradient times value over
-    their weights and biases. It is averaged over mini-batches of ``BATCH`` images, squared, and
-    averaged again.
+    producers if there are no batch norms or one has no weights, so ``dL/dgate`` is the sum of
+    gradient times value over their weights and biases, frozen ones too. It is averaged over
+    mini-batches of ``BATCH`` images, squared, and averaged again.
 
     Args:
         network: Network in ``eval`` mode; it is not changed.
@@ -182,16 +182,20 @@ def taylor(
         Importances, shape (channels,), float64.
     """
     import torch
-    from torch.nn import BatchNorm1d, BatchNorm2d, functional
+    from torch.func import functional_call
+    from torch.nn import functional
 
-    modules = dict(network.named_modules())
-    norms = [modules[n] for n in followers if isinstance(modules[n], BatchNorm1d | BatchNorm2d)]
-    gated = norms or [modules[name] for name in producers]
-    parameters = [p for gate in gated for p in (gate.weight, gate.bias) if p is not None]
+    gates = {
+        name: parameter.detach().requires_grad_()
+        for layer in _gated(network, producers, followers)
+        for name, parameter in network.get_submodule(layer).named_parameters(layer, recurse=False)
+    }
+    parameters = list(gates.values())
     total = torch.zeros(len(parameters[0]), dtype=torch.float64)
     for start in range(0, len(images), BATCH):
         part = slice(start, start + BATCH)
-        loss = functional.cross_entropy(network(images[part]), labels[part])
+        logits = functional_call(network, gates, (images[part],))
+        loss = functional.cross_entropy(logits, labels[part])
         # Not backward(): it would leave gradients in a network that states share.
         gradients = torch.autograd.grad(loss, parameters)
         with torch.no_grad():
@@ -204,3 +208,16 @@ def taylor(
             change = torch.stack(changes).sum(0).double().cpu()
             total += change**2 * (len(labels[part]) / len(images))
     return total.numpy()
+
+
+def _gated(network: "nn.Module", producers: Sequence[str], followers: Sequence[str]) -> list[str]:
+    """Names of the layers that the gates of a space follow."""
+    from prune_gym.pruning.batch_norm import BatchNorm
+
+    norms = [name for name in followers if isinstance(network.get_submodule(name), BatchNorm)]
+    if norms and all(network.get_submodule(name).weight is not None for name in norms):
+        return norms
+    # A ChannelPad passes on channels of other spaces and has no weights.
+    return [
+        name for name in producers if any(True for _ in network.get_submodule(name).parameters())
+    ]
