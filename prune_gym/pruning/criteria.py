@@ -8,7 +8,6 @@ the loss (Molchanov et al. 2019, "Importance Estimation for Neural Network Pruni
 8).
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium as gym
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from prune_gym.envs import PruningEnv
+    from prune_gym.pruning import ChannelSpace
 
 CRITERIA = ("l1", "l2", "fpgm", "bn", "taylor")
 # Gradients are averaged over the mini-batches before they are squared, as in the paper.
@@ -153,71 +153,63 @@ def _taylor(env: gym.Env[Any, Any]) -> npt.NDArray[np.float64]:
     labels = baseline.train_split.labels[: len(images)].to(images.device)
     space = state.space(real.visited[state.position].name)
     real.search_macs_total += 3 * state.costs.macs * len(images)
-    return taylor(state.module, space.producers, space.followers, images, labels)
+    return taylor(state.module, space, images, labels)
 
 
 def taylor(
-    network: "nn.Module",
-    producers: Sequence[str],
-    followers: Sequence[str],
-    images: "Tensor",
-    labels: "Tensor",
+    network: "nn.Module", space: "ChannelSpace", images: "Tensor", labels: "Tensor"
 ) -> npt.NDArray[np.float64]:
     """Return the first-order Taylor importance of each channel of a space.
 
     Each channel is multiplied by a gate of value 1. ``(dL/dgate)^2`` approximates the squared
     change of the loss when the channel is removed. The gate follows the batch norms, or the
-    producers if there are no batch norms or one has no weights, so ``dL/dgate`` is the sum of
-    gradient times value over their weights and biases, frozen ones too. It is averaged over
+    producers if there are no batch norms or one has no weights. ``dL/dgate`` therefore is the sum
+    of gradient times value over the weights and biases that make the channel. It is averaged over
     mini-batches of ``BATCH`` images, squared, and averaged again.
 
     Args:
         network: Network in ``eval`` mode; it is not changed.
-        producers: Names of the layers that make the channels.
-        followers: Names of the layers that act on each channel separately.
-        images: Normalised images, shape (N, 3, H, W), on the network's device.
+        space: Channel space, with the network's channels.
+        images: Normalised images, shape (N, C, H, W), on the network's device.
         labels: Classes of the images, shape (N,), on the network's device.
 
     Returns:
         Importances, shape (channels,), float64.
     """
     import torch
-    from torch.func import functional_call
     from torch.nn import functional
 
-    gates = {
-        name: parameter.detach().requires_grad_()
-        for layer in _gated(network, producers, followers)
-        for name, parameter in network.get_submodule(layer).named_parameters(layer, recurse=False)
-    }
-    parameters = list(gates.values())
-    total = torch.zeros(len(parameters[0]), dtype=torch.float64)
-    for start in range(0, len(images), BATCH):
-        part = slice(start, start + BATCH)
-        logits = functional_call(network, gates, (images[part],))
-        loss = functional.cross_entropy(logits, labels[part])
-        # Not backward(): it would leave gradients in a network that states share.
-        gradients = torch.autograd.grad(loss, parameters)
-        with torch.no_grad():
-            changes = [
-                (gradient * parameter).flatten(1).sum(1)
-                if parameter.dim() > 1
-                else gradient * parameter
-                for gradient, parameter in zip(gradients, parameters, strict=True)
-            ]
-            change = torch.stack(changes).sum(0).double().cpu()
-            total += change**2 * (len(labels[part]) / len(images))
+    gate = torch.ones(space.channels, dtype=images.dtype, device=images.device).requires_grad_()
+
+    def pass_gate(layer: "nn.Module", inputs: object, output: "Tensor") -> "Tensor":
+        last = isinstance(layer, torch.nn.Linear)
+        return output * (gate if last else gate.view(-1, *(1,) * (output.dim() - 2)))
+
+    handles = [
+        network.get_submodule(name).register_forward_hook(pass_gate)
+        for name in _gated(network, space)
+    ]
+    total = torch.zeros(space.channels, dtype=torch.float64)
+    try:
+        for start in range(0, len(images), BATCH):
+            part = slice(start, start + BATCH)
+            loss = functional.cross_entropy(network(images[part]), labels[part])
+            # Not backward(): it would leave gradients in a network that states share.
+            (gradient,) = torch.autograd.grad(loss, gate)
+            total += gradient.double().cpu() ** 2 * (len(labels[part]) / len(images))
+    finally:
+        for handle in handles:
+            handle.remove()
     return total.numpy()
 
 
-def _gated(network: "nn.Module", producers: Sequence[str], followers: Sequence[str]) -> list[str]:
+def _gated(network: "nn.Module", space: "ChannelSpace") -> list[str]:
     """Names of the layers that the gates of a space follow."""
     from prune_gym.pruning.batch_norm import BatchNorm
+    from prune_gym.pruning.rules import ChannelPad
 
-    norms = [name for name in followers if isinstance(network.get_submodule(name), BatchNorm)]
+    norms = [name for name in space.followers if isinstance(network.get_submodule(name), BatchNorm)]
     if norms and all(network.get_submodule(name).weight is not None for name in norms):
         return norms
-    # A ChannelPad passes on channels of other spaces and has no weights.
-    return [
-        name for name in producers if any(True for _ in network.get_submodule(name).parameters())
-    ]
+    # What a ChannelPad passes on belongs to another space.
+    return [n for n in space.producers if not isinstance(network.get_submodule(n), ChannelPad)]

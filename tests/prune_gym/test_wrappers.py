@@ -1,5 +1,6 @@
 """Wrapped environments pass both checkers and take the same actions as the native one."""
 
+import copy
 import warnings
 
 import gymnasium as gym
@@ -11,6 +12,7 @@ from gymnasium.utils.env_checker import check_env, data_equivalence
 from torch.nn import functional
 
 from agents.toy import ToyPruning
+from prune_gym.data import normalize
 from prune_gym.pruning import criteria
 from prune_gym.wrappers import (
     FORMS,
@@ -109,11 +111,7 @@ def test_the_criterion_says_which_filters_stay(make_tiny_env, criterion, observa
         "l2": rows.norm(dim=1),
         "fpgm": torch.cdist(rows, rows).sum(1),
         "taylor": criteria.taylor(
-            baseline.module,
-            space.producers,
-            space.followers,
-            baseline.repair_images,
-            baseline.train_split.labels[:64],
+            baseline.module, space, baseline.repair_images, baseline.train_split.labels[:64]
         ),
     }[criterion]
     *_, info = env.step(np.array([0.0, -1.0], np.float32))
@@ -151,15 +149,23 @@ def test_the_second_number_is_the_duration(make_tiny_env):
 
 
 @pytest.mark.float
-@pytest.mark.parametrize(("position", "gates"), [(0, ("norm",)), (1, ("second",))])
-def test_taylor_is_the_squared_change_of_the_loss(make_tiny_env, position, gates):
-    """Taylor scores equal central differences of the loss, after a norm and without one."""
-    env = make_tiny_env()
-    env.reset(seed=0)
-    baseline, space = env.baseline, env.visited[position]
-    images, labels = baseline.repair_images.double(), baseline.train_split.labels[:64]
-    module = baseline.network.module.double()
-    found = criteria.taylor(module, space.producers, space.followers, images, labels)
+@pytest.mark.parametrize(
+    ("position", "gates", "affine"),
+    [(0, ("norm",), True), (0, ("first",), False), (1, ("second",), True)],
+)
+def test_taylor_is_the_squared_change_of_the_loss(tiny_trained, position, gates, affine):
+    """Taylor scores equal central differences of the loss, after a norm and without one.
+
+    A norm without weights has no gates, so they follow the producer. Frozen layers have gates.
+    """
+    network, dataset = copy.deepcopy(tiny_trained[0]), tiny_trained[1]
+    module, space = network.module.double().eval(), network.spaces[position]
+    if not affine:
+        module.norm = torch.nn.BatchNorm2d(6, affine=False).double().eval()
+    module.first.requires_grad_(False)
+    images = normalize(dataset.train.images[:64]).double()
+    labels = dataset.train.labels[:64]
+    found = criteria.taylor(module, space, images, labels)
     modules, small = dict(module.named_modules()), 1e-4
 
     @torch.no_grad()
@@ -173,13 +179,10 @@ def test_taylor_is_the_squared_change_of_the_loss(make_tiny_env, position, gates
             parameter.copy_(old)
         return value
 
-    try:
-        wanted = [
-            ((loss(channel, 1 + small) - loss(channel, 1 - small)) / (2 * small)) ** 2
-            for channel in range(space.channels)
-        ]
-    finally:
-        module.float()
+    wanted = [
+        ((loss(channel, 1 + small) - loss(channel, 1 - small)) / (2 * small)) ** 2
+        for channel in range(space.channels)
+    ]
     assert all(parameter.grad is None for parameter in module.parameters())
     assert found == pytest.approx(wanted, rel=1e-4)
     assert sum(value > 0 for value in wanted) >= 3

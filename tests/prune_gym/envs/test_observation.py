@@ -2,8 +2,13 @@
 
 import numpy as np
 import pytest
+from torch import nn
 
+from prune_gym.envs import PruningEnv
 from prune_gym.envs.observation import LAYER_FEATURES, STATISTICS
+from prune_gym.networks import Network
+from prune_gym.pruning import ChannelSpace, criteria
+from tests.tiny import shake, tiny_dataset
 
 
 def keep(env, filters):
@@ -62,3 +67,36 @@ def test_layer_features_follow_the_episode(make_tiny_env):
     assert observation["progress"] == 1
     for name in ("layer", "action_mask", *STATISTICS):
         assert (observation[name] == 0).all()
+
+
+class Norms(nn.Module):
+    """A network with batch norms of two kinds, the second with or without weights."""
+
+    def __init__(self, affine):
+        super().__init__()
+        self.a, self.norm = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6, affine=affine)
+        self.b, self.flat = nn.Linear(6, 5), nn.BatchNorm1d(5)
+        self.head = nn.Linear(5, 4)
+
+    def forward(self, x):
+        x = self.norm(self.a(x)).relu().mean((2, 3))
+        return self.head(self.flat(self.b(x)).relu())
+
+
+def test_batch_norms_without_weights_and_of_other_kinds_are_shown():
+    spaces = (
+        ChannelSpace("a", 6, ("a",), ("b",), ("norm",)),
+        ChannelSpace("b", 5, ("b",), ("head",), ("flat",)),
+    )
+    module = shake(Norms(affine=False))
+    network = Network("tests:norms", module, spaces, (3, 8, 8), 4)
+    env = PruningEnv(network, tiny_dataset(), eval_images=16, repair_images=16, threads=1)
+    observation, _ = env.reset(seed=0)
+    assert (observation["bn_scale"] == 1).all()
+    assert (observation["bn_shift"] == 0).all()
+    assert (criteria.scores("bn", observation, env) == 1).all()
+    assert (criteria.scores("taylor", observation, env) > 0).any()
+    observation, *_ = env.step(keep(env, [0, 1, 4]))
+    for name, values in (("bn_scale", module.flat.weight), ("bn_shift", module.flat.bias)):
+        expected = (values / values.abs().mean()).detach().numpy()
+        np.testing.assert_allclose(observation[name][:5], expected, rtol=1e-5)

@@ -9,6 +9,7 @@ from torch import nn
 
 from prune_gym.pruning import dense
 from prune_gym.pruning.repair import LeastSquares, reestimate_batch_norm
+from prune_gym.pruning.rows import split_images
 from tests.tiny import shake, tiny_network
 
 pytestmark = pytest.mark.float
@@ -93,3 +94,72 @@ def test_batch_norm_is_reestimated_to_the_batchs_statistics():
     assert torch.allclose(module[1].running_var, output.var(dim=(0, 2, 3)), rtol=1e-3)
     assert not module.training
     assert module[1].momentum == 0.1
+
+
+class Heads(nn.Module):
+    """Dropout of two kinds, norms of all kinds, and an auxiliary head that only training calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.drop = nn.Conv2d(3, 4, 1), nn.Dropout(0.5)
+        self.norm, self.last = nn.BatchNorm2d(4), nn.BatchNorm1d(4, affine=False, momentum=0.3)
+        self.deep = nn.BatchNorm3d(4)
+        self.untracked = nn.BatchNorm2d(4, track_running_stats=False)
+        self.auxiliary = nn.BatchNorm1d(4)
+        self.fails = False
+
+    def forward(self, x):
+        x = self.norm(self.drop(self.first(x)))
+        if self.training:
+            return self.auxiliary(x.mean((2, 3)))
+        if self.fails:
+            raise RuntimeError("no more images")
+        x = self.deep(self.untracked(x).unsqueeze(2)).squeeze(2)
+        return self.last(nn.functional.dropout(x.mean((2, 3)), training=self.training))
+
+
+def test_reestimation_uses_batch_norms_alone_and_draws_nothing():
+    network, batch = shake(Heads()), images(300)
+    network.auxiliary.eval()
+    random, before = torch.get_rng_state(), copy.deepcopy(network.state_dict())
+    modes = {name: module.training for name, module in network.named_modules()}
+    reestimate_batch_norm(network, batch)
+    assert torch.equal(random, torch.get_rng_state())
+    assert modes == {name: module.training for name, module in network.named_modules()}
+    assert (network.norm.momentum, network.last.momentum) == (0.1, 0.3)
+    first = {name: value.clone() for name, value in network.state_dict().items()}
+    reestimate_batch_norm(network, batch)
+    changed = set()
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, first[name])
+        if not torch.equal(value, before[name]):
+            changed.add(name)
+    expected = {
+        f"{norm}.running_{of}" for norm in ("norm", "deep", "last") for of in ("mean", "var")
+    }
+    counts = {f"{norm}.num_batches_tracked" for norm in ("norm", "deep", "last")}
+    assert changed - counts == expected
+    with torch.no_grad():
+        parts = [network.first(part) for part in batch.split(128)]
+    variance = torch.stack([part.var((0, 2, 3)) for part in parts]).mean(0)
+    assert torch.allclose(network.norm.running_var, variance, rtol=1e-4)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_failed_reestimation_restores_modes_and_statistics(training):
+    network = shake(Heads()).train(training)
+    network.norm.eval()
+    network.fails = True
+    before = copy.deepcopy(network.state_dict())
+    with pytest.raises(RuntimeError, match="no more images"):
+        reestimate_batch_norm(network, images())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert (network.drop.training, network.norm.training) == (training, False)
+    assert network.norm.momentum == 0.1
+
+
+def test_large_images_are_repaired_in_small_batches():
+    sizes = [len(part) for part in split_images(torch.empty(300, 3, 32, 32))]
+    assert sizes == [128, 128, 44]
+    assert {len(part) for part in split_images(torch.empty(20, 3, 224, 224))} == {10}
+    assert {len(part) for part in split_images(torch.empty(2, 3, 1024, 1024))} == {1}
