@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.sgd import sgd
 
+from prune_gym.batches import batch_size
 from prune_gym.data import Split, augment, normalize
 from prune_gym.pruning.batch_norm import is_frozen
 
 EVALUATION_BATCH = 250
+"""Number of images in a forward pass of an evaluation; fewer if they are large."""
 
 
 @dataclass(frozen=True)
@@ -206,9 +208,9 @@ def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
         labels: Labels, shape (N,), on the same device.
     """
     correct = 0
-    for start in range(0, len(labels), EVALUATION_BATCH):
-        part = slice(start, start + EVALUATION_BATCH)
-        correct += int((network(images[part]).argmax(1) == labels[part]).sum())
+    size = batch_size(images, EVALUATION_BATCH)
+    for part, truth in zip(images.split(size), labels.split(size), strict=True):
+        correct += int((network(part).argmax(1) == truth).sum())
     return correct / len(labels)
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from prune_gym.batches import batch_size
 from prune_gym.costs import CostModel
 from prune_gym.data import Split, load_dataset, normalize
 from prune_gym.envs.config import EnvConfig
@@ -141,10 +142,10 @@ class Baseline:
             handles.append(modules[watched_layer(space)].register_forward_hook(add))
         try:
             correct = 0
-            for start in range(0, len(self.eval_labels), EVALUATION_BATCH):
-                part = slice(start, start + EVALUATION_BATCH)
-                predicted = module(self.eval_images[part]).argmax(1)
-                correct += int((predicted == self.eval_labels[part]).sum())
+            size = batch_size(self.eval_images, EVALUATION_BATCH)
+            labels = self.eval_labels.split(size)
+            for part, truth in zip(self.eval_images.split(size), labels, strict=True):
+                correct += int((module(part).argmax(1) == truth).sum())
         finally:
             for handle in handles:
                 handle.remove()

@@ -198,8 +198,7 @@ class CachedEvaluator(DirectEvaluator):
         """See :meth:`Evaluator.evaluate`."""
         work = self.shared(state, build.space)
         bound = work.bind(build.module)
-        prefix = "prefix" in self.fast and build.keeps_prefix
-        start = work.start if prefix else 1
+        start, batches = work.prepared("eval") if build.keeps_prefix else (1, work.batches("eval"))
         sums: list[Tensor] = []
         watch = {}
         if upcoming is not None and self.program.watch_point(upcoming) >= start:
@@ -207,7 +206,7 @@ class CachedEvaluator(DirectEvaluator):
             layer, shown = self.baseline.module.get_submodule(watched_layer(upcoming)), upcoming
             watch = {point: lambda output: sums.append(channel_sums(shown, layer, output))}
         correct = seen = 0
-        for values in work.values("eval") if prefix else work.batches("eval"):
+        for values in batches:
             logits = bound.logits(values, start, watch)
             labels = self.baseline.eval_labels[seen : seen + len(logits)]
             correct += int((logits.argmax(1) == labels).sum())

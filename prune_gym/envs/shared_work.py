@@ -7,12 +7,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from prune_gym.batches import split_images
 from prune_gym.envs.baseline import Baseline, channel_sums, watched_layer
 from prune_gym.pruning import ChannelSpace
 from prune_gym.pruning.graph import Bound, Program, Values
-from prune_gym.pruning.ridge import Moments
-from prune_gym.pruning.rows import split_images
+from prune_gym.pruning.repair import BATCH
+from prune_gym.pruning.ridge import LARGEST, Moments
 from prune_gym.training import EVALUATION_BATCH, Part
+
+MOST_VALUES = 2**29
+"""Largest size in bytes of the values that a state keeps for candidates, for each set of images."""
 
 
 class SharedWork:
@@ -42,8 +46,8 @@ class SharedWork:
         self.start = program.first_call(space)
         self.bound = Bound(program, module, "fold" in fast)
         self._parent = parent if parent is not None and parent.start <= self.start else None
-        self._values: dict[str, list[Values]] = {}
-        self._moments: dict[str, Moments] = {}
+        self._prepared: dict[str, tuple[int, list[Values]]] = {}
+        self._moments: dict[str, Moments | None] = {}
         self._activations: dict[str, npt.NDArray[np.float32]] = {}
 
     def bind(self, module: nn.Module) -> Bound:
@@ -53,18 +57,34 @@ class SharedWork:
     def batches(self, images: str) -> list[Values]:
         """The images, ``"eval"`` or ``"repair"``, in batches."""
         if images == "eval":
-            return [{0: part} for part in self.baseline.eval_images.split(EVALUATION_BATCH)]
-        return [{0: part} for part in split_images(self.baseline.repair_images)]
+            parts = split_images(self.baseline.eval_images, EVALUATION_BATCH)
+        else:
+            parts = split_images(self.baseline.repair_images, BATCH)
+        return [{0: part} for part in parts]
+
+    def prepared(self, images: str) -> tuple[int, list[Values]]:
+        """The first call that candidates run, and the values that it and later calls read.
+
+        With the fast path ``prefix``, it is the first call that the cut changes, unless the values
+        need more memory than ``MOST_VALUES``. The values are in batches.
+        """
+        if "prefix" not in self.fast:
+            return 1, self.batches(images)
+        if images not in self._prepared:
+            self._prepared[images] = self._before_cut(images)
+        return self._prepared[images]
 
     @torch.no_grad()
-    def values(self, images: str) -> list[Values]:
-        """The outputs of the layers before the cut that later layers read, in batches."""
-        if images not in self._values:
-            first, before = 1, self.batches(images)
-            if self._parent is not None and images in self._parent._values:
-                first, before = self._parent.start, self._parent._values[images]
-            self._values[images] = [self.bound.run(part, first, self.start) for part in before]
-        return self._values[images]
+    def _before_cut(self, images: str) -> tuple[int, list[Values]]:
+        first, before = 1, self.batches(images)
+        if self._parent is not None and images in self._parent._prepared:
+            first, before = self._parent._prepared[images]
+        values: list[Values] = []
+        for part in before:
+            values.append(self.bound.run(part, first, self.start))
+            if _bytes(values[0]) * len(before) > MOST_VALUES:
+                return 1, self.batches(images)
+        return self.start, values
 
     def forget(self, parent: "SharedWork") -> None:
         """Release the shared work of the previous state."""
@@ -76,21 +96,26 @@ class SharedWork:
         """The inputs of a layer for the repair images, in batches."""
         call = self.program.calls[layer]
         (source,) = self.program.nodes[call].all_input_nodes
-        prefix = "prefix" in self.fast
-        for values in self.values("repair") if prefix else self.batches("repair"):
-            live = bound.run(values, self.start if prefix else 1, call)
+        start, batches = self.prepared("repair")
+        for values in batches:
+            live = bound.run(values, start, call)
             yield live[self.program.number[source]]
 
     def moments(self, layer: str) -> Moments | None:
         """The moments of a consumer's inputs before the cut; each candidate selects its part.
 
-        None if the layer offers no moments, so that each candidate computes its own refit.
+        None if the layer offers no moments, or the state already keeps ``LARGEST`` products of
+        inputs: each candidate then computes its own refit.
         """
-        least_squares, module = self.baseline.least_squares, self.module.get_submodule(layer)
-        if layer not in self._moments and least_squares.has_moments(layer, module):
-            inputs = self.inputs(self.bound, layer)
-            self._moments[layer] = least_squares.moments(layer, module, inputs)
-        return self._moments.get(layer)
+        if layer not in self._moments:
+            least_squares, module = self.baseline.least_squares, self.module.get_submodule(layer)
+            self._moments[layer] = None
+            if least_squares.has_moments(layer, module):
+                kept = sum(each.gram.numel() for each in self._moments.values() if each)
+                found = least_squares.moments(layer, module, self.inputs(self.bound, layer))
+                if kept + found.gram.numel() <= LARGEST:
+                    self._moments[layer] = found
+        return self._moments[layer]
 
     def activation(self, space: ChannelSpace) -> npt.NDArray[np.float32]:
         """Mean activation of a space before the cut, the same for all candidates."""
@@ -120,3 +145,7 @@ class SharedWork:
 
         names = sorted(self.program.called_from(self.start))
         return Part(forward, [p for name in names for p in bound.modules[name].parameters()])
+
+
+def _bytes(values: Values) -> int:
+    return sum(each.nbytes for each in values.values() if isinstance(each, Tensor))

@@ -15,6 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from prune_gym.batches import split_images
 from prune_gym.pruning.batch_norm import BatchNorm
 from prune_gym.pruning.ridge import LARGEST, Dual, Moments, Plan, Primal
 from prune_gym.pruning.rows import (
@@ -26,10 +27,11 @@ from prune_gym.pruning.rows import (
     input_rows,
     output_rows,
     output_shape,
-    split_images,
 )
 
 METHODS = ("none", "bn", "lsq")
+BATCH = 128
+"""Number of images in a forward pass of the repair; fewer if they are large."""
 
 
 @torch.no_grad()
@@ -54,7 +56,7 @@ def reestimate_batch_norm(network: nn.Module, images: Tensor) -> None:
             norm.reset_running_stats()
             norm.momentum = None  # In torch, None means the plain mean over the batches.
             norm.train()
-        for part in split_images(images):
+        for part in split_images(images, BATCH):
             network(part)
         complete = True
     finally:
@@ -308,7 +310,7 @@ def _references(
         )
         for name in dict.fromkeys(layers)
     ]
-    batches = split_images(images)
+    batches = split_images(images, BATCH)
     try:
         with torch.no_grad():
             for part in batches:
@@ -349,7 +351,7 @@ def layer_inputs(
         # A copy, because the network goes on and may change it in place.
         seen.append(given.clone())
 
-    for part in split_images(images):
+    for part in split_images(images, BATCH):
         handle = module.register_forward_pre_hook(stop, with_kwargs=True)
         try:
             network(part)

@@ -17,11 +17,6 @@ LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 """Kinds of layers that have rows; a subclass may compute something else, so it has none."""
 Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 
-BATCH = 128
-"""Largest number of images in a forward pass of the repair."""
-PIXELS = BATCH * 64 * 64
-"""Largest number of pixels in a forward pass of the repair: larger images, smaller batches."""
-
 
 def has_rows(module: nn.Module) -> bool:
     """Whether a layer is of a kind in ``LAYERS``."""
@@ -31,11 +26,6 @@ def has_rows(module: nn.Module) -> bool:
 def groups_of(layer: Layer) -> int:
     """Number of groups of a layer; 1 for a dense layer."""
     return 1 if isinstance(layer, nn.Linear) else layer.groups
-
-
-def split_images(images: Tensor) -> tuple[Tensor, ...]:
-    """Split images, shape (N, C, H, W), into batches of at most ``BATCH`` images and ``PIXELS``."""
-    return images.split(max(1, min(BATCH, PIXELS // math.prod(images.shape[2:]))))
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,40 @@ def test_prefix_and_memo_change_no_bit(make_tiny_env, order, scope, recovery):
 
 
 @pytest.mark.float
+def test_values_that_need_too_much_memory_are_computed_again(make_tiny_env, monkeypatch):
+    def kept(env):
+        return [work.prepared("eval")[0] > 1 for work in env.evaluator._shared.values()]
+
+    plain, small = make_tiny_env(), make_tiny_env()
+    expected = play(plain, 3, 2)
+    monkeypatch.setattr("prune_gym.envs.shared_work.MOST_VALUES", 0)
+    same_bits(expected, play(small, 3, 2))
+    # No call is before the first cut.
+    assert (kept(plain), kept(small)) == ([False, True], [False, False])
+
+
+@pytest.mark.float
+def test_moments_that_need_too_much_memory_are_not_kept(make_tiny_env, monkeypatch):
+    settings = {"scope": "all", "fast": ["moments"]}
+    near(play(make_tiny_env(**settings), 3, 2), play(make_tiny_env(fast=False), 3, 2), 64)
+    monkeypatch.setattr("prune_gym.envs.shared_work.LARGEST", 0)
+    same_bits(play(make_tiny_env(**settings), 3, 2), play(make_tiny_env(fast=False), 3, 2))
+
+
+@pytest.mark.float
+def test_a_layer_with_more_inputs_than_rows_has_no_moments(make_tiny_env):
+    """Its refit is the same with and without ``moments``, bit for bit."""
+    few = {"repair_images": 16}  # the head has up to 81 inputs, and 16 rows
+    slow, quick = make_tiny_env(**few, fast=False), make_tiny_env(**few, fast=["moments"])
+    for env in (slow, quick):
+        env.reset(seed=0)
+        mask = np.array([1, 0, 1, 1, 0, 0], np.int8)
+        env.step({"mask": np.ones(6, np.int8), "duration": np.zeros(1, np.float32)})
+        env.step({"mask": mask, "duration": np.zeros(1, np.float32)})
+    assert torch.equal(slow.network.module.head.weight, quick.network.module.head.weight)
+
+
+@pytest.mark.float
 @pytest.mark.parametrize("order", ["forward", "backward"])
 @pytest.mark.parametrize("tune", ["all", "suffix"])
 def test_prefix_and_memo_change_no_bit_on_resnet(resnet, order, tune):

@@ -9,7 +9,6 @@ from torch import nn
 
 from prune_gym.pruning import dense
 from prune_gym.pruning.repair import LeastSquares, reestimate_batch_norm
-from prune_gym.pruning.rows import split_images
 from tests.tiny import shake, tiny_network
 
 pytestmark = pytest.mark.float
@@ -156,10 +155,3 @@ def test_a_failed_reestimation_restores_modes_and_statistics(training):
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert (network.drop.training, network.norm.training) == (training, False)
     assert network.norm.momentum == 0.1
-
-
-def test_large_images_are_repaired_in_small_batches():
-    sizes = [len(part) for part in split_images(torch.empty(300, 3, 32, 32))]
-    assert sizes == [128, 128, 44]
-    assert {len(part) for part in split_images(torch.empty(20, 3, 224, 224))} == {10}
-    assert {len(part) for part in split_images(torch.empty(2, 3, 1024, 1024))} == {1}
