@@ -20,10 +20,11 @@ from prune_gym.costs import CostModel
 from prune_gym.data import Split, load_dataset, normalize
 from prune_gym.envs.config import EnvConfig
 from prune_gym.networks import pretrained
-from prune_gym.pruning import ChannelMap, ChannelSpace, Geometry, check_spaces
+from prune_gym.pruning import ChannelSpace, Geometry, check_spaces
 from prune_gym.pruning.graph import Program
 from prune_gym.pruning.repair import LeastSquares
 from prune_gym.pruning.rows import has_rows
+from prune_gym.pruning.rules import channel_dim
 from prune_gym.training import EVALUATION_BATCH
 from prune_gym.weights import tensors_of
 
@@ -185,8 +186,7 @@ def channel_sums(space: ChannelSpace, layer: nn.Module, output: Tensor) -> Tenso
     """
     positive = output.relu()
     if positive.dim() > 2:
-        slots = layer.dim % positive.dim() if isinstance(layer, ChannelMap) else 1
-        slots = positive.dim() - 1 if isinstance(layer, nn.Linear) else slots
+        slots = channel_dim(layer, positive)
         positive = positive.mean([d for d in range(1, positive.dim()) if d != slots])
     sums = positive.sum(0)
     return sums[space.slots(watched_layer(space), "out", len(sums))].mean(1)

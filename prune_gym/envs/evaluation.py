@@ -26,8 +26,10 @@ from prune_gym.envs.config import EnvConfig
 from prune_gym.envs.shared_work import SharedWork
 from prune_gym.envs.state import Build, State
 from prune_gym.pruning import ChannelSpace
+from prune_gym.pruning.cut import kept_slots
 from prune_gym.pruning.graph import Program, ProgramError
 from prune_gym.pruning.repair import layer_inputs
+from prune_gym.pruning.rules import RULES
 from prune_gym.training import Part
 
 KEPT_STATES = 2
@@ -173,7 +175,10 @@ class CachedEvaluator(DirectEvaluator):
         if "moments" in self.fast and self.program.independent(space):
             moments = work.moments(layer)
             if moments is not None:
-                return least_squares.solve(layer, refitted, moments.of_inputs(mask), left)
+                before = work.module.get_submodule(layer)
+                size = RULES[type(before)].slots(before, "in")
+                keep = kept_slots(state.spaces, {space.name: mask}, layer, "in", size)
+                return least_squares.solve(layer, refitted, moments.of_inputs(keep), left)
         return least_squares.fit(layer, refitted, work.inputs(work.bind(module), layer), left)
 
     def inputs(

@@ -179,14 +179,22 @@ def taylor(
     import torch
     from torch.nn import functional
 
+    from prune_gym.pruning.rules import channel_dim
+
     gate = torch.ones(space.channels, dtype=images.dtype, device=images.device).requires_grad_()
 
-    def pass_gate(layer: "nn.Module", inputs: object, output: "Tensor") -> "Tensor":
-        last = isinstance(layer, torch.nn.Linear)
-        return output * (gate if last else gate.view(-1, *(1,) * (output.dim() - 2)))
+    def close(name: str, layer: "nn.Module", output: "Tensor") -> "Tensor":
+        dim = channel_dim(layer, output)
+        slots = torch.from_numpy(space.slots(name, "out", output.shape[dim]).copy()).to(gate.device)
+        # Other channels of the layer belong to other spaces.
+        factors = gate.new_ones(output.shape[dim])
+        factors = factors.index_put((slots,), gate[:, None].expand(slots.shape))
+        return output * factors.view(-1, *(1,) * (output.dim() - 1 - dim))
 
     handles = [
-        network.get_submodule(name).register_forward_hook(pass_gate)
+        network.get_submodule(name).register_forward_hook(
+            lambda layer, _, output, name=name: close(name, layer, output)
+        )
         for name in _gated(network, space)
     ]
     total = torch.zeros(space.channels, dtype=torch.float64)
@@ -206,10 +214,10 @@ def taylor(
 def _gated(network: "nn.Module", space: "ChannelSpace") -> list[str]:
     """Names of the layers that the gates of a space follow."""
     from prune_gym.pruning.batch_norm import BatchNorm
-    from prune_gym.pruning.rules import ChannelPad
+    from prune_gym.pruning.channel_map import ChannelMap
 
     norms = [name for name in space.followers if isinstance(network.get_submodule(name), BatchNorm)]
     if norms and all(network.get_submodule(name).weight is not None for name in norms):
         return norms
-    # What a ChannelPad passes on belongs to another space.
-    return [n for n in space.producers if not isinstance(network.get_submodule(n), ChannelPad)]
+    # What a ChannelMap passes on belongs to another space, too.
+    return [n for n in space.producers if not isinstance(network.get_submodule(n), ChannelMap)]

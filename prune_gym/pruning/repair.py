@@ -22,12 +22,12 @@ from prune_gym.pruning.rows import (
     Call,
     Layer,
     Sampler,
-    groups_of,
     has_rows,
     input_rows,
     output_rows,
     output_shape,
 )
+from prune_gym.pruning.rules import groups_of
 
 METHODS = ("none", "bn", "lsq")
 BATCH = 128

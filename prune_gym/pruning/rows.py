@@ -23,11 +23,6 @@ def has_rows(module: nn.Module) -> bool:
     return type(module) in LAYERS
 
 
-def groups_of(layer: Layer) -> int:
-    """Number of groups of a layer; 1 for a dense layer."""
-    return 1 if isinstance(layer, nn.Linear) else layer.groups
-
-
 @dataclass(frozen=True)
 class Call:
     """The sampled output positions of one call of a layer.

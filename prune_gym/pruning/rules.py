@@ -44,6 +44,13 @@ def groups_of(module: nn.Module) -> int:
     return int(groups)
 
 
+def channel_dim(module: nn.Module, output: Tensor) -> int:
+    """Dimension of a layer's output that holds its output slots."""
+    if isinstance(module, nn.Linear):
+        return output.dim() - 1
+    return module.dim % output.dim() if isinstance(module, ChannelMap) else 1
+
+
 def is_depthwise(module: nn.Module) -> bool:
     """Whether a layer is a depthwise convolution; a 1-channel convolution also counts as one."""
     return isinstance(module, Conv) and module.groups == module.in_channels == module.out_channels

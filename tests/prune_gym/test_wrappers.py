@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from agents.toy import ToyPruning
 from prune_gym.data import normalize
-from prune_gym.pruning import criteria
+from prune_gym.pruning import ChannelSpace, criteria
+from prune_gym.pruning.spaces import Place
 from prune_gym.wrappers import (
     FORMS,
     ActionMaskObservation,
@@ -22,6 +23,7 @@ from prune_gym.wrappers import (
     MultiDiscreteAction,
     adapt,
 )
+from tests.tiny import shake
 
 FULL = {"mask": np.ones(6, np.int8), "duration": np.zeros(1, np.float32)}
 
@@ -186,6 +188,40 @@ def test_taylor_is_the_squared_change_of_the_loss(tiny_trained, position, gates,
     assert all(parameter.grad is None for parameter in module.parameters())
     assert found == pytest.approx(wanted, rel=1e-4)
     assert sum(value > 0 for value in wanted) >= 3
+
+
+def test_taylor_gates_the_slots_of_a_space():
+    """Of a layer's outputs, only those of the space have gates; a channel may have several."""
+
+    class Concat(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = torch.nn.Conv2d(3, 4, 1), torch.nn.ConvTranspose2d(3, 6, 1)
+            self.head = torch.nn.Linear(10, 4)
+
+        def forward(self, x):
+            x = torch.cat([self.a(x), self.b(x)], 1)
+            return self.head(x.mean((2, 3)))
+
+    module = shake(Concat().double())
+    places = (
+        Place("b", "out", np.array([[1, 4], [0, 3], [2, 5]])),
+        Place("head", "in", np.array([[5, 8], [4, 7], [6, 9]])),
+    )
+    space = ChannelSpace("b", 3, ("b",), ("head",), places=places)
+    images = torch.randn(16, 3, 4, 4, dtype=torch.float64)
+    labels = torch.arange(16) % 4
+    found = criteria.taylor(module, space, images, labels)
+
+    def loss(slots, factor):
+        changed = copy.deepcopy(module)
+        with torch.no_grad():
+            changed.b.weight[:, slots] *= factor
+            changed.b.bias[slots] *= factor
+            return functional.cross_entropy(changed(images), labels).item()
+
+    wanted = [((loss(s, 1.0001) - loss(s, 0.9999)) / 2e-4) ** 2 for s in ([1, 4], [0, 3], [2, 5])]
+    assert found == pytest.approx(wanted, rel=1e-4)
 
 
 def test_taylor_reads_the_present_network_and_is_paid_for(make_tiny_env):

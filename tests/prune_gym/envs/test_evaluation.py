@@ -15,6 +15,7 @@ from prune_gym.envs.config import FAST
 from prune_gym.errors import PruneGymError
 from prune_gym.networks import Network
 from prune_gym.pruning import ChannelSpace
+from prune_gym.pruning.spaces import Place
 from tests.conftest import actions
 from tests.tiny import shake, tiny_dataset
 
@@ -286,3 +287,39 @@ def test_a_snapshot_of_another_scope_meets_no_stale_cache(resnet):
         results.append(env.try_actions([later])[0])
     assert results[0][0] == results[1][0]
     assert results[0][1]["accuracy"] == results[1][1]["accuracy"]
+
+
+class Concat(torch.nn.Module):
+    """Two producers whose channels a convolution reads side by side."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Conv2d(3, 6, 3, padding=1)
+        self.both = torch.nn.Conv2d(10, 8, 3, padding=1, padding_mode="reflect")
+        self.head = torch.nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = torch.cat([self.a(x).relu(), self.b(x).relu()], 1)
+        return self.head(self.both(x).relu().mean((2, 3)))
+
+
+@pytest.mark.float
+@pytest.mark.parametrize("order", ["forward", "backward"])
+def test_moments_of_a_concatenation(order):
+    """A space is only a part of what its consumer reads."""
+    spaces = (
+        ChannelSpace(
+            "a", 4, ("a",), ("both",), places=(Place("both", "in", [[0], [1], [2], [3]]),)
+        ),
+        ChannelSpace(
+            "b", 6, ("b",), ("both",), places=(Place("both", "in", [[i] for i in range(4, 10)]),)
+        ),
+        ChannelSpace("both", 8, ("both",), ("head",)),
+    )
+    network = Network("tests:concat", shake(Concat()), spaces, (3, 8, 8), 4)
+    settings = {"eval_images": 64, "repair_images": 64, "threads": 1, "order": order}
+    slow, quick = (
+        prune_gym.envs.PruningEnv(network, tiny_dataset(), **settings, fast=fast)
+        for fast in (False, ["moments"])
+    )
+    near(play(slow, 5, 3), play(quick, 5, 3), 64)

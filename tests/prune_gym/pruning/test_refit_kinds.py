@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from prune_gym.pruning.repair import LeastSquares
 from prune_gym.pruning.ridge import Moments, Plan
-from prune_gym.pruning.rows import groups_of
+from prune_gym.pruning.rules import groups_of
 
 pytestmark = [
     pytest.mark.float,
