@@ -240,7 +240,8 @@ def make_evaluator(config: EnvConfig, baseline: Baseline) -> DirectEvaluator:
     except ProgramError as error:
         if config.tune == "suffix":
             raise
-        gym.logger.warn(f"steps are slow because the fast paths are off: {error}")
+        # The error may contain a %.
+        gym.logger.warn("steps are slow because the fast paths are off: %s", error)
         return DirectEvaluator(baseline)
     if config.tune == "suffix" and not program.same_in_training:
         raise ProgramError("tune='suffix': the network calls different layers in training")

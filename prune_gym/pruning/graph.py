@@ -210,7 +210,7 @@ class Bound:
                 fresh.add(index)
             return live[self.skipped[index]]
         kind = program.kinds[index]
-        if kind in ("relu", "add", "compute"):
+        if kind:
             fresh.add(index)
         if index in self.folded:
             weight, bias = self.folded[index]
@@ -223,6 +223,8 @@ class Bound:
         free = [self._may_overwrite(source, fresh) for source in program.sources[index]]
         if kind == "relu":
             return args[0].relu_() if free[0] else args[0].relu()
+        if kind == "inplace" and not free[0]:
+            args = (args[0].clone(), *args[1:])
         if kind == "add" and len(free) == 2 and any(free) and args[0].shape == args[1].shape:
             return args[0].add_(args[1]) if free[0] else args[1].add_(args[0])
         kwargs: Any = fx.node.map_arg(node.kwargs, lambda source: live[program.number[source]])
@@ -249,13 +251,21 @@ def _trace(network: nn.Module) -> list[fx.Node]:
 
 
 def _kind(node: fx.Node, modules: Mapping[str, nn.Module]) -> str:
-    """Return ``relu``, ``add``, ``compute`` (a layer that creates a new tensor) or ``""``."""
+    """Return the kind of a call whose result no other call holds, or ``""``.
+
+    ``relu``, ``add``, ``compute`` (a layer that creates a new tensor) or ``inplace`` (an activation
+    that overwrites its input, which nothing else reads).
+    """
     if node.op == "call_module":
         module = modules.get(str(node.target))
         if isinstance(module, nn.ReLU):
             return "relu"
         layers = nn.Conv2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d
-        return "compute" if isinstance(module, layers) else ""
+        if isinstance(module, layers):
+            return "compute"
+        given = node.args[0] if len(node.args) == 1 else None
+        alone = isinstance(given, fx.Node) and len(given.users) == 1
+        return "inplace" if alone and getattr(module, "inplace", False) else ""
     if node.target in _RELU and len(node.args) == 1:
         return "relu"
     if node.target in _ADD and len(node.args) == 2 and not node.kwargs:
@@ -264,7 +274,7 @@ def _kind(node: fx.Node, modules: Mapping[str, nn.Module]) -> str:
 
 
 def _changes_in_place(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
-    """Whether a call changes its input; :class:`Bound` runs ReLU and addition itself."""
+    """Whether a call changes its input; :class:`Bound` takes care of calls of a known kind."""
     if _kind(node, modules):
         return False
     module = modules.get(str(node.target)) if node.op == "call_module" else None

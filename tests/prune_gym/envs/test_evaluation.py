@@ -303,6 +303,37 @@ class Concat(torch.nn.Module):
         return self.head(self.both(x).relu().mean((2, 3)))
 
 
+class Twice(torch.nn.Module):
+    """A convolution that is called on maps of two sizes."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.twice = torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 6, 3, padding=1)
+        self.head = torch.nn.Linear(6, 4)
+
+    def forward(self, x):
+        x = self.a(x).relu()
+        small = torch.nn.functional.avg_pool2d(x, 2)
+        return self.head(self.twice(x).mean((2, 3)) + self.twice(small).mean((2, 3)))
+
+
+@pytest.mark.float
+def test_a_layer_that_is_called_twice_is_repaired():
+    spaces = (ChannelSpace("a", 8, ("a",), ("twice",)), ChannelSpace("b", 6, ("twice",), ("head",)))
+    network = Network("tests:twice", shake(Twice()), spaces, (3, 8, 8), 4)
+    errors = {}
+    for recovery in ("none", "lsq"):
+        settings = {"eval_images": 64, "repair_images": 64, "threads": 1, "recovery": recovery}
+        with pytest.warns(UserWarning, match="'twice' is called twice"):
+            env = prune_gym.envs.PruningEnv(network, tiny_dataset(), **settings)
+        play(env, 0, 1)
+        images = env.baseline.eval_images
+        with torch.no_grad():
+            wanted = network.module(images)
+            errors[recovery] = float((env.network.module(images) - wanted).norm() / wanted.norm())
+    assert errors["lsq"] < 0.5 * errors["none"]
+
+
 @pytest.mark.float
 @pytest.mark.parametrize("order", ["forward", "backward"])
 def test_moments_of_a_concatenation(order):

@@ -38,7 +38,7 @@ class Net(nn.Module):
         super().__init__()
         self.a, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
         self.b = nn.Conv2d(4, 2, 1)
-        self.relu = nn.ReLU(inplace=True)
+        self.relu, self.silu = nn.ReLU(inplace=True), nn.SiLU(inplace=True)
         self._forward = forward
 
     def forward(self, x):
@@ -58,7 +58,11 @@ def residual_in_place(self, x):
     return self.b(functional.relu(y, inplace=True)).mean((2, 3))
 
 
-@pytest.mark.parametrize("forward", [plain, residual_in_place])
+def activation_in_place(self, x):
+    return self.b(self.silu(self.norm(self.a(x)) * 2)).mean((2, 3))
+
+
+@pytest.mark.parametrize("forward", [plain, residual_in_place, activation_in_place])
 @torch.no_grad()
 def test_in_place_forms_are_run_without_harm(forward):
     module, images = shake(Net(forward)), torch.randn(2, 3, 4, 4)
@@ -82,6 +86,11 @@ def sigmoid_in_place(self, x):
     return self.b(self.norm(self.a(x)).sigmoid_()).mean((2, 3))
 
 
+def read_again(self, x):
+    y = self.norm(self.a(x))
+    return self.b(self.silu(y) + y).mean((2, 3))
+
+
 def data_dependent(self, x):
     return plain(self, x) if x.sum() > 0 else plain(self, -x)
 
@@ -102,6 +111,7 @@ def unused(self, x):
         (twice, "'a' is called twice"),
         (pair, "more than the logits"),
         (sigmoid_in_place, "in place"),
+        (read_again, "in place"),
         (data_dependent, "cannot be traced"),
         (aliased, "outputs of the traced calls differ"),
         (unused, "'norm' is not called"),
