@@ -12,10 +12,11 @@ import torch
 from numba import njit
 from torch import nn
 
+from prune_gym.batches import split_images
 from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.observation import filter_rows
 from prune_gym.pruning import ChannelSpace
-from prune_gym.pruning.rules import Conv, readers
+from prune_gym.pruning.rules import RULES, Conv, readers
 
 Array = npt.NDArray[np.float64]
 STATISTICS = ("count", "energy", "rebuilt")
@@ -116,29 +117,44 @@ def _passed_on(baseline: Baseline, space: ChannelSpace) -> list[tuple[Array, Arr
     elementwise products over all consumers is 1. If all inputs are zero, the list is empty.
     """
     modules = dict(baseline.module.named_modules())
-    read: list[torch.Tensor] = []
     result, total = [], 0.0
     for name in space.consumers:
         layer = modules[name]
         if not isinstance(layer, Conv | nn.Linear):
             continue
-        handle = layer.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
-        try:
-            baseline.module(baseline.repair_images)
-        finally:
-            handle.remove()
-        values = read.pop().cpu().double()
-        # Features of a dense layer are in the last dimension, channels in dimension 1.
-        values = values.movedim(-1 if isinstance(layer, nn.Linear) else 1, 1)
-        slots = space.slots(name, "in", values.shape[1])
-        by_channel = values[:, slots].transpose(0, 1).flatten(1)
-        moments = (by_channel @ by_channel.T / by_channel.shape[1]).numpy()
+        moments = _input_moments(baseline, space, name, layer)
+        slots = space.slots(name, "in", RULES[type(layer)].slots(layer, "in"))
         columns = readers(layer).cpu().double()[slots].transpose(1, 2).flatten(1)
         weights = (columns @ columns.T).numpy()
         total += float((moments * weights).sum())
         ridge = RIDGE * np.trace(moments) / space.channels
         result.append((moments + ridge * np.eye(space.channels), weights))
     return [(moments, weights / total) for moments, weights in result] if total > 0 else []
+
+
+def _input_moments(baseline: Baseline, space: ChannelSpace, name: str, layer: nn.Module) -> Array:
+    """Second moments of a space's channels in the inputs of all calls of a consumer."""
+    sums = torch.zeros(space.channels, space.channels, dtype=torch.float64)
+    count = 0
+
+    def add(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        nonlocal sums, count
+        values = inputs[0].cpu().double()
+        # Features of a dense layer are in the last dimension, channels in dimension 1.
+        values = values.movedim(-1 if isinstance(layer, nn.Linear) else 1, 1)
+        slots = space.slots(name, "in", values.shape[1])
+        by_channel = values[:, slots].transpose(0, 1).flatten(1)
+        sums += by_channel @ by_channel.T
+        count += by_channel.shape[1]
+
+    handle = layer.register_forward_pre_hook(add)
+    try:
+        for part in split_images(baseline.repair_images, len(baseline.repair_images)):
+            baseline.module(part)
+    finally:
+        handle.remove()
+    moments: Array = (sums / max(count, 1)).numpy()
+    return moments
 
 
 @njit(cache=True, nogil=True)
