@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.studies.speed import growth, search, step
+from benchmarks.studies.speed import growth, refit, search, step
 from benchmarks.studies.speed.measurement import Measurement, markdown
 from benchmarks.studies.speed.step import tiny_env
 
@@ -60,3 +60,12 @@ def test_the_search_says_when_it_finds_nothing(tiny):
     with pytest.raises(RuntimeError, match="no network at"):
         # Untrained on noise: nothing is within a tolerance that no network can meet.
         search.time_to_network("tiny", {}, 0, 1, initial_keep=0.99)
+
+
+def test_the_memory_of_a_refit_is_measured():
+    memory, seconds = refit.rows(inputs=4_000, outputs=500, images=32)
+    assert (memory.unit, seconds.unit) == ("GiB", "s")
+    assert "4,000 to 500, 32 images: peak memory" in memory.what
+    # At least the new weights; the system of the inputs alone would take 0.12 GiB.
+    assert 0 <= memory.value < 0.1
+    assert seconds.value > 0
