@@ -89,8 +89,8 @@ class LeastSquares:
 
     The references are computed once, for all given layers. They take 4 bytes for each row and
     output. Beyond them and the inputs of a batch, the refit of a layer takes at most six matrices
-    of :data:`prune_gym.pruning.ridge.LARGEST` float64 numbers and, unless the dual is solved, one
-    float64 matrix as large as the layer's weights in the unpruned network.
+    of :data:`prune_gym.pruning.ridge.LARGEST` float64 numbers and, unless the dual is solved, two
+    float64 matrices as large as the layer's weights in the unpruned network.
 
     Args:
         network: The unpruned network, in ``eval`` mode.
@@ -144,6 +144,10 @@ class LeastSquares:
             module: The layer, which gets new parameters.
             inputs: Inputs of each call for the repair images, in the order of the calls.
             kept: See :meth:`refit`; so is the result.
+
+        Raises:
+            ValueError: If an input is not finite, or a call makes an output of another size than in
+                the unpruned network.
         """
         if self.has_moments(name, module):
             return self.solve(name, module, self.moments(name, module, inputs), kept)
@@ -159,7 +163,7 @@ class LeastSquares:
         else:
             moments = self._sum(name, layer, inputs, columns)
             solvers = (Primal(each, self.ridge) for each in moments)
-        return self._replace(layer, plan, solvers)
+        return self._replace(name, layer, solvers)
 
     def has_moments(self, name: str, module: nn.Module) -> bool:
         """Whether a layer offers :meth:`moments`: it has no groups, and needs no dual."""
@@ -187,7 +191,7 @@ class LeastSquares:
         layer = _layer(name, module)
         if kept is not None:
             moments = moments.of_outputs(kept)
-        return self._replace(layer, self._plan(name, layer), [Primal(moments, self.ridge)])
+        return self._replace(name, layer, (Primal(each, self.ridge) for each in [moments]))
 
     def _plan(self, name: str, layer: Layer) -> Plan:
         size = layer.weight[0].numel() + (layer.bias is not None)
@@ -256,26 +260,33 @@ class LeastSquares:
             start = own.stop
         return stacked, torch.cat(outputs)
 
-    def _replace(self, layer: Layer, plan: Plan, solvers: Iterable[Primal | Dual]) -> int:
+    def _replace(self, name: str, layer: Layer, solvers: Iterable[Primal | Dual]) -> int:
         """Give a layer the solutions of its groups as new parameters, and return the MACs."""
-        weight, bias = layer.weight, layer.bias
+        plan, bias = self._plan(name, layer), layer.bias
         # Networks may share the old parameters, so create new ones.
-        new = torch.empty_like(weight)
+        weight = torch.empty_like(layer.weight)
         shift = None if bias is None else torch.empty_like(bias)
-        count, most = len(weight) // plan.groups, max(1, LARGEST // plan.size)
-        for group, solver in enumerate(solvers):
-            for start in range(0, count, most):
-                part = slice(start, min(start + most, count))
-                own = slice(group * count + part.start, group * count + part.stop)
-                old = weight[own].flatten(1)
-                if bias is not None:
-                    old = torch.cat([old, bias[own, None]], dim=1)
-                fitted = solver.solve(old.double(), part)
-                if shift is not None:
-                    shift[own] = fitted[:, -1]
-                    fitted = fitted[:, :-1]
-                new[own] = fitted.reshape(new[own].shape).to(new.dtype)
-        layer.weight = nn.Parameter(new, requires_grad=weight.requires_grad)
+        start, count = 0, len(weight) // plan.groups
+        try:
+            for solver in solvers:
+                for part in torch.arange(count).split(max(1, LARGEST // plan.size)):
+                    outputs = slice(int(part[0]), int(part[-1]) + 1)
+                    own = slice(start + outputs.start, start + outputs.stop)
+                    old = layer.weight[own].flatten(1)
+                    if bias is not None:
+                        old = torch.cat([old, bias[own, None]], dim=1)
+                    fitted = solver.solve(old.double(), outputs)
+                    if shift is not None:
+                        shift[own] = fitted[:, -1]
+                        fitted = fitted[:, :-1]
+                    weight[own] = fitted.reshape(weight[own].shape).to(weight.dtype)
+                start += count
+        except torch.linalg.LinAlgError:
+            raise ValueError(
+                f"layer {name!r} cannot be refitted, because values that it reads are not finite; "
+                "check the weights and the learning rate"
+            ) from None
+        layer.weight = nn.Parameter(weight, requires_grad=layer.weight.requires_grad)
         if bias is not None and shift is not None:
             layer.bias = nn.Parameter(shift, requires_grad=bias.requires_grad)
         return plan.macs(len(weight))

@@ -251,3 +251,13 @@ def test_what_cannot_be_refitted_is_refused_by_name():
     grown = nn.Sequential(nn.Upsample(scale_factor=2), *network)
     with pytest.raises(ValueError, match=r"layer '2' computes .* outputs a channel, but"):
         refit.fit(layer, grown[-1], [grown[:-1](images)])
+
+
+@pytest.mark.parametrize("name", ["no bias", "groups", "flatten, more inputs than rows"])
+def test_inputs_that_are_not_finite_are_refused_by_name(name):
+    network, layer, images = made(name)
+    refit = LeastSquares(network, [layer], images)
+    with torch.no_grad():
+        network[0].weight[0] = float("nan")
+    with pytest.raises(ValueError, match=f"layer '{layer}' cannot be refitted, because values"):
+        refit.refit(network, layer)
