@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from prune_gym.alf.block import ALFConv2d
-from prune_gym.pruning.repair import LeastSquares, layer_inputs, reestimate_batch_norm
+from prune_gym.pruning.repair import LeastSquares, reestimate_batch_norm
+from prune_gym.pruning.rows import layer_inputs
 
 
 class BlockRepair:

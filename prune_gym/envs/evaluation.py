@@ -28,7 +28,7 @@ from prune_gym.envs.state import Build, State
 from prune_gym.pruning import ChannelSpace
 from prune_gym.pruning.cut import kept_slots
 from prune_gym.pruning.graph import Program, ProgramError
-from prune_gym.pruning.repair import layer_inputs
+from prune_gym.pruning.rows import layer_inputs
 from prune_gym.pruning.rules import RULES
 from prune_gym.training import Part
 

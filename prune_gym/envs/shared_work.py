@@ -11,8 +11,8 @@ from prune_gym.batches import split_images
 from prune_gym.envs.baseline import Baseline, channel_sums, watched_layer
 from prune_gym.pruning import ChannelSpace
 from prune_gym.pruning.graph import Bound, Program, Values
-from prune_gym.pruning.repair import BATCH
 from prune_gym.pruning.ridge import LARGEST, Moments
+from prune_gym.pruning.rows import BATCH
 from prune_gym.training import EVALUATION_BATCH, Part
 
 MOST_VALUES = 2**29

@@ -7,10 +7,7 @@ this project's choice). :mod:`prune_gym.pruning.rows` samples the rows of a laye
 :mod:`prune_gym.pruning.ridge` solves it.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -19,19 +16,18 @@ from prune_gym.batches import split_images
 from prune_gym.pruning.batch_norm import BatchNorm
 from prune_gym.pruning.ridge import LARGEST, Dual, Moments, Plan, Primal
 from prune_gym.pruning.rows import (
+    BATCH,
     Call,
     Layer,
     Sampler,
-    has_rows,
+    checked_layer,
     input_rows,
-    output_rows,
-    output_shape,
+    layer_inputs,
+    references,
 )
 from prune_gym.pruning.rules import groups_of
 
 METHODS = ("none", "bn", "lsq")
-BATCH = 128
-"""Number of images in a forward pass of the repair; fewer if they are large."""
 
 
 @torch.no_grad()
@@ -69,25 +65,10 @@ def reestimate_batch_norm(network: nn.Module, images: Tensor) -> None:
             module.training = mode
 
 
-@dataclass(frozen=True)
-class Reference:
-    """Sampled outputs of one layer of the unpruned network on the repair images.
-
-    Args:
-        calls: Sampled positions of each call of the layer, in the order of the calls.
-        repeats: Number of calls in one forward pass.
-        outputs: Outputs at these positions, shape (rows, out channels), float32.
-    """
-
-    calls: tuple[Call, ...]
-    repeats: int
-    outputs: Tensor
-
-
 class LeastSquares:
     """Refits layers so that their outputs match those of the unpruned network.
 
-    The references are computed once, for all given layers. They take 4 bytes for each row and
+    The references are computed once, for all given layers that the network calls. They take 4 bytes for each row and
     output. Beyond them and the inputs of a batch, the refit of a layer takes at most six matrices
     of :data:`prune_gym.pruning.ridge.LARGEST` float64 numbers and, unless the dual is solved, two
     float64 matrices as large as the layer's weights in the unpruned network.
@@ -102,8 +83,7 @@ class LeastSquares:
             mean square.
 
     Raises:
-        ValueError: If a layer is of another kind, is not called, or is called without a batch
-            dimension.
+        ValueError: If a layer is of another kind, or is called without a batch dimension.
     """
 
     def __init__(
@@ -115,7 +95,7 @@ class LeastSquares:
         ridge: float = 1e-3,
     ) -> None:
         self.images, self.ridge = images, ridge
-        self.references = _references(network, layers, images, Sampler(samples))
+        self.references = references(network, layers, images, Sampler(samples))
 
     def refit(self, network: nn.Module, layer: str, kept: Tensor | None = None) -> int:
         """Refit the weights and bias of one layer, with one pass over the repair images.
@@ -151,7 +131,7 @@ class LeastSquares:
         """
         if self.has_moments(name, module):
             return self.solve(name, module, self.moments(name, module, inputs), kept)
-        layer = _layer(name, module)
+        layer = checked_layer(name, module)
         plan, columns = self._plan(name, layer), self._columns(name, layer, kept)
         solvers: Iterable[Primal | Dual]
         if plan.dual:
@@ -167,7 +147,7 @@ class LeastSquares:
 
     def has_moments(self, name: str, module: nn.Module) -> bool:
         """Whether a layer offers :meth:`moments`: it has no groups, and needs no dual."""
-        plan = self._plan(name, _layer(name, module))
+        plan = self._plan(name, checked_layer(name, module))
         return plan.groups == 1 and not plan.dual
 
     @torch.no_grad()
@@ -176,7 +156,7 @@ class LeastSquares:
 
         The arguments are those of :meth:`fit`.
         """
-        layer = _layer(name, module)
+        layer = checked_layer(name, module)
         (moments,) = self._sum(name, layer, inputs, self._columns(name, layer, None))
         return moments
 
@@ -188,7 +168,7 @@ class LeastSquares:
 
         ``name``, ``module``, ``kept`` and the result are those of :meth:`fit`.
         """
-        layer = _layer(name, module)
+        layer = checked_layer(name, module)
         if kept is not None:
             moments = moments.of_outputs(kept)
         return self._replace(name, layer, (Primal(each, self.ridge) for each in [moments]))
@@ -290,85 +270,3 @@ class LeastSquares:
         if bias is not None and shift is not None:
             layer.bias = nn.Parameter(shift, requires_grad=bias.requires_grad)
         return plan.macs(len(weight))
-
-
-def _layer(name: str, module: nn.Module) -> Layer:
-    if not has_rows(module):
-        raise ValueError(f"layer {name!r} is a {type(module).__name__}, which cannot be refitted")
-    return cast(Layer, module)
-
-
-def _references(
-    network: nn.Module, layers: Sequence[str], images: Tensor, sampler: Sampler
-) -> dict[str, Reference]:
-    """Sample the outputs of layers; a layer that is not called has no reference."""
-    outputs: dict[str, list[Tensor]] = {}
-    calls: dict[str, list[Call]] = {}
-    present: list[int] = []  # number of images in the present batch
-    number: Counter[str] = Counter()  # calls in the present batch
-
-    def keep(name: str, layer: Layer, output: Tensor) -> None:
-        shape = output_shape(name, layer, output)
-        call = sampler.call(name, number[name], shape, present[-1])
-        number[name] += 1
-        calls.setdefault(name, []).append(call)
-        # A copy, because later layers may change the output in place.
-        outputs.setdefault(name, []).append(output_rows(layer, output, call))
-
-    handles = [
-        _layer(name, network.get_submodule(name)).register_forward_hook(
-            lambda layer, _, output, name=name: keep(name, layer, output)
-        )
-        for name in dict.fromkeys(layers)
-    ]
-    batches = split_images(images, BATCH)
-    try:
-        with torch.no_grad():
-            for part in batches:
-                present.append(len(part))
-                number.clear()
-                network(part)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {
-        name: Reference(tuple(calls[name]), number[name], torch.cat(outputs[name]))
-        for name in outputs
-    }
-
-
-class _Reached(Exception):
-    """Ends a forward pass at the selected layer."""
-
-
-def layer_inputs(
-    network: nn.Module, module: nn.Module, images: Tensor, repeats: int = 1
-) -> Iterator[Tensor]:
-    """Yield the inputs of one layer of a network in batches; a forward pass ends at the layer.
-
-    Args:
-        network: The network, in ``eval`` mode.
-        module: The layer.
-        images: Normalised images, shape (N, C, H, W).
-        repeats: Number of calls of the layer in one forward pass; each yields its inputs.
-    """
-    seen: list[Tensor] = []
-
-    def stop(module: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
-        given = args[0] if args else named["input"]
-        if len(seen) + 1 == repeats:
-            seen.append(given)
-            raise _Reached
-        # A copy, because the network goes on and may change it in place.
-        seen.append(given.clone())
-
-    for part in split_images(images, BATCH):
-        handle = module.register_forward_pre_hook(stop, with_kwargs=True)
-        try:
-            network(part)
-        except _Reached:
-            pass
-        finally:
-            handle.remove()
-        while seen:
-            yield seen.pop(0)

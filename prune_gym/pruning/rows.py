@@ -6,16 +6,24 @@ choice: the same positions for all images, drawn once with a fixed seed.
 """
 
 import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from prune_gym.batches import split_images
+
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 """Kinds of layers that have rows; a subclass may compute something else, so it has none."""
 Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+
+BATCH = 128
+"""Number of images in a forward pass of the repair; fewer if they are large."""
 
 
 def has_rows(module: nn.Module) -> bool:
@@ -160,3 +168,114 @@ def _pad(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, inputs: Tensor) -> Tensor:
             sides += [layer.padding[dim]] * 2
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     return functional.pad(inputs, sides, mode=mode)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Sampled outputs of one layer of the unpruned network on the repair images.
+
+    Args:
+        calls: Sampled positions of each call of the layer, in the order of the calls.
+        repeats: Number of calls in one forward pass.
+        outputs: Outputs at these positions, shape (rows, out channels), float32.
+    """
+
+    calls: tuple[Call, ...]
+    repeats: int
+    outputs: Tensor
+
+
+def checked_layer(name: str, module: nn.Module) -> Layer:
+    """The layer, if it has rows; ValueError with its name if it has none."""
+    if not has_rows(module):
+        raise ValueError(f"layer {name!r} is a {type(module).__name__}, which cannot be refitted")
+    return cast(Layer, module)
+
+
+def references(
+    network: nn.Module, layers: Sequence[str], images: Tensor, sampler: Sampler
+) -> dict[str, Reference]:
+    """Sample the outputs of layers of the unpruned network.
+
+    Args:
+        network: The unpruned network, in ``eval`` mode.
+        layers: Names of the layers.
+        images: Normalised images, shape (N, C, H, W).
+        sampler: Sampler of the positions.
+
+    Returns:
+        The reference of each layer that the network calls, by name.
+
+    Raises:
+        ValueError: If a layer has no rows, or is called without a batch dimension.
+    """
+    outputs: dict[str, list[Tensor]] = {}
+    calls: dict[str, list[Call]] = {}
+    present: list[int] = []  # number of images in the present batch
+    number: Counter[str] = Counter()  # calls in the present batch
+
+    def keep(name: str, layer: Layer, output: Tensor) -> None:
+        shape = output_shape(name, layer, output)
+        call = sampler.call(name, number[name], shape, present[-1])
+        number[name] += 1
+        calls.setdefault(name, []).append(call)
+        # A copy, because later layers may change the output in place.
+        outputs.setdefault(name, []).append(output_rows(layer, output, call))
+
+    handles = [
+        checked_layer(name, network.get_submodule(name)).register_forward_hook(
+            lambda layer, _, output, name=name: keep(name, layer, output)
+        )
+        for name in dict.fromkeys(layers)
+    ]
+    batches = split_images(images, BATCH)
+    try:
+        with torch.no_grad():
+            for part in batches:
+                present.append(len(part))
+                number.clear()
+                network(part)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {
+        name: Reference(tuple(calls[name]), number[name], torch.cat(outputs[name]))
+        for name in outputs
+    }
+
+
+class _Reached(Exception):
+    """Ends a forward pass at the selected layer."""
+
+
+def layer_inputs(
+    network: nn.Module, module: nn.Module, images: Tensor, repeats: int = 1
+) -> Iterator[Tensor]:
+    """Yield the inputs of one layer of a network in batches; a forward pass ends at the layer.
+
+    Args:
+        network: The network, in ``eval`` mode.
+        module: The layer.
+        images: Normalised images, shape (N, C, H, W).
+        repeats: Number of calls of the layer in one forward pass; each yields its inputs.
+    """
+    seen: list[Tensor] = []
+
+    def stop(module: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        given = args[0] if args else named["input"]
+        if len(seen) + 1 == repeats:
+            seen.append(given)
+            raise _Reached
+        # A copy, because the network goes on and may change it in place.
+        seen.append(given.clone())
+
+    for part in split_images(images, BATCH):
+        handle = module.register_forward_pre_hook(stop, with_kwargs=True)
+        try:
+            network(part)
+        except _Reached:
+            pass
+        finally:
+            handle.remove()
+        while seen:
+            yield seen.pop(0)

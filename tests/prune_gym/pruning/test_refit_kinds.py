@@ -129,7 +129,7 @@ def made(name):
 @pytest.mark.parametrize("batch", [128, 10])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_refit_with_nothing_cut_changes_nothing(name, batch, monkeypatch):
-    monkeypatch.setattr("prune_gym.pruning.repair.BATCH", batch)
+    monkeypatch.setattr("prune_gym.pruning.rows.BATCH", batch)
     network, layer, images = made(name)
     new = copy.deepcopy(network)
     LeastSquares(network, [layer], images, samples=12).refit(new, layer)
