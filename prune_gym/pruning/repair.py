@@ -68,10 +68,10 @@ def reestimate_batch_norm(network: nn.Module, images: Tensor) -> None:
 class LeastSquares:
     """Refits layers so that their outputs match those of the unpruned network.
 
-    The references are computed once, for all given layers that the network calls. They take 4 bytes for each row and
-    output. Beyond them and the inputs of a batch, the refit of a layer takes at most six matrices
-    of :data:`prune_gym.pruning.ridge.LARGEST` float64 numbers and, unless the dual is solved, two
-    float64 matrices as large as the layer's weights in the unpruned network.
+    The references are computed once, for all given layers that the network calls. They take 4 bytes
+    for each row and output. Beyond them and the inputs of a batch, the refit of a layer takes at
+    most six matrices of :data:`prune_gym.pruning.ridge.LARGEST` float64 numbers and, unless the
+    dual is solved, two float64 matrices as large as the layer's weights in the unpruned network.
 
     Args:
         network: The unpruned network, in ``eval`` mode.
