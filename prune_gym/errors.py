@@ -21,7 +21,7 @@ class TargetError(PruneGymError):
 
 
 class ExportError(PruneGymError):
-    """The outputs of an exported model differ from those of the network."""
+    """A network cannot be exported, or the exported model computes other outputs."""
 
 
 class Stopped(KeyboardInterrupt):

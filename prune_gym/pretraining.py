@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from prune_gym import networks
-from prune_gym.data import Dataset, load_dataset
+from prune_gym.data import Dataset, Normalization, load_dataset
 from prune_gym.envs.baseline import checked_device, default_threads
 from prune_gym.errors import PruneGymError
 from prune_gym.files import sha256, write_json
@@ -28,7 +28,9 @@ class Pretraining:
         network: Name of the architecture (``prune-gym list networks``).
         dataset: Name of the data set (``prune-gym list datasets``).
         image_size: Height and width to which the images of a folder are resized.
-        init: Safetensors file of weights to start from; None for random weights.
+        image_channels: Channels of the images of a folder, 3 (RGB) or 1 (grey).
+        normalization: Normalisation of the images; None for the network's own.
+        init: File of weights to start from; None for random weights.
         shape: Folder of a pruned network whose channels the new network has; it replaces
             ``network``, and needs ``out``.
         epochs: Epochs of the training.
@@ -48,6 +50,8 @@ class Pretraining:
     network: str = "resnet20"
     dataset: str = "shapes"
     image_size: int = 32
+    image_channels: int = 3
+    normalization: Normalization | None = None
     init: Path | None = None
     shape: Path | None = None
     epochs: float = 20.0
@@ -103,7 +107,9 @@ def pretrain(config: Pretraining, quiet: bool = False) -> Pretrained:
     device = checked_device(config.device)
     threads = config.threads or default_threads()
     torch.set_num_threads(threads)
-    dataset = load_dataset(config.dataset, image_size=config.image_size)
+    dataset = load_dataset(
+        config.dataset, image_size=config.image_size, image_channels=config.image_channels
+    )
     path = _path(config, dataset)
     network = _network(config, dataset)
     module = network.module.to(device)
@@ -115,7 +121,15 @@ def pretrain(config: Pretraining, quiet: bool = False) -> Pretrained:
             bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
 
         generator = torch.Generator().manual_seed(config.seed)
-        train(module, dataset.train, batches, generator, config.options, progress=progress)
+        train(
+            module,
+            dataset.train,
+            batches,
+            generator,
+            config.options,
+            progress=progress,
+            normalization=network.normalize,
+        )
     if not all(bool(torch.isfinite(p).all()) for p in module.state_dict().values()):
         raise PruneGymError(
             "The training diverged (NaN or infinity in the weights); nothing was written. Use a "
@@ -123,8 +137,8 @@ def pretrain(config: Pretraining, quiet: bool = False) -> Pretrained:
         )
     found = Pretrained(
         path,
-        split_accuracy(module, dataset.validation, device),
-        split_accuracy(module, dataset.test, device) if config.test else None,
+        split_accuracy(module, dataset.validation, device, network.normalize),
+        split_accuracy(module, dataset.test, device, network.normalize) if config.test else None,
     )
     recipe: dict[str, Any] = {
         "architecture": network.architecture,
@@ -132,6 +146,7 @@ def pretrain(config: Pretraining, quiet: bool = False) -> Pretrained:
         "dataset_fingerprint": dataset.fingerprint,
         "options": vars(config.options) | {"epochs": config.epochs, "seed": config.seed},
         "threads": threads,
+        "normalization": network.normalize.to_json(),
         "init_sha256": sha256(config.init) if config.init else None,
         "validation_accuracy": found.validation_accuracy,
         "versions": versions(),
@@ -161,11 +176,13 @@ def _network(config: Pretraining, dataset: Dataset) -> Network:
     """The network to train, with its first weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        architecture, kept = config.network, None
+        architecture, kept, normalization = config.network, None, config.normalization
         if config.shape is not None:
             shape, kept = load_network(config.shape)
-            architecture = shape.architecture
+            architecture, normalization = shape.architecture, normalization or shape.normalization
         network = networks.build(architecture, len(dataset.classes), config.image_size)
+        network = pretrained.with_normalization(network, normalization)
+        pretrained.check_fits(network, dataset)
         if kept is not None:
             network = cut_to(network, kept)
     if config.init is not None:

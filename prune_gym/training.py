@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.sgd import sgd
 
-from prune_gym.batches import batch_size
-from prune_gym.data import Split, augment, normalize
+from prune_gym.batches import Images, NormalizedImages, batch_size
+from prune_gym.data import Normalization, Split, augment
 from prune_gym.pruning.batch_norm import is_frozen
 
 EVALUATION_BATCH = 250
@@ -52,6 +52,7 @@ def train(
     progress: Callable[[int, float], None] | None = None,
     part: "Part | None" = None,
     optimizer: "Optimizer | None" = None,
+    normalization: Normalization | None = None,
 ) -> None:
     """Train a network in place for a number of mini-batches, on the device of the network.
 
@@ -69,6 +70,7 @@ def train(
         progress: Function that is called after each mini-batch with its number and loss.
         part: Part of the network to train; None for the whole network.
         optimizer: Optimiser; None for SGD on the part's parameters.
+        normalization: Normalisation of the network; None for the default of the images.
 
     Raises:
         ValueError: If ``distillation`` is above 0 without a teacher, or the schedule is unknown.
@@ -83,6 +85,7 @@ def train(
         return
     optimizer = optimizer or Sgd(part.parameters, options)
     device = next(network.parameters()).device
+    normalize = normalization or Normalization.default(split.images.shape[1])
     network.train()
     for module in network.modules():
         if is_frozen(module):
@@ -139,7 +142,8 @@ class Sgd:
 
     def __init__(self, trained: Sequence[nn.Parameter], options: TrainingOptions) -> None:
         self.momentum = options.momentum
-        parameters: list[Tensor] = [p for p in trained if p.requires_grad]
+        # A parameter of tied layers may be given twice, but is updated once.
+        parameters: list[Tensor] = [p for p in dict.fromkeys(trained) if p.requires_grad]
         decayed = [p for p in parameters if p.dim() > 1]
         plain = [p for p in parameters if p.dim() <= 1]
         self.groups: list[tuple[list[Tensor], list[Tensor | None], float]] = [
@@ -199,12 +203,12 @@ def _loss(
 
 
 @torch.no_grad()
-def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
+def accuracy(network: nn.Module, images: Images, labels: Tensor) -> float:
     """Compute the share of correctly classified images.
 
     Args:
         network: The network, in ``eval`` mode.
-        images: Normalised images, shape (N, 3, H, W), on the network's device.
+        images: Normalised images, shape (N, C, H, W), on the network's device.
         labels: Labels, shape (N,), on the same device.
     """
     correct = 0
@@ -214,11 +218,16 @@ def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     return correct / len(labels)
 
 
-def split_accuracy(network: nn.Module, split: Split, device: torch.device | str = "cpu") -> float:
-    """Compute the accuracy of a network on ``device`` (in ``eval`` mode) on a whole split."""
-    correct = 0.0
-    for start in range(0, len(split.labels), 1000):
-        part = slice(start, start + 1000)
-        labels = split.labels[part].to(device)
-        correct += accuracy(network, normalize(split.images[part], device), labels) * len(labels)
-    return round(correct) / len(split.labels)
+def split_accuracy(
+    network: nn.Module,
+    split: Split,
+    device: torch.device | str = "cpu",
+    normalization: Normalization | None = None,
+) -> float:
+    """Compute the accuracy of a network on ``device`` (in ``eval`` mode) on a whole split.
+
+    ``normalization`` is that of the network; None for the default of the images.
+    """
+    normalize = normalization or Normalization.default(split.images.shape[1])
+    images = NormalizedImages(split.images, normalize, device)
+    return accuracy(network, images, split.labels.to(device))

@@ -18,7 +18,7 @@ import torch
 
 from benchmarks import tables
 from benchmarks.studies.speed.step import make
-from prune_gym.data import normalize
+from prune_gym.batches import NormalizedImages
 from prune_gym.envs import PruningEnv
 from prune_gym.envs.state import State
 
@@ -58,7 +58,8 @@ def subsets(name: str, arguments: dict[str, Any], walks: int) -> None:
     """Rank correlation and time by the size of the validation subset."""
     env = make(name, **arguments)
     validation = env.baseline.dataset.validation
-    images = normalize(validation.images, env.baseline.device)
+    normalize, device = env.baseline.network.normalize, env.baseline.device
+    images = NormalizedImages(validation.images, normalize, device)
     hits = []
     for seed in range(walks):
         module = random_walk(env, seed).module

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from prune_gym.alf.allocate import Hold, hold_codes, output_energies, select_codes
 from prune_gym.alf.convert import blocks, code_space_name, convertible, deploy, pays, to_alf
@@ -13,6 +13,7 @@ from prune_gym.alf.geometry import block_macs, update_macs
 from prune_gym.alf.options import ALFOptions, CompressOptions
 from prune_gym.alf.repair import BlockRepair
 from prune_gym.alf.training import two_player_train
+from prune_gym.batches import Images
 from prune_gym.data import Split
 from prune_gym.networks import Network
 from prune_gym.pruning import Geometry, legal_mask
@@ -151,7 +152,17 @@ class Compression:
         drawn = np.random.default_rng([self.seed, piece]).integers(2**62)
         generator = torch.Generator().manual_seed(int(drawn))
         teacher = self.network.module if distilled else None
-        two_player_train(self.module, self.split, batches, generator, training, teacher, note)
+        normalize = self.network.normalize
+        two_player_train(
+            self.module,
+            self.split,
+            batches,
+            generator,
+            training,
+            teacher,
+            note,
+            normalization=normalize,
+        )
         return batches, macs
 
     def deployed(self, updates: int, hold: Hold | None = None) -> FinishedNetwork:
@@ -198,7 +209,7 @@ class Compression:
 def compress(
     network: Network,
     split: Split,
-    images: Tensor,
+    images: Images,
     layers: Sequence[str] | None = None,
     options: CompressOptions | None = None,
     seed: int = 0,
@@ -209,7 +220,7 @@ def compress(
     Args:
         network: The unpruned network; it does not change.
         split: Training images.
-        images: Unlabelled repair images, normalised, shape (N, 3, H, W).
+        images: Unlabelled repair images, normalised, shape (N, C, H, W).
         layers: Names of the convolutions that are compressed; None: all dense convolutions with a
             kernel above 1 except those that read the images.
         options: Hyperparameters; None: the defaults.

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from prune_gym.alf.convert import CODE, EXPANSION, code_space_name, convertible
+from prune_gym.batches import Images
 from prune_gym.pruning import ChannelSpace, Geometry
 from prune_gym.pruning.layer_geometry import Counts, LayerGeometry, Width
 
 
 def code_spaces(
-    module: nn.Module, geometry: Geometry, images: Tensor, scope: str
+    module: nn.Module, geometry: Geometry, images: Images, scope: str
 ) -> tuple[ChannelSpace, ...]:
     """The future code spaces of the convolutions to compress, from input to output.
 

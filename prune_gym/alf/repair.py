@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_gym.alf.block import ALFConv2d
+from prune_gym.batches import Images
 from prune_gym.pruning.repair import LeastSquares, reestimate_batch_norm
 from prune_gym.pruning.rows import layer_inputs
 
@@ -19,14 +20,14 @@ class BlockRepair:
     Args:
         module: The unpruned network, in ``eval`` mode.
         layers: Names of the convolutions that may become blocks.
-        images: Unlabelled repair images, normalised, shape (N, 3, H, W).
+        images: Unlabelled repair images, normalised, shape (N, C, H, W).
         recovery: ``"lsq"`` (the expansion is refitted), ``"bn"`` (batch norm is re-estimated) or
             ``"none"``.
         macs: MACs of the unpruned network for one image.
     """
 
     def __init__(
-        self, module: nn.Module, layers: Sequence[str], images: Tensor, recovery: str, macs: int
+        self, module: nn.Module, layers: Sequence[str], images: Images, recovery: str, macs: int
     ) -> None:
         self.module, self.layers, self.images = module, tuple(layers), images
         self.recovery, self.macs = recovery, macs

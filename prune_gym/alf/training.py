@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from prune_gym.alf.convert import blocks
-from prune_gym.data import Split
+from prune_gym.data import Normalization, Split
 from prune_gym.training import Part, Sgd, TrainingOptions, train
 
 AUTOENCODER = ("encoder", "decoder", "mask")
@@ -67,6 +67,7 @@ def two_player_train(
     teacher: nn.Module | None = None,
     progress: Callable[[int, float], None] | None = None,
     part: Part | None = None,
+    normalization: Normalization | None = None,
 ) -> None:
     """Train a network with ALF blocks in place, with the optimiser :class:`TwoPlayers`.
 
@@ -80,7 +81,19 @@ def two_player_train(
         teacher: See :func:`prune_gym.training.train`.
         progress: Function that is called after each mini-batch with its number and loss.
         part: Part of the network that the task player trains; None for the whole network.
+        normalization: See :func:`prune_gym.training.train`.
     """
     part = part or Part(module, task_parameters(module))
     players = TwoPlayers(module, training, part.parameters)
-    train(module, split, batches, generator, training, teacher, progress, part, players)
+    train(
+        module,
+        split,
+        batches,
+        generator,
+        training,
+        teacher,
+        progress,
+        part,
+        players,
+        normalization,
+    )

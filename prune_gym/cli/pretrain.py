@@ -3,13 +3,14 @@
 import argparse
 from pathlib import Path
 
-from prune_gym.cli.settings import Commands, add_command
+from prune_gym.cli.settings import Commands, add_command, add_normalization, normalization
 
 DESCRIPTION = """\
 Train an unpruned network, the baseline that environments start from. It is written to the cache
 folder (PRUNE_GYM_HOME), where environments find it, with its recipe and checksum beside it.
 
-To start from given weights (safetensors with the same names and shapes), add --init FILE.
+To start from given weights (.safetensors, .pth or .pt with the same names and shapes), add
+--init FILE.
 From-scratch control of a pruned network: --shape RUN/best --out FILE trains a new network with the
 same number of channels in each layer.
 """
@@ -23,6 +24,10 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser.add_argument(
         "--image-size", type=int, default=32, help="height and width in pixels (image folders only)"
     )
+    parser.add_argument(
+        "--image-channels", type=int, default=3, help="3 for RGB, 1 for grey (image folders only)"
+    )
+    add_normalization(parser)
     parser.add_argument("--init", type=Path, help="start from these weights, not from scratch")
     parser.add_argument("--shape", type=Path, help="take the channels of this pruned network")
     parser.add_argument("--epochs", type=float, default=20.0)
@@ -46,7 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     from prune_gym.pretraining import Pretraining, pretrain
 
-    given = {field.name: getattr(arguments, field.name) for field in fields(Pretraining)}
+    names = {field.name for field in fields(Pretraining)} - {"normalization"}
+    given = {name: getattr(arguments, name) for name in names}
+    given["normalization"] = normalization(arguments)
     found = pretrain(Pretraining(**given), arguments.quiet)
     print(f"validation accuracy {found.validation_accuracy:.4f}")
     if found.test_accuracy is not None:

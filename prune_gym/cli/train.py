@@ -27,6 +27,9 @@ sample.npz, network.png). Ctrl-C stops the search and keeps what was found: fini
 in the same way: at most the current episode is lost, and the result is that of a run that was not
 interrupted.
 
+Before the search, the export of the unpruned network is tried. If it fails, a warning says so and
+the run goes on without model.onnx and model.pt2, or, with --require-export, is refused.
+
 With --target every episode ends within the given costs, and the best network is the one with the
 highest accuracy; without, it is the one with the highest score.
 
@@ -74,6 +77,11 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
         type=int,
         default=50,
         help="episodes in the surrogate (default %(default)s)",
+    )
+    parser.add_argument(
+        "--require-export",
+        action="store_true",
+        help="refuse a network that cannot be exported, before the search",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_environment(parser)
@@ -131,6 +139,7 @@ def _config(arguments: argparse.Namespace) -> "RunConfig":
         env_arguments=environment_settings(arguments),
         agent_options=parse_settings(arguments.set, "hyperparameter"),
         warm_start=arguments.warm_start_episodes if arguments.warm_start else 0,
+        require_export=arguments.require_export,
         **{name: value for name, value in given.items() if value is not None},
     )
 
@@ -141,7 +150,8 @@ def _check_resumable(arguments: argparse.Namespace) -> None:
 
     decided = (
         *("id", "out", "agent", "seed", "dataset", "weights", "objective", "accelerator"),
-        *("device", "threads", "warm_start", "set", "env", "target", "overwrite"),
+        *("device", "threads", "warm_start", "set", "env", "target", "overwrite", "mean", "std"),
+        "require_export",
     )
     given = [name for name in decided if getattr(arguments, name) not in (None, [], False)]
     if given:

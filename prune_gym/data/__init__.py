@@ -1,11 +1,11 @@
-"""Data sets: ``load_dataset`` loads them, ``augment`` and ``normalize`` prepare batches.
+"""Data sets: ``load_dataset`` loads them, ``augment`` and a ``Normalization`` prepare batches.
 
 Example:
     >>> import torch
-    >>> from prune_gym.data import augment, load_dataset, normalize
+    >>> from prune_gym.data import IMAGENET, augment, load_dataset
     >>> data = load_dataset("shapes")
     >>> batch = augment(data.train.images[:128], torch.Generator().manual_seed(0))
-    >>> normalize(batch).shape
+    >>> IMAGENET(batch).shape
     torch.Size([128, 3, 32, 32])
 """
 
@@ -14,19 +14,19 @@ from pathlib import Path
 
 from prune_gym.data import cifar10, imagefolder, shapes
 from prune_gym.data.dataset import Dataset, Split
-from prune_gym.data.transforms import MEAN, STD, augment, normalize
+from prune_gym.data.normalization import IMAGENET, Normalization
+from prune_gym.data.transforms import augment
 from prune_gym.errors import DataError, UnknownNameError
 from prune_gym.files import home
 
 __all__ = [
-    "MEAN",
-    "STD",
+    "IMAGENET",
     "Dataset",
+    "Normalization",
     "Split",
     "augment",
     "load_dataset",
     "names",
-    "normalize",
 ]
 
 
@@ -36,7 +36,12 @@ def names() -> list[str]:
 
 
 def load_dataset(
-    name: str, *, root: Path | None = None, image_size: int = 32, seed: int = 0
+    name: str,
+    *,
+    root: Path | None = None,
+    image_size: int = 32,
+    image_channels: int = 3,
+    seed: int = 0,
 ) -> Dataset:
     """Load a data set; repeated calls within a process return the same object.
 
@@ -46,6 +51,8 @@ def load_dataset(
         root: Alternative to PATH for the names that accept one.
         image_size: Height and width in pixels to which the images of a folder are resized; the
             other data sets are always 32 pixels wide.
+        image_channels: Channels of the images of a folder, 3 (RGB) or 1 (grey); the other data
+            sets always have 3.
         seed: Seed of the split into training and validation images, or of the drawing of
             ``shapes``; at least 0.
 
@@ -67,18 +74,24 @@ def load_dataset(
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise DataError(f"The seed of a data set must be an integer >= 0, not {seed!r}.")
     source = Path(path).expanduser().resolve() if path else root and Path(root).resolve()
-    return _load(kind, source, image_size, seed, home())
+    return _load(kind, source, image_size, image_channels, seed, home())
 
 
 @lru_cache(maxsize=8)
-def _load(kind: str, source: Path | None, image_size: int, seed: int, _home: Path) -> Dataset:
+def _load(
+    kind: str, source: Path | None, image_size: int, image_channels: int, seed: int, _home: Path
+) -> Dataset:
     # The home folder is an argument so that a change of PRUNE_GYM_HOME invalidates the cache.
     if kind != "imagefolder" and image_size != 32:
         raise DataError(f"image_size={image_size!r} is not supported: {kind!r} is 32 pixels wide.")
+    if kind != "imagefolder" and image_channels != 3:
+        raise DataError(
+            f"image_channels={image_channels!r} is not supported: the images of {kind!r} are RGB."
+        )
     if kind == "shapes":
         return shapes.load(seed)
     if kind == "cifar10":
         return cifar10.load(source, seed)
     if source is None:
         raise DataError("'imagefolder' needs a folder: use imagefolder:PATH.")
-    return imagefolder.load(source, image_size, seed)
+    return imagefolder.load(source, image_size, seed, image_channels)

@@ -107,7 +107,7 @@ def _convert(name: str, stem: str, paths: list[Path], seed: int) -> Dataset:
         raise DataError(f"{str(paths[0].parent)!r} contains label {labels.max()}. {_remedy()}")
     total = len(TRAIN) * PER_FILE
     order, sizes = split_order(labels[:total], labels[total:], seed)
-    contents = store.Contents(labels[order], sizes, CLASSES, SIZE)
+    contents = store.Contents(labels[order], sizes, CLASSES, (3, SIZE, SIZE))
 
     def fill(pixels: np.ndarray) -> None:
         pixels[:] = records[order, 1:].reshape(pixels.shape)

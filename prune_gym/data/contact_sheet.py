@@ -39,7 +39,7 @@ def contact_sheet(dataset: Dataset, path: Path, columns: int = 8) -> Path:
         top = label * (cell + GAP)
         pen.text((GAP, top + cell // 2), name, fill="black", anchor="lm")
         for column, k in enumerate(np.flatnonzero(labels == label)[:columns]):
-            pixels = dataset.train.images[k].permute(1, 2, 0).contiguous().numpy()
+            pixels = dataset.train.images[k].permute(1, 2, 0).squeeze(2).contiguous().numpy()
             image = Image.fromarray(pixels).resize((cell, cell), Image.Resampling.NEAREST)
             sheet.paste(image, (NAMES + column * (cell + GAP), top))
     return write_atomically(path, lambda temporary: sheet.save(temporary, format="PNG"))

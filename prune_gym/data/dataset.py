@@ -11,8 +11,8 @@ class Split:
     """Images and their labels.
 
     Attributes:
-        images: RGB images, uint8 (0 to 255), shape (N, 3, H, W). The tensor is memory-mapped: read
-            it in batches and do not write to it.
+        images: RGB or grey images, uint8 (0 to 255), shape (N, C, H, W) with C of 3 or 1. The
+            tensor is memory-mapped: read it in batches and do not write to it.
         labels: Labels, int64, shape (N,).
     """
 

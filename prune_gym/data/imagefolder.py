@@ -13,10 +13,12 @@ from prune_gym.data.dataset import Dataset, split_order
 from prune_gym.errors import DataError
 
 LAYOUT = "An image folder must contain train/<class>/* and test/<class>/*."
+MODES = {3: "RGB", 1: "L"}
+"""Pillow's mode by the number of channels."""
 SHOWN = 3  # unreadable files that an error message lists
 
 
-def load(folder: Path, image_size: int = 32, seed: int = 0) -> Dataset:
+def load(folder: Path, image_size: int = 32, seed: int = 0, image_channels: int = 3) -> Dataset:
     """Decode a folder of images, or open the cached pixels.
 
     The cached pixels are used if the names, sizes and modification times of all files in the folder
@@ -28,6 +30,7 @@ def load(folder: Path, image_size: int = 32, seed: int = 0) -> Dataset:
         image_size: Height and width in pixels, 8 to 1024. Images of other sizes are resized
             bilinearly; the aspect ratio is not preserved.
         seed: Seed of the order of the images, whose first tenth is the validation split.
+        image_channels: 3 for RGB, 1 for grey; images of another mode are converted.
 
     Returns:
         The data set, with its classes in alphabetical order.
@@ -37,6 +40,8 @@ def load(folder: Path, image_size: int = 32, seed: int = 0) -> Dataset:
     """
     if not isinstance(image_size, int) or not 8 <= image_size <= 1024:
         raise DataError(f"image_size must be an integer from 8 to 1024, not {image_size!r}.")
+    if image_channels not in MODES:
+        raise DataError(f"image_channels={image_channels!r} must be 3 (RGB) or 1 (grey).")
     if not folder.is_dir():
         raise DataError(f"The folder {str(folder)!r} does not exist. {LAYOUT}")
     train, test = _scan(folder / "train"), _scan(folder / "test")
@@ -47,10 +52,10 @@ def load(folder: Path, image_size: int = 32, seed: int = 0) -> Dataset:
             f"{', '.join(odd)}. Add the class to the other folder, or remove it."
         )
     name, key = f"imagefolder:{folder}", "imagefolder-{fingerprint}"
-    stem = f"imagefolder-{_state(folder, [train, test])}-{image_size}px-seed{seed}"
-    return store.read(name, key, stem) or _decode_all(
-        name, key, stem, (train, test), image_size, seed
-    )
+    grey = "-grey" if image_channels == 1 else ""
+    stem = f"imagefolder-{_state(folder, [train, test])}-{image_size}px{grey}-seed{seed}"
+    shape = (image_channels, image_size, image_size)
+    return store.read(name, key, stem) or _decode_all(name, key, stem, (train, test), shape, seed)
 
 
 def _scan(split: Path) -> dict[str, list[Path]]:
@@ -89,7 +94,7 @@ def _decode_all(
     key: str,
     stem: str,
     splits: tuple[dict[str, list[Path]], dict[str, list[Path]]],
-    image_size: int,
+    shape: tuple[int, int, int],
     seed: int,
 ) -> Dataset:
     """Order the files, decode them, and store the pixels."""
@@ -97,7 +102,7 @@ def _decode_all(
     train, test = (np.repeat(np.arange(len(s)), [len(g) for g in s.values()]) for s in splits)
     order, sizes = split_order(train, test, seed)
     labels = np.concatenate([train, test])[order]
-    contents = store.Contents(labels, sizes, tuple(splits[0]), image_size)
+    contents = store.Contents(labels, sizes, tuple(splits[0]), shape)
     ordered = [paths[k] for k in order]
     return store.write(name, key, stem, contents, lambda pixels: _fill(pixels, ordered))
 
@@ -111,7 +116,7 @@ def _fill(pixels: np.ndarray, paths: list[Path]) -> None:
 
     def decode(k: int) -> str | None:
         try:
-            pixels[k] = _decode(paths[k], pixels.shape[-1])
+            pixels[k] = _decode(paths[k], pixels.shape[-1], MODES[pixels.shape[1]])
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             return f"{str(paths[k])!r} ({error})"
         return None
@@ -128,17 +133,17 @@ def _fill(pixels: np.ndarray, paths: list[Path]) -> None:
         )
 
 
-def _decode(path: Path, size: int) -> np.ndarray:
-    """Decode one file to uint8, shape (3, size, size)."""
+def _decode(path: Path, size: int, mode: str) -> np.ndarray:
+    """Decode one file to uint8, shape (channels, size, size); ``mode`` is one of ``MODES``."""
     with Image.open(path) as file:
         if file.mode.startswith("I;16"):
             # Pillow would clip 16-bit values to white, so keep the upper 8 bits.
-            image = Image.fromarray((np.asarray(file) >> 8).astype(np.uint8)).convert("RGB")
+            image = Image.fromarray((np.asarray(file) >> 8).astype(np.uint8)).convert(mode)
         elif file.mode in ("I", "F"):
             raise ValueError(f"mode {file.mode!r} has no defined range; save the image with 8 bits")
         else:
-            image = file.convert("RGB")
+            image = file.convert(mode)
     if image.size != (size, size):
         # Pillow widens its bilinear filter when it shrinks an image, which avoids aliasing.
         image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image).transpose(2, 0, 1)
+    return np.asarray(image).reshape(size, size, -1).transpose(2, 0, 1)

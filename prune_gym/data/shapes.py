@@ -44,7 +44,7 @@ def _draw(key: str, stem: str, seed: int) -> Dataset:
     from prune_gym.data._draw import draw  # imported here because Numba takes a second to import
 
     labels = np.arange(sum(SIZES), dtype=np.int64) % len(CLASSES)
-    contents = store.Contents(labels, SIZES, CLASSES, SIZE)
+    contents = store.Contents(labels, SIZES, CLASSES, (3, SIZE, SIZE))
 
     def fill(pixels: np.ndarray) -> None:
         # Use Python threads (the kernel releases the GIL), because Numba's threads do not survive a

@@ -28,13 +28,13 @@ class Contents:
         labels: Labels of the training, validation and test images, int64, shape (N,).
         sizes: Number of images in the three splits.
         classes: Class names, indexed by label.
-        image_size: Height and width in pixels.
+        image_shape: Channels, height and width of an image.
     """
 
     labels: np.ndarray
     sizes: tuple[int, int, int]
     classes: tuple[str, ...]
-    image_size: int
+    image_shape: tuple[int, int, int]
 
 
 def folder() -> Path:
@@ -63,7 +63,7 @@ def read(name: str, key: str, stem: str) -> Dataset | None:
         pixels = np.load(pixels_path, mmap_mode="c", allow_pickle=False)
         labels = np.load(labels_path, allow_pickle=False)
         contents = Contents(
-            labels, tuple(record["sizes"]), tuple(record["classes"]), pixels.shape[-1]
+            labels, tuple(record["sizes"]), tuple(record["classes"]), pixels.shape[1:]
         )
         fingerprint = record["fingerprint"]
         if record["stamps"] != _stamps(stem) and fingerprint != _fingerprint(pixels, contents):
@@ -83,15 +83,14 @@ def write(
         key: Key of the data set.
         stem: Name of the files without suffix.
         contents: Labels, splits, classes and image size.
-        fill: Function that writes the pixels into a uint8 array of shape (N, 3, H, W), in the
+        fill: Function that writes the pixels into a uint8 array of shape (N, C, H, W), in the
             order of the labels.
 
     Raises:
         DataError: If the folder is not writable.
     """
     pixels_path, labels_path, json_path = _paths(stem)
-    size = contents.image_size
-    shape = (len(contents.labels), 3, size, size)
+    shape = (len(contents.labels), *contents.image_shape)
 
     fingerprint = ""
 

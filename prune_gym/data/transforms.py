@@ -1,35 +1,8 @@
-"""Batch transforms: augmentation and normalisation, on the device of the images."""
+"""Augmentation of batches, on the device of the images."""
 
 import torch
 
-# All data sets share the normalisation of the public CIFAR-10 weights.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 PADDING = 4  # pixels on each side, as in He et al. (2016), section 4.2
-
-
-def normalize(images: torch.Tensor, device: torch.device | str | None = None) -> torch.Tensor:
-    """Convert pixels to network input: scale to [0, 1], subtract ``MEAN``, divide by ``STD``.
-
-    Args:
-        images: Images, uint8, shape (N, 3, H, W).
-        device: Device of the result; by default the device of the images.
-
-    Returns:
-        Normalised images, float32, shape (N, 3, H, W), in ``channels_last`` memory format.
-
-    Raises:
-        TypeError: If ``images`` is not uint8.
-    """
-    if images.dtype != torch.uint8:
-        raise TypeError(f"normalize() needs uint8 pixels, not {images.dtype}.")
-    # Transfer bytes instead of floats to the device: a quarter of the data.
-    pixels = (
-        images.to(device or images.device).float().contiguous(memory_format=torch.channels_last)
-    )
-    mean = torch.tensor(MEAN, device=pixels.device).view(1, 3, 1, 1)
-    std = torch.tensor(STD, device=pixels.device).view(1, 3, 1, 1)
-    return pixels.sub_(255.0 * mean).div_(255.0 * std)  # two passes, not three
 
 
 def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -115,7 +115,8 @@ class ALFMode(Mode[CodeChoice]):
         part = self.evaluator.trained_part(state, space, module)
         split, training = self.baseline.train_split, self.config.training
         generator = torch.Generator().manual_seed(seed)
-        train(module, split, batches, generator, training, part=part)
+        normalize = self.baseline.network.normalize
+        train(module, split, batches, generator, training, part=part, normalization=normalize)
         trained = self._trained_macs(state, space, macs)
         return Build(
             space=space,
@@ -191,7 +192,10 @@ class ALFMode(Mode[CodeChoice]):
             part = replace(part, parameters=[p for p in part.parameters if id(p) in own])
         split, training = self.baseline.train_split, self.config.training
         generator = torch.Generator().manual_seed(seed)
-        two_player_train(module, split, batches, generator, training, part=part)
+        normalize = self.baseline.network.normalize
+        two_player_train(
+            module, split, batches, generator, training, part=part, normalization=normalize
+        )
 
     def _repaired(self, state: State, space: ChannelSpace, module: nn.Module) -> int:
         """Repair a network with a block in place, and return the nominal MACs."""

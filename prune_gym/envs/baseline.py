@@ -3,6 +3,7 @@
 import copy
 import functools
 import hashlib
+import json
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -15,11 +16,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from prune_gym.batches import batch_size
+from prune_gym.batches import NormalizedImages, batch_size
 from prune_gym.costs import CostModel
-from prune_gym.data import Split, load_dataset, normalize
+from prune_gym.data import Normalization, Split, load_dataset
 from prune_gym.envs.config import EnvConfig
+from prune_gym.errors import ExportError
 from prune_gym.networks import pretrained
+from prune_gym.networks.checks import check_module
 from prune_gym.pruning import ChannelSpace, Geometry, check_spaces
 from prune_gym.pruning.graph import Program
 from prune_gym.pruning.repair import LeastSquares
@@ -55,23 +58,23 @@ class Baseline:
         self.device = checked_device(config.device)
         dataset = config.dataset
         if isinstance(dataset, str):
-            dataset = load_dataset(dataset, image_size=config.image_size)
+            dataset = load_dataset(
+                dataset, image_size=config.image_size, image_channels=config.image_channels
+            )
         self.dataset = dataset
         if isinstance(config.network, str):
-            self.network = pretrained.load(config.network, dataset, config.weights)
+            self.network = pretrained.load(
+                config.network, dataset, config.weights, config.normalization
+            )
         else:
             # A network that the user passes must not change.
             module = copy.deepcopy(config.network.module)
-            self.network = replace(config.network, module=module)
+            network = replace(config.network, module=module)
+            self.network = pretrained.with_normalization(network, config.normalization)
         check_spaces(self.network.module, self.network.spaces)
-        shape, classes = tuple(dataset.train.images.shape[1:]), len(dataset.classes)
-        if (tuple(self.network.input_shape), self.network.num_classes) != (shape, classes):
-            raise ValueError(
-                f"the network takes images of shape {tuple(self.network.input_shape)} and has "
-                f"{self.network.num_classes} classes, but {dataset.name!r} has images of shape "
-                f"{shape} and {classes} classes"
-            )
+        pretrained.check_fits(self.network, dataset)
         self.module = self.network.module.to(self.device).eval()
+        check_module(self.network, self.device)
         if not any(parameter.requires_grad for parameter in self.module.parameters()):
             raise ValueError(
                 "all parameters of the network are frozen, so it cannot be fine-tuned; call "
@@ -83,19 +86,26 @@ class Baseline:
         )
         self.train_split = dataset.train
         subset = _first(dataset.validation, config.eval_images, EVAL_IMAGES, "eval_images")
-        self.eval_images = normalize(subset.images, self.device)
+        self.eval_images = self._images(subset)
         self.eval_labels = subset.labels.to(self.device)
         subset = _first(dataset.train, config.repair_images, REPAIR_IMAGES, "repair_images")
-        self.repair_images = normalize(subset.images, self.device)
+        self.repair_images = self._images(subset)
         self.accuracy, self.activations = self.evaluate(self.module, self.network.spaces)
+
+    def _images(self, split: Split) -> NormalizedImages:
+        """Images as the network takes them, on its device."""
+        return NormalizedImages(split.images.to(self.device), self.network.normalize, self.device)
 
     @functools.cached_property
     def weights_hash(self) -> str:
-        """SHA-256 of the unpruned network's weights."""
+        """SHA-256 of the unpruned network's weights, and of a normalisation of its own."""
         digest = hashlib.sha256()
         for name, tensor in sorted(tensors_of(self.module).items()):
             digest.update(name.encode())
             digest.update(tensor.numpy().tobytes())
+        normalize = self.network.normalize
+        if normalize != Normalization.default(normalize.channels):
+            digest.update(json.dumps(normalize.to_json()).encode())
         return digest.hexdigest()
 
     @functools.cached_property
@@ -104,6 +114,17 @@ class Baseline:
         consumers = [name for space in self.network.spaces for name in space.consumers]
         layers = [name for name in consumers if has_rows(self.module.get_submodule(name))]
         return LeastSquares(self.module, layers, self.repair_images)
+
+    @functools.cached_property
+    def export_error(self) -> ExportError | None:
+        """Why the unpruned network cannot be exported; None if it can."""
+        from prune_gym.export import check_exportable
+
+        try:
+            check_exportable(self.network, self.dataset.validation)
+        except ExportError as error:
+            return error
+        return None
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy traces the network again when it needs the program.

@@ -7,7 +7,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from prune_gym.costs import OBJECTIVES
-from prune_gym.data import Dataset
+from prune_gym.data import Dataset, Normalization
 from prune_gym.errors import PruneGymError, UnknownNameError
 from prune_gym.jsonfile import LARGEST
 from prune_gym.networks import Network
@@ -39,7 +39,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 _TYPES: dict[str, tuple[Any, str]] = {
     "network": (str | Network, "the name of an architecture, or a Network"),
     "dataset": (str | Dataset, "the name of a data set, or a Dataset"),
-    "weights": (str | None, "the path of a safetensors file, or None"),
+    "weights": (str | None, "the path of a file of weights, or None"),
     "accelerator": (str, "a preset, or the path of a YAML file"),
     "device": (str, "a device's name, such as 'cpu'"),
     "fast": (bool | str | Sequence, "True, False, or a list of names"),
@@ -47,6 +47,7 @@ _TYPES: dict[str, tuple[Any, str]] = {
 }
 _MINIMUM = {
     "image_size": 1,
+    "image_channels": 1,
     "batch_size": 2,
     "accelerator_batch": 1,
     "min_keep": 1,
@@ -58,7 +59,8 @@ _MINIMUM = {
 }
 _OPTIONAL = ("search_budget", "threads", "eval_images", "repair_images")
 _SHARED = (
-    *("dataset", "network", "weights", "image_size", "accelerator", "accelerator_batch"),
+    *("dataset", "network", "weights", "image_size", "image_channels", "normalization"),
+    *("accelerator", "accelerator_batch"),
     *("objective", "eval_images", "repair_images", "device"),
 )
 
@@ -71,8 +73,13 @@ class EnvConfig:
         network: Name of an architecture, or a trained :class:`Network`.
         dataset: Name of a data set (``"shapes"``, ``"cifar10"`` or ``"imagefolder:PATH"``), or a
             :class:`Dataset`.
-        weights: Safetensors file with weights to use instead of the shipped ones.
+        weights: File with weights to use instead of the shipped ones: safetensors, or ``.pth`` and
+            ``.pt`` with a ``state_dict``.
         image_size: Height and width to which the images of a folder are resized.
+        image_channels: Channels of the images of a folder, 3 (RGB) or 1 (grey).
+        normalization: Normalisation with which the network was trained, as a
+            :class:`prune_gym.data.Normalization` or ``{"mean": [...], "std": [...]}``. None: the
+            one that the recipe of the weights names, else the network's own.
         order: Order of the visits, ``"forward"`` (from input to output) or ``"backward"``.
         scope: Spaces to visit, ``"inner"`` (spaces with one producer; in the ALF mode convolutions
             that do not read the images) or ``"all"``.
@@ -124,6 +131,8 @@ class EnvConfig:
     dataset: str | Dataset = "shapes"
     weights: str | None = None
     image_size: int = 32
+    image_channels: int = 3
+    normalization: Normalization | None = None
     order: str = "forward"
     scope: str = "inner"
     observation: str = "features"
@@ -151,6 +160,8 @@ class EnvConfig:
     threads: int | None = None
 
     def __post_init__(self) -> None:
+        if self.normalization is not None and not isinstance(self.normalization, Normalization):
+            object.__setattr__(self, "normalization", Normalization.from_json(self.normalization))
         for name, (types, wanted) in _TYPES.items():
             if not isinstance(getattr(self, name), types):
                 raise ValueError(f"{name}={getattr(self, name)!r} must be {wanted}")
@@ -219,10 +230,10 @@ class EnvConfig:
         return tuple(getattr(self, name) for name in _SHARED)
 
     def changed(self) -> dict[str, Any]:
-        """The arguments that differ from their defaults, by name, without objects."""
+        """The arguments that differ from their defaults, by name, as JSON; without objects."""
         values = [(field, getattr(self, field.name)) for field in fields(self)]
         return {
-            field.name: value
+            field.name: value.to_json() if isinstance(value, Normalization) else value
             for field, value in values
             if not isinstance(value, Network | Dataset) and value != field.default
         }

@@ -121,7 +121,13 @@ class FilterMode(FilterRules):
         generator = torch.Generator().manual_seed(seed)
         part = self.evaluator.trained_part(state, space, module)
         train(
-            module, self.baseline.train_split, batches, generator, self.config.training, part=part
+            module,
+            self.baseline.train_split,
+            batches,
+            generator,
+            self.config.training,
+            part=part,
+            normalization=self.baseline.network.normalize,
         )
         trained = macs
         names = self.evaluator.trained_layers(state, space)

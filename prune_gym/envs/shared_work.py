@@ -1,13 +1,13 @@
 """What the evaluation of all candidates of one state has in common."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from prune_gym.batches import split_images
+from prune_gym.batches import Lazy, split_images
 from prune_gym.envs.baseline import Baseline, channel_sums, watched_layer
 from prune_gym.pruning import ChannelSpace
 from prune_gym.pruning.graph import Bound, Program, Values
@@ -46,7 +46,7 @@ class SharedWork:
         self.start = program.first_call(space)
         self.bound = Bound(program, module, "fold" in fast)
         self._parent = parent if parent is not None and parent.start <= self.start else None
-        self._prepared: dict[str, tuple[int, list[Values]]] = {}
+        self._prepared: dict[str, tuple[int, Sequence[Values]]] = {}
         self._moments: dict[str, Moments | None] = {}
         self._activations: dict[str, npt.NDArray[np.float32]] = {}
 
@@ -54,15 +54,15 @@ class SharedWork:
         """The program with the layers of a candidate."""
         return Bound(self.program, module, "fold" in self.fast)
 
-    def batches(self, images: str) -> list[Values]:
+    def batches(self, images: str) -> Sequence[Values]:
         """The images, ``"eval"`` or ``"repair"``, in batches."""
         if images == "eval":
             parts = split_images(self.baseline.eval_images, EVALUATION_BATCH)
         else:
             parts = split_images(self.baseline.repair_images, BATCH)
-        return [{0: part} for part in parts]
+        return Lazy(len(parts), lambda number: {0: parts[number]})
 
-    def prepared(self, images: str) -> tuple[int, list[Values]]:
+    def prepared(self, images: str) -> tuple[int, Sequence[Values]]:
         """The first call that candidates run, and the values that it and later calls read.
 
         With the fast path ``prefix``, it is the first call that the cut changes, unless the values
@@ -75,7 +75,7 @@ class SharedWork:
         return self._prepared[images]
 
     @torch.no_grad()
-    def _before_cut(self, images: str) -> tuple[int, list[Values]]:
+    def _before_cut(self, images: str) -> tuple[int, Sequence[Values]]:
         first, before = 1, self.batches(images)
         if self._parent is not None and images in self._parent._prepared:
             first, before = self._parent._prepared[images]

@@ -2,11 +2,12 @@
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prune_gym import files, networks
-from prune_gym.data import Dataset
+from prune_gym.data import Dataset, Normalization
 from prune_gym.errors import WeightsError
 from prune_gym.networks import Network
 from prune_gym.weights import load_weights
@@ -44,8 +45,9 @@ def find(architecture: str, dataset: Dataset) -> Path:
         if weights.is_file():
             _check_recipe(weights, dataset)
             return weights
-    pixels = dataset.train.images.shape[-1]
+    channels, _, pixels = dataset.train.images.shape[1:]
     size = "" if pixels == 32 else f" --image-size {pixels}"
+    size += "" if channels == 3 else f" --image-channels {channels}"
     raise WeightsError(
         f"There is no baseline of {architecture!r} for {dataset.name!r}. Train one with "
         f"prune-gym pretrain --network {architecture} --dataset {shlex.quote(dataset.name)}{size} "
@@ -84,13 +86,21 @@ def _check_recipe(weights: Path, dataset: Dataset) -> None:
         )
 
 
-def load(architecture: str, dataset: Dataset, weights: str | Path | None = None) -> Network:
+def load(
+    architecture: str,
+    dataset: Dataset,
+    weights: str | Path | None = None,
+    normalization: Normalization | None = None,
+) -> Network:
     """Build a network and load its trained weights.
 
     Args:
         architecture: Name that :func:`prune_gym.networks.build` knows.
         dataset: Data set, which determines the number of classes, the image size and the baseline.
-        weights: Safetensors file to load instead of the baseline.
+        weights: File of weights to load instead of the baseline
+            (:func:`prune_gym.weights.read_weights`).
+        normalization: Normalisation with which the weights were trained; None for the one that the
+            recipe beside the weights names, else the network's own.
 
     Returns:
         The network in ``eval`` mode.
@@ -98,10 +108,43 @@ def load(architecture: str, dataset: Dataset, weights: str | Path | None = None)
     Raises:
         UnknownNameError: If the architecture does not exist.
         WeightsError: If the weights are missing or damaged, or do not fit the architecture.
+        ValueError: If the network takes other images.
     """
     size = dataset.train.images.shape[-1]
     network = networks.build(architecture, len(dataset.classes), size)
     path = find(architecture, dataset) if weights is None else Path(weights)
+    check_fits(network, dataset)
     load_weights(network.module, path)
     network.module.eval()
-    return network
+    return with_normalization(network, normalization or _recorded(path))
+
+
+def check_fits(network: Network, dataset: Dataset) -> None:
+    """Check that a network takes the images of a data set and has its classes.
+
+    Raises:
+        ValueError: If it does not; the message names both.
+    """
+    shape, classes = tuple(dataset.train.images.shape[1:]), len(dataset.classes)
+    if (tuple(network.input_shape), network.num_classes) != (shape, classes):
+        raise ValueError(
+            f"the network takes images of shape {tuple(network.input_shape)} and has "
+            f"{network.num_classes} classes, but {dataset.name!r} has images of shape {shape} and "
+            f"{classes} classes"
+        )
+
+
+def with_normalization(network: Network, normalization: Normalization | None) -> Network:
+    """The network with another normalisation; None keeps its own."""
+    return replace(network, normalization=normalization) if normalization else network
+
+
+def _recorded(weights: Path) -> Normalization | None:
+    """The normalisation in the recipe beside a file of weights, if it is the file's recipe."""
+    try:
+        recipe = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
+        if recipe["sha256"] != files.sha256(weights):
+            return None
+        return Normalization.from_json(recipe["normalization"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

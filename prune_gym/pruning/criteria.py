@@ -20,6 +20,7 @@ from prune_gym.interface import Action, Observation, pruning_environment
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from prune_gym.batches import Images
     from prune_gym.envs import PruningEnv
     from prune_gym.pruning import ChannelSpace
 
@@ -157,7 +158,7 @@ def _taylor(env: gym.Env[Any, Any]) -> npt.NDArray[np.float64]:
 
 
 def taylor(
-    network: "nn.Module", space: "ChannelSpace", images: "Tensor", labels: "Tensor"
+    network: "nn.Module", space: "ChannelSpace", images: "Images", labels: "Tensor"
 ) -> npt.NDArray[np.float64]:
     """Return the first-order Taylor importance of each channel of a space.
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from prune_gym.batches import split_images
+from prune_gym.batches import Images, split_images
 from prune_gym.pruning.batch_norm import BatchNorm
 from prune_gym.pruning.ridge import LARGEST, Dual, Moments, Plan, Primal
 from prune_gym.pruning.rows import (
@@ -31,7 +31,7 @@ METHODS = ("none", "bn", "lsq")
 
 
 @torch.no_grad()
-def reestimate_batch_norm(network: nn.Module, images: Tensor) -> None:
+def reestimate_batch_norm(network: nn.Module, images: Images) -> None:
     """Set the running statistics of all batch norms to their mean over the images, in place.
 
     Only the batch norms are in ``train`` mode meanwhile, so that dropout and similar layers neither
@@ -90,7 +90,7 @@ class LeastSquares:
         self,
         network: nn.Module,
         layers: Sequence[str],
-        images: Tensor,
+        images: Images,
         samples: int = 32,
         ridge: float = 1e-3,
     ) -> None:

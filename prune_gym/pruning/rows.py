@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from prune_gym.batches import split_images
+from prune_gym.batches import Images, split_images
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 """Kinds of layers that have rows; a subclass may compute something else, so it has none."""
@@ -193,7 +193,7 @@ def checked_layer(name: str, module: nn.Module) -> Layer:
 
 
 def references(
-    network: nn.Module, layers: Sequence[str], images: Tensor, sampler: Sampler
+    network: nn.Module, layers: Sequence[str], images: Images, sampler: Sampler
 ) -> dict[str, Reference]:
     """Sample the outputs of layers of the unpruned network.
 
@@ -249,7 +249,7 @@ class _Reached(Exception):
 
 
 def layer_inputs(
-    network: nn.Module, module: nn.Module, images: Tensor, repeats: int = 1
+    network: nn.Module, module: nn.Module, images: Images, repeats: int = 1
 ) -> Iterator[Tensor]:
     """Yield the inputs of one layer of a network in batches; a forward pass ends at the layer.
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from prune_gym import networks
+from prune_gym.data import Normalization
 from prune_gym.errors import WeightsError
 from prune_gym.files import write_json
 from prune_gym.networks import Network
@@ -94,6 +95,7 @@ def save_network(
         "architecture": network.architecture,
         "num_classes": network.num_classes,
         "input_shape": list(network.input_shape),
+        "normalization": network.normalize.to_json(),
         "spaces": spaces,
         **(facts or {}),
     }
@@ -142,7 +144,8 @@ def load_network_into(folder: str | Path, base: Network) -> Network:
     except ValueError as error:
         raise WeightsError(f"{str(folder / DESCRIPTION)!r} does not fit: {error}.") from error
     load_weights(network.module, folder / WEIGHTS)
-    return network
+    # Files of earlier versions name no normalisation.
+    return replace(network, normalization=_normalization(description) or base.normalization)
 
 
 def read_description(folder: str | Path) -> dict[str, Any]:
@@ -170,6 +173,14 @@ def read_description(folder: str | Path) -> dict[str, Any]:
             + (f": {', '.join(sorted(missing))} missing." if missing else ".")
         )
     return description
+
+
+def _normalization(description: Mapping[str, Any]) -> Normalization | None:
+    value = description.get("normalization")
+    try:
+        return None if value is None else Normalization.from_json(value)
+    except ValueError as error:
+        raise WeightsError(f"The saved network cannot be read: {error}.") from error
 
 
 def _kept_of(description: Mapping[str, Any]) -> Kept:

@@ -38,6 +38,8 @@ class RunConfig:
         env_arguments: Arguments of the environment, by name; those of the id are the default.
         agent_options: Hyperparameters of the agent, by name.
         warm_start: Episodes that the agent first learns in the surrogate environment; 0 for none.
+        require_export: Whether a network that cannot be exported is refused before the search.
+            Otherwise a warning says so, and the result is saved without ONNX and torch.export.
 
     Raises:
         PruneGymError: If a value is of the wrong kind or out of range; the message names it.
@@ -56,6 +58,7 @@ class RunConfig:
     env_arguments: Mapping[str, Any] = field(default_factory=dict)
     agent_options: Mapping[str, Any] = field(default_factory=dict)
     warm_start: int = 0
+    require_export: bool = False
 
     def __post_init__(self) -> None:
         for name in ("env_id", "agent"):
@@ -78,6 +81,8 @@ class RunConfig:
         if self.seconds is not None:
             self._check_number("seconds", math.inf)
         self._check_number("final_epochs", 10_000)
+        if not isinstance(self.require_export, bool):
+            raise PruneGymError(f"require_export={self.require_export!r} must be True or False")
         for name in ("env_arguments", "agent_options"):
             object.__setattr__(self, name, _plain(name, getattr(self, name)))
         self.environment()  # checks the arguments
@@ -148,8 +153,14 @@ class RunConfig:
             words.append(_number(value / 60 if minutes else value))
         if self.warm_start:
             words += ["--warm-start", "surrogate", "--warm-start-episodes", str(self.warm_start)]
+        if self.require_export:
+            words.append("--require-export")
         for name, value in self.env_arguments.items():
-            if name == "target" and value:
+            if name == "normalization" and value:
+                for option, numbers in value.items():
+                    # One word, because a list may begin with a minus.
+                    words.append(f"--{option}={','.join(_number(each) for each in numbers)}")
+            elif name == "target" and value:
                 for cost, most in value.items():
                     words += ["--target", f"{cost}={most}"]
             elif name in _OPTIONS:

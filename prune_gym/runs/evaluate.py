@@ -63,7 +63,9 @@ def evaluate(
         state = load_best(run.folder, inner)
     images = getattr(inner.baseline.dataset, split)
     evaluation = Evaluation(
-        accuracy=split_accuracy(state.module, images, inner.baseline.device),
+        accuracy=split_accuracy(
+            state.module, images, inner.baseline.device, inner.baseline.network.normalize
+        ),
         target=TargetReport(inner.target.wanted, inner.target.reached(state.costs, state.accuracy)),
         table=render.table(state, inner.baseline, inner.visited),
     )

@@ -13,7 +13,9 @@ from tqdm import tqdm
 from prune_gym.envs import PruningEnv, render
 from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.state import State
+from prune_gym.errors import ExportError
 from prune_gym.export import export_network
+from prune_gym.pruning.saved import save_network
 from prune_gym.runs import folder as files
 from prune_gym.runs.records import Accuracies, Accuracy, Report, Setup, Spending
 from prune_gym.training import TrainingOptions, split_accuracy, train
@@ -31,16 +33,18 @@ def finish(
     epochs: float,
     seed: int,
     quiet: bool = False,
+    export: bool = True,
 ) -> Report:
     """Fine-tune the best network, read the test split once, export it to ``RUN/best``.
 
-    See :func:`fine_tune` for ``best``, ``epochs`` and ``seed``.
+    See :func:`fine_tune` for ``best``, ``epochs`` and ``seed``. Without ``export``, the network is
+    only saved (:func:`prune_gym.pruning.saved.save_network`).
 
     Returns:
         The report, as written to ``best/report.json``.
 
     Raises:
-        ExportError: If an exported file disagrees with the network.
+        ExportError: If the network cannot be exported; its weights and the report are written.
     """
     started = time.monotonic()
     baseline, target = env.baseline, folder / files.BEST
@@ -53,7 +57,19 @@ def finish(
 
         module, validation, test = fine_tune(baseline, best, epochs, seed, progress)
     network = replace(best.network(baseline.network), module=module)
-    differences = export_network(target, network, best.kept, baseline.dataset.test)
+    differences, failure = {}, None
+    try:
+        # The weights are saved first.
+        if export:
+            differences = export_network(target, network, best.kept, baseline.dataset.test)
+        else:
+            save_network(target, network, best.kept)
+    except ExportError as error:
+        failure = error
+    except BaseException:
+        # The next attempt starts from the network of the search again.
+        save_network(target, best.network(baseline.network), best.kept)
+        raise
     title = f"test accuracy {test.final:.3f} (unpruned {test.unpruned:.3f})"
     render.picture(best, baseline, env.visited, target / "network.png", title)
     left = best.counts()
@@ -73,6 +89,8 @@ def finish(
     )
     # Written last: a folder with a report has all files.
     files.write_report(folder, report)
+    if failure is not None:
+        raise ExportError(f"{failure} Weights and report are in {str(target)!r}.") from failure
     return report
 
 
@@ -102,10 +120,21 @@ def fine_tune(
     module = copy.deepcopy(best.module)
     generator = torch.Generator().manual_seed(seed)
     batches = _batches(baseline, epochs)
-    train(module, baseline.train_split, batches, generator, FINAL_TUNING, baseline.module, progress)
+    normalize, split = baseline.network.normalize, baseline.train_split
+    train(
+        module,
+        split,
+        batches,
+        generator,
+        FINAL_TUNING,
+        baseline.module,
+        progress,
+        normalization=normalize,
+    )
 
     def accuracy(which: nn.Module, split: str) -> float:
-        return split_accuracy(which, getattr(baseline.dataset, split), baseline.device)
+        images = getattr(baseline.dataset, split)
+        return split_accuracy(which, images, baseline.device, normalize)
 
     before = baseline.module
     validation = Accuracy(

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from prune_gym.envs import PruningEnv
 from prune_gym.envs.state import State
 from prune_gym.errors import PruneGymError, Stopped
+from prune_gym.export import ONNX, PT2
 from prune_gym.interface import Agent, Budget, Callback
 from prune_gym.provenance import machine, versions
 from prune_gym.registration import SURROGATE, make_environment, real_environment
@@ -72,14 +73,16 @@ class Run:
         Raises:
             PruneGymError: If an argument, data or weights are wrong, the folder is not empty, or
                 no episode was finished within the budget.
+            ExportError: If the network cannot be exported and the configuration requires it.
             Stopped: After Ctrl-C; what was found is saved.
         """
         env, surrogate, agent = self._make()
+        exportable = self._exportable(real_environment(env))
         setup = describe(self.config, real_environment(env), surrogate)
         with files.claimed(self.folder):
             files.prepare(self.folder, overwrite)
             files.write_setup(self.folder, setup)
-            return self._search_and_finish(setup, env, surrogate, agent)
+            return self._search_and_finish(setup, env, surrogate, agent, exportable)
 
     @classmethod
     def resume(
@@ -125,12 +128,13 @@ class Run:
         if final_epochs is not None:
             run.config = replace(run.config, final_epochs=final_epochs)
         env, surrogate, agent = run._make()
+        exportable = run._exportable(real_environment(env))
         with files.claimed(run.folder):
             run._check_unfinished()  # another process may have finished it meanwhile
             setup = run._check_same(real_environment(env))
             setup = replace(setup, config=replace(run.config, out=None))
             files.write_setup(run.folder, setup)
-            return run._search_and_finish(setup, env, surrogate, agent, resumed=True)
+            return run._search_and_finish(setup, env, surrogate, agent, exportable, resumed=True)
 
     def finish(self, final_epochs: float | None = None, seed: int | None = None) -> Report:
         """Fine-tune and export the best network of a stopped search.
@@ -161,7 +165,8 @@ class Run:
                 )
             env = real_environment(self.environment())
             setup = self._check_same(env)
-            return self._finish(setup, env, load_best(self.folder, env), epochs, seed)
+            best, exportable = load_best(self.folder, env), self._exportable(env)
+            return self._finish(setup, env, best, epochs, seed, exportable)
 
     def environment(self, changes: Mapping[str, Any] | None = None) -> gym.Env:
         """The environment of the run, reset.
@@ -203,6 +208,16 @@ class Run:
         env.reset(seed=config.seed)
         return env, surrogate, agent
 
+    def _exportable(self, env: PruningEnv) -> bool:
+        """Whether the unpruned network can be exported; a warning says so if it cannot."""
+        error = env.baseline.export_error
+        if error is None:
+            return True
+        if self.config.require_export:
+            raise error
+        gym.logger.warn(f"{error} The pruned network will be saved without {ONNX} and {PT2}.")
+        return False
+
     def _check_unfinished(self) -> None:
         if files.finished(self.folder):
             raise PruneGymError(
@@ -229,6 +244,7 @@ class Run:
         env: gym.Env,
         surrogate: gym.Env | None,
         agent: Agent,
+        exportable: bool,
         resumed: bool = False,
     ) -> Report:
         inner, budget = real_environment(env), self.config.budget()
@@ -260,15 +276,21 @@ class Run:
                 "with a larger limit of episodes, steps, search_macs or seconds (--minutes)."
             )
         epochs, seed = self.config.final_epochs, self.config.seed
-        report = self._finish(setup, inner, recorder.best, epochs, seed)
+        report = self._finish(setup, inner, recorder.best, epochs, seed, exportable)
         env.close()
         return report
 
     def _finish(
-        self, setup: Setup, env: PruningEnv, best: State, epochs: float, seed: int
+        self,
+        setup: Setup,
+        env: PruningEnv,
+        best: State,
+        epochs: float,
+        seed: int,
+        exportable: bool,
     ) -> Report:
         try:
-            return finish(self.folder, env, best, setup, epochs, seed, self.quiet)
+            return finish(self.folder, env, best, setup, epochs, seed, self.quiet, exportable)
         except KeyboardInterrupt as stopped:
             raise Stopped(
                 "Stopped in the final fine-tune; the search is kept. Continue with: prune-gym "

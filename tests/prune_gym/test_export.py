@@ -37,18 +37,20 @@ def test_any_batch_size_and_raw_pixels(exported):
         images = torch.rand(batch, 3, 8, 8, generator=torch.Generator().manual_seed(batch))
         (logits,) = session.run(None, {"images": images.numpy()})
         with torch.no_grad():
-            expected = Normalized(network.module)(images)
+            expected = Normalized(network.module, network.normalize)(images)
         assert np.allclose(logits, expected.numpy(), atol=1e-4)
 
 
 def test_another_network_is_noticed(exported):
     folder, network, _ = exported
     images = tiny_dataset().test.images[:8].float() / 255
-    other = Normalized(shake(tiny_network().module, seed=1))
+    other = Normalized(shake(tiny_network().module, seed=1), network.normalize)
     with torch.no_grad(), pytest.raises(ExportError, match=r"model.onnx differs"):
         check_onnx(folder / "model.onnx", images, other(images))
     with torch.no_grad():
-        check_onnx(folder / "model.onnx", images, Normalized(network.module)(images))
+        check_onnx(
+            folder / "model.onnx", images, Normalized(network.module, network.normalize)(images)
+        )
 
 
 def test_a_flipped_class_is_noticed():

@@ -12,7 +12,7 @@ from gymnasium.utils.env_checker import check_env, data_equivalence
 from torch.nn import functional
 
 from agents.toy import ToyPruning
-from prune_gym.data import normalize
+from prune_gym.data import IMAGENET
 from prune_gym.pruning import ChannelSpace, criteria
 from prune_gym.pruning.spaces import Place
 from prune_gym.wrappers import (
@@ -165,7 +165,7 @@ def test_taylor_is_the_squared_change_of_the_loss(tiny_trained, position, gates,
     if not affine:
         module.norm = torch.nn.BatchNorm2d(6, affine=False).double().eval()
     module.first.requires_grad_(False)
-    images = normalize(dataset.train.images[:64]).double()
+    images = IMAGENET(dataset.train.images[:64]).double()
     labels = dataset.train.labels[:64]
     found = criteria.taylor(module, space, images, labels)
     modules, small = dict(module.named_modules()), 1e-4

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from prune_gym.alf import CompressOptions, compress
-from prune_gym.data import normalize
+from prune_gym.data import IMAGENET
 from prune_gym.envs import PruningEnv, Spent
 from prune_gym.pruning import check_spaces
 
@@ -16,7 +16,7 @@ LAYERS = ("inner", "outer", "down")
 @pytest.fixture
 def images(residual_trained):
     _, dataset = residual_trained
-    return normalize(dataset.train.images[:64])
+    return IMAGENET(dataset.train.images[:64])
 
 
 @pytest.mark.float

@@ -144,7 +144,7 @@ def test_exported_networks_run(tmp_path):
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     (logits,) = session.run(None, {"images": images().numpy()})
     with torch.no_grad():
-        wanted = Normalized(deployed.module)(images())
+        wanted = Normalized(deployed.module, deployed.normalize)(images())
     assert np.allclose(logits, wanted.numpy(), atol=1e-4)
 
 

@@ -2,7 +2,7 @@
 
 from prune_gym.alf import pays
 from prune_gym.alf.geometry import CodeGeometry, code_spaces
-from prune_gym.data import normalize
+from prune_gym.data import IMAGENET
 from prune_gym.pruning import Geometry
 
 
@@ -10,7 +10,7 @@ def test_codes_are_counted_as_they_are_executed(residual_trained):
     network, dataset = residual_trained
     module = network.module
     base = Geometry(module, network.spaces, network.input_shape)
-    visited = code_spaces(module, base, normalize(dataset.train.images[:1]), "all")
+    visited = code_spaces(module, base, IMAGENET(dataset.train.images[:1]), "all")
     geometry = CodeGeometry(base, visited)
     assert len(visited) == 4
     for space in visited:

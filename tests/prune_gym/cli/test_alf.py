@@ -87,7 +87,9 @@ def test_the_best_network_is_exported_and_loads(finished):
     from prune_gym.export import Normalized
 
     with torch.no_grad():
-        logits = Normalized(network.module.eval())(torch.from_numpy(sample["images"]))
+        logits = Normalized(network.module.eval(), network.normalize)(
+            torch.from_numpy(sample["images"])
+        )
     assert (logits.argmax(1).numpy() == sample["predicted"]).all()
 
 

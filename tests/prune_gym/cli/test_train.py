@@ -122,7 +122,9 @@ def test_the_saved_network_is_the_reported_one(finished):
     from prune_gym.export import Normalized
 
     with torch.no_grad():
-        logits = Normalized(network.module.eval())(torch.from_numpy(sample["images"]))
+        logits = Normalized(network.module.eval(), network.normalize)(
+            torch.from_numpy(sample["images"])
+        )
     assert (logits.argmax(1).numpy() == sample["predicted"]).all()
     program = torch.export.load(out / "best" / "model.pt2")
     again = program.module()(torch.from_numpy(sample["images"]))

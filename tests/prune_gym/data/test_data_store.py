@@ -10,7 +10,7 @@ from prune_gym.errors import DataError
 
 def write(seed=0):
     labels = np.arange(12, dtype=np.int64) % 3
-    contents = store.Contents(labels, (6, 3, 3), ("a", "b", "c"), 8)
+    contents = store.Contents(labels, (6, 3, 3), ("a", "b", "c"), (3, 8, 8))
     pixels = np.random.default_rng(seed).integers(0, 256, (12, 3, 8, 8), dtype=np.uint8)
     return store.write("it", "it-{fingerprint}", "stem", contents, lambda out: out.__iadd__(pixels))
 
@@ -43,7 +43,7 @@ def test_fingerprint_covers_pixels_labels_classes_and_splits():
     labels, pixels = np.arange(4) % 2, np.zeros((4, 3, 8, 8), np.uint8)
 
     def fingerprint(pixels=pixels, labels=labels, sizes=(2, 1, 1), classes=("a", "b")):
-        return store._fingerprint(pixels, store.Contents(labels, sizes, classes, 8))
+        return store._fingerprint(pixels, store.Contents(labels, sizes, classes, (3, 8, 8)))
 
     variants = [
         fingerprint(),

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from prune_gym.data import MEAN, STD, augment, normalize
+from prune_gym.data import IMAGENET, augment
 
 
 def generator(seed=0):
@@ -14,8 +14,8 @@ def batch(n=16, size=32):
 
 def test_normalize_is_the_usual_formula():
     images = batch()
-    result = normalize(images)
-    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+    result = IMAGENET(images)
+    mean, std = torch.tensor(IMAGENET.mean).view(3, 1, 1), torch.tensor(IMAGENET.std).view(3, 1, 1)
     torch.testing.assert_close(result, (images / 255 - mean) / std, rtol=1e-5, atol=1e-5)
     assert result.dtype == torch.float32
     assert result.is_contiguous(memory_format=torch.channels_last)
@@ -24,7 +24,7 @@ def test_normalize_is_the_usual_formula():
 
 def test_normalize_refuses_floats():
     with pytest.raises(TypeError, match="float32"):
-        normalize(batch().float())
+        IMAGENET(batch().float())
 
 
 def test_augment_is_a_reflected_crop_and_a_flip():
