@@ -6,8 +6,9 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +43,13 @@ class Normalized(nn.Module):
         return self.network((images - self.mean) / self.std)
 
 
-def export_network(folder: Path, network: Network, kept: Kept, samples: Split) -> dict[str, float]:
+def export_network(
+    folder: Path,
+    network: Network,
+    kept: Kept,
+    samples: Split,
+    facts: Mapping[str, Any] | None = None,
+) -> dict[str, float]:
     """Write weights and description, then ``model.onnx``, ``model.pt2`` and sample images.
 
     The weights are written first, so that a failed export loses nothing.
@@ -52,6 +59,7 @@ def export_network(folder: Path, network: Network, kept: Kept, samples: Split) -
         network: Network, which is not changed.
         kept: Numbers of its channels in the unpruned network.
         samples: Images on which the files are checked; the first 64 go into ``sample.npz``.
+        facts: Additional entries of the description.
 
     Returns:
         For ``model.onnx`` and ``model.pt2`` the largest difference of a logit from the network's.
@@ -63,7 +71,7 @@ def export_network(folder: Path, network: Network, kept: Kept, samples: Split) -
     folder.mkdir(parents=True, exist_ok=True)
     for name in (ONNX, PT2, SAMPLE):  # those of another network
         (folder / name).unlink(missing_ok=True)
-    save_network(folder, network, kept)
+    save_network(folder, network, kept, facts)
     return write_models(folder, network, samples)
 
 

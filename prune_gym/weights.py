@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def tied_names(network: nn.Module) -> dict[str, str]:
     tied = {}
     for name, tensor in network.state_dict(keep_vars=True).items():
         known = first.setdefault(id(tensor), name)
-        if known != name:
+        if known != name and not name.endswith(_SKIPPED):
             tied[name] = known
     return tied
 
@@ -137,7 +138,9 @@ def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _read_torch(path: Path) -> dict[str, Tensor]:
     """Read a file that ``torch.save`` wrote; ``weights_only`` refuses every other object."""
     try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle's version; what is refused has an error
+            value = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"The weights file {str(path)!r} holds other objects than tensors, which could run "

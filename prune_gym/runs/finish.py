@@ -13,16 +13,19 @@ from tqdm import tqdm
 from prune_gym.envs import PruningEnv, render
 from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.state import State
-from prune_gym.errors import ExportError
+from prune_gym.errors import ExportError, PruneGymError
 from prune_gym.export import export_network
-from prune_gym.pruning.saved import save_network
+from prune_gym.pruning.saved import read_description, save_network
 from prune_gym.runs import folder as files
+from prune_gym.runs.checkpoint import load_best
 from prune_gym.runs.records import Accuracies, Accuracy, Report, Setup, Spending
 from prune_gym.training import TrainingOptions, split_accuracy, train
 
 FINAL_TUNING = TrainingOptions(
     learning_rate=0.05, schedule="one_cycle", distillation=0.7, temperature=4.0
 )
+FINE_TUNED = "final_epochs"
+"""Entry of a network's description after the final fine-tune."""
 
 
 def finish(
@@ -57,19 +60,14 @@ def finish(
 
         module, validation, test = fine_tune(baseline, best, epochs, seed, progress)
     network = replace(best.network(baseline.network), module=module)
-    differences, failure = {}, None
-    try:
-        # The weights are saved first.
-        if export:
-            differences = export_network(target, network, best.kept, baseline.dataset.test)
-        else:
-            save_network(target, network, best.kept)
-    except ExportError as error:
-        failure = error
-    except BaseException:
-        # The next attempt starts from the network of the search again.
-        save_network(target, best.network(baseline.network), best.kept)
-        raise
+    differences, failure, facts = {}, None, {FINE_TUNED: epochs}
+    if export:
+        try:
+            differences = export_network(target, network, best.kept, baseline.dataset.test, facts)
+        except ExportError as error:  # the weights were saved before
+            failure = error
+    else:
+        save_network(target, network, best.kept, facts)
     title = f"test accuracy {test.final:.3f} (unpruned {test.unpruned:.3f})"
     render.picture(best, baseline, env.visited, target / "network.png", title)
     left = best.counts()
@@ -92,6 +90,22 @@ def finish(
     if failure is not None:
         raise ExportError(f"{failure} Weights and report are in {str(target)!r}.") from failure
     return report
+
+
+def load_searched(folder: Path, env: PruningEnv) -> State:
+    """The best network of a search, for the final fine-tune.
+
+    Raises:
+        PruneGymError: If no episode was finished, or an earlier final fine-tune was killed after it
+            had replaced the network.
+    """
+    best = load_best(folder, env)
+    if read_description(folder / files.BEST).get(FINE_TUNED):
+        raise PruneGymError(
+            f"{str(folder)!r} was killed while it wrote the fine-tuned network. Continue with: "
+            f"prune-gym train --resume {folder}"
+        )
+    return best
 
 
 def _batches(baseline: Baseline, epochs: float) -> int:

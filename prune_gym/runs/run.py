@@ -19,9 +19,8 @@ from prune_gym.provenance import machine, versions
 from prune_gym.registration import SURROGATE, make_environment, real_environment
 from prune_gym.runs import agents
 from prune_gym.runs import folder as files
-from prune_gym.runs.checkpoint import load_best
 from prune_gym.runs.config import LIMITS, RunConfig
-from prune_gym.runs.finish import finish
+from prune_gym.runs.finish import finish, load_searched
 from prune_gym.runs.recorder import Recorder
 from prune_gym.runs.records import Report, Setup
 from prune_gym.surrogate.predicted import PredictedEvaluator
@@ -165,7 +164,7 @@ class Run:
                 )
             env = real_environment(self.environment())
             setup = self._check_same(env)
-            best, exportable = load_best(self.folder, env), self._exportable(env)
+            best, exportable = load_searched(self.folder, env), self._exportable(env)
             return self._finish(setup, env, best, epochs, seed, exportable)
 
     def environment(self, changes: Mapping[str, Any] | None = None) -> gym.Env:

@@ -110,7 +110,7 @@ def test_codes_are_clipped_and_repaired_before_the_first_image(make_env):
 @torch.no_grad()
 def _distance(env):
     """From the unpruned network's logits."""
-    images = env.baseline.eval_images
+    images = env.baseline.eval_images[:]
     return float((env.network.module(images) - env.baseline.module(images)).norm())
 
 

@@ -78,6 +78,6 @@ def test_the_environment_accepts_the_result(residual_trained):
         assert np.array_equal(info["mask"][: space.channels], finished.masks[space.name])
     assert infos[-1]["params"] == sum(p.numel() for p in finished.module.parameters())
     with torch.no_grad():
-        classes = finished.module(env.baseline.eval_images).argmax(1)
+        classes = finished.module(env.baseline.eval_images[:]).argmax(1)
     correct = (classes == env.baseline.eval_labels).float().mean()
     assert infos[-1]["accuracy"] == pytest.approx(float(correct))

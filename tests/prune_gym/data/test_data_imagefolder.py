@@ -53,6 +53,27 @@ def test_images_are_resized_and_of_three_channels(data_home, image_folder):
     assert (77, 77, 77) in everything
 
 
+def test_grey_images_have_one_channel(data_home, image_folder):
+    root = image_folder(size=(50, 31))
+    Image.new("L", (200, 7), 77).save(root / "train" / "cat" / "grey.png")
+    Image.fromarray(np.full((9, 9), 77 * 256, np.uint16)).save(root / "train" / "cat" / "deep.png")
+    grey, again, rgb = (load(root, image_size=16, image_channels=c) for c in (1, 1, 3))
+    assert again is grey
+    assert grey.fingerprint != rgb.fingerprint
+    assert torch.equal(grey.train.labels, rgb.train.labels)
+    for name in ("train", "validation", "test"):
+        images, colour = getattr(grey, name).images, getattr(rgb, name).images.float()
+        assert images.shape == (len(colour), 1, 16, 16)
+        # The luma of ITU-R 601, as Pillow computes it.
+        luma = (colour * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1, keepdim=True)
+        assert (images - luma).abs().max() <= 1
+    for change in ({"image_channels": 2}, {"image_channels": 0}):
+        with pytest.raises(DataError, match=r"must be 3 \(RGB\) or 1 \(grey\)"):
+            load(root, **change)
+    with pytest.raises(DataError, match="image_channels=1 is not supported: .*'shapes' are RGB"):
+        load_dataset("shapes", image_channels=1)
+
+
 def test_reduction_does_not_alias(data_home, image_folder):
     root = image_folder(size=(64, 64))
     stripes = np.zeros((64, 64), np.uint8)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from prune_gym.data import IMAGENET, augment
+from prune_gym.data import augment
 
 
 def generator(seed=0):
@@ -10,21 +10,6 @@ def generator(seed=0):
 
 def batch(n=16, size=32):
     return torch.randint(0, 256, (n, 3, size, size), generator=generator(9), dtype=torch.uint8)
-
-
-def test_normalize_is_the_usual_formula():
-    images = batch()
-    result = IMAGENET(images)
-    mean, std = torch.tensor(IMAGENET.mean).view(3, 1, 1), torch.tensor(IMAGENET.std).view(3, 1, 1)
-    torch.testing.assert_close(result, (images / 255 - mean) / std, rtol=1e-5, atol=1e-5)
-    assert result.dtype == torch.float32
-    assert result.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(images, batch()), "the argument was changed"
-
-
-def test_normalize_refuses_floats():
-    with pytest.raises(TypeError, match="float32"):
-        IMAGENET(batch().float())
 
 
 def test_augment_is_a_reflected_crop_and_a_flip():

@@ -54,7 +54,7 @@ def played(env, chosen, seed=0):
 
 def logits(env, module=None):
     with torch.no_grad():
-        return (module or env.network.module)(env.baseline.eval_images)
+        return (module or env.network.module)(env.baseline.eval_images[:])
 
 
 @pytest.mark.parametrize("observation", ["features", "weights"])

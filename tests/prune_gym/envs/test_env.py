@@ -68,8 +68,8 @@ def test_cut_without_training_equals_the_masked_baseline(make_tiny_env):
     masks = masks_from_kept(env.baseline.network, env.kept)
     silenced = masked(env.baseline.module, env.baseline.network.spaces, masks)
     with torch.no_grad():
-        expected = silenced(env.baseline.eval_images)
-        actual = env.network.module(env.baseline.eval_images)
+        expected = silenced(env.baseline.eval_images[:])
+        actual = env.network.module(env.baseline.eval_images[:])
     assert torch.allclose(expected, actual, atol=1e-4)
     correct = (expected.argmax(1) == env.baseline.eval_labels).float().mean()
     assert info["accuracy"] == pytest.approx(float(correct))

@@ -60,7 +60,7 @@ def test_rebuilt_agrees_with_least_squares(tiny_records):
         lambda _, inputs: reads.append(inputs[0])
     )
     with torch.no_grad():
-        baseline.module(baseline.repair_images)
+        baseline.module(baseline.repair_images[:])
     handle.remove()
     # One row per image and pixel, one column per channel.
     inputs = reads[0].double().reshape(64, space.channels, -1).permute(0, 2, 1).flatten(0, 1)
