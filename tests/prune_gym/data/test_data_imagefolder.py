@@ -70,7 +70,7 @@ def test_grey_images_have_one_channel(data_home, image_folder):
     for change in ({"image_channels": 2}, {"image_channels": 0}):
         with pytest.raises(DataError, match=r"must be 3 \(RGB\) or 1 \(grey\)"):
             load(root, **change)
-    with pytest.raises(DataError, match="image_channels=1 is not supported: .*'shapes' are RGB"):
+    with pytest.raises(DataError, match=r"image_channels=1 is not supported: .*'shapes' are RGB"):
         load_dataset("shapes", image_channels=1)
 
 
