@@ -4,6 +4,7 @@ import contextlib
 import copy
 import io
 import logging
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ from prune_gym.pruning.saved import Kept, save_network
 OPSET = 18
 SAMPLES = 64
 TOLERANCE = 1e-4
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
 ONNX, PT2, SAMPLE = "model.onnx", "model.pt2", "sample.npz"
 
 
@@ -153,8 +155,8 @@ def _named(format_name: str) -> Iterator[None]:
         raise  # a full disk is no fault of the network
     except Exception as error:  # the exporters raise dozens of kinds
         raise ExportError(
-            f"The network cannot be exported to {format_name}: {_first_line(error)} Its forward "
-            "pass must not branch on values of the images."
+            f"The network cannot be exported to {format_name} ({_first_line(error)}). A forward "
+            "pass must take any number of images and not branch on their values."
         ) from error
     finally:
         for logger, level in zip(loggers, levels, strict=True):
@@ -162,8 +164,11 @@ def _named(format_name: str) -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(".") + "."
+    """The first line of the exception at the bottom of a chain."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(".: ")
 
 
 def check_onnx(path: Path, images: Tensor, wanted: Tensor) -> float:

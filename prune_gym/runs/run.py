@@ -214,7 +214,7 @@ class Run:
             return True
         if self.config.require_export:
             raise error
-        gym.logger.warn(f"{error} The pruned network will be saved without {ONNX} and {PT2}.")
+        gym.logger.warn("%s The pruned network will be saved without %s and %s.", error, ONNX, PT2)
         return False
 
     def _check_unfinished(self) -> None:
