@@ -142,7 +142,7 @@ class Sgd:
 
     def __init__(self, trained: Sequence[nn.Parameter], options: TrainingOptions) -> None:
         self.momentum = options.momentum
-        # A parameter of tied layers may be given twice, but is updated once.
+        # A parameter that layers share may be given twice, but is updated once.
         parameters: list[Tensor] = [p for p in dict.fromkeys(trained) if p.requires_grad]
         decayed = [p for p in parameters if p.dim() > 1]
         plain = [p for p in parameters if p.dim() <= 1]

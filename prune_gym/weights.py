@@ -22,38 +22,38 @@ WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Names under which training scripts save the weights beside other values."""
 _PARALLEL = "module."
 """Beginning of all names if ``nn.DataParallel`` was saved."""
-_TIED = "tied"
-"""Entry of a safetensors file's metadata: the names of tied tensors, which are saved once."""
+_SHARED = "shared"
+"""Entry of a safetensors file's metadata: further names of tensors that are saved once."""
 
 
 def tensors_of(network: nn.Module) -> dict[str, Tensor]:
     """Return parameters and buffers by name: contiguous, on the CPU, without batch counters.
 
-    A parameter that has several names (tied layers) is returned under the first.
+    A tensor that several layers share is returned under its first name.
     """
-    tied = tied_names(network)
+    shared = shared_names(network)
     return {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in network.state_dict().items()
-        if not name.endswith(_SKIPPED) and name not in tied
+        if not name.endswith(_SKIPPED) and name not in shared
     }
 
 
-def tied_names(network: nn.Module) -> dict[str, str]:
-    """For each further name of a parameter or buffer its first name; empty without tied layers."""
+def shared_names(network: nn.Module) -> dict[str, str]:
+    """For each further name of a parameter or buffer its first name; empty if none is shared."""
     first: dict[int, str] = {}
-    tied = {}
+    shared = {}
     for name, tensor in network.state_dict(keep_vars=True).items():
         known = first.setdefault(id(tensor), name)
         if known != name and not name.endswith(_SKIPPED):
-            tied[name] = known
-    return tied
+            shared[name] = known
+    return shared
 
 
 def save_weights(network: nn.Module, path: Path) -> Path:
     """Write a network's weights to a safetensors file."""
-    tensors, tied = _unshared(tensors_of(network)), tied_names(network)
-    metadata = {_TIED: json.dumps(tied)} if tied else None
+    tensors, shared = _apart(tensors_of(network)), shared_names(network)
+    metadata = {_SHARED: json.dumps(shared)} if shared else None
     return write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
 
 
@@ -64,7 +64,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     one under a name in ``WRAPPERS``; the names may all begin with ``module.`` (``DataParallel``).
 
     Returns:
-        Tensors by name. A tied tensor, which a safetensors file holds once, has all its names.
+        Tensors by name; those that layers share, which a safetensors file holds once, have all
+        their names.
 
     Raises:
         WeightsError: If the file is missing or damaged, or holds anything else.
@@ -76,8 +77,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         tensors = load_file(path)
         with safe_open(path, framework="pt") as file:
-            tied = json.loads((file.metadata() or {}).get(_TIED, "{}"))
-        return tensors | {name: tensors[first] for name, first in tied.items()}
+            shared = json.loads((file.metadata() or {}).get(_SHARED, "{}"))
+        return tensors | {name: tensors[first] for name, first in shared.items()}
     except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as error:
         raise WeightsError(
             f"The weights file {str(path)!r} is damaged or not in safetensors format ({error}). "
@@ -93,9 +94,9 @@ def load_weights(network: nn.Module, path: Path) -> None:
             the network; the message names the first tensor that does not fit.
     """
     tensors = read_weights(path)
-    own, tied = network.state_dict(), tied_names(network)
-    for name, first in tied.items():
-        # A tied tensor may have been saved under one of its names only.
+    own, shared = network.state_dict(), shared_names(network)
+    for name, first in shared.items():
+        # A shared tensor may have been saved under one of its names only.
         for one, other in ((name, first), (first, name)):
             if one in tensors:
                 tensors.setdefault(other, tensors[one])
@@ -115,7 +116,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
             )
         if not torch.isfinite(tensors[name]).all():
             raise WeightsError(f"The weights in {str(path)!r} contain NaN or infinity in {name!r}.")
-    for name, first in tied.items():
+    for name, first in shared.items():
         if not torch.equal(tensors[name], tensors[first]):
             raise WeightsError(
                 f"The weights in {str(path)!r} do not fit: {name!r} and {first!r} differ, but they "
@@ -124,7 +125,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
     network.load_state_dict({name: tensors[name] for name in wanted}, strict=False)
 
 
-def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copies of the tensors that lie in the memory of another, which safetensors refuses."""
     seen: set[int] = set()
     result = {}

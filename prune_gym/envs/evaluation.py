@@ -31,6 +31,7 @@ from prune_gym.pruning.graph import Program, ProgramError
 from prune_gym.pruning.rows import layer_inputs
 from prune_gym.pruning.rules import RULES
 from prune_gym.training import Part
+from prune_gym.weights import shared_names
 
 KEPT_STATES = 2
 """Number of states whose shared work is kept: the present state and the previous one."""
@@ -245,6 +246,12 @@ def make_evaluator(config: EnvConfig, baseline: Baseline) -> DirectEvaluator:
         return DirectEvaluator(baseline)
     if config.tune == "suffix" and not program.same_in_training:
         raise ProgramError("tune='suffix': the network calls different layers in training")
+    if config.tune == "suffix" and (shared := shared_names(baseline.module)):
+        name, first = next(iter(shared.items()))
+        raise ProgramError(
+            f"tune='suffix': {name!r} and {first!r} are one parameter, so that training the layers "
+            "after a cut may change those before it; use tune='all'"
+        )
     return CachedEvaluator(config, baseline, program)
 
 

@@ -1,4 +1,4 @@
-"""Weights of other programs, tied layers, and what does not fit."""
+"""Weights of other programs, layers that share weights, and what does not fit."""
 
 import pickle
 
@@ -8,19 +8,19 @@ from safetensors.torch import load_file
 from torch import nn
 
 from prune_gym.errors import WeightsError
-from prune_gym.weights import load_weights, read_weights, save_weights, tensors_of, tied_names
+from prune_gym.weights import load_weights, read_weights, save_weights, shared_names, tensors_of
 from tests.tiny import TinyResidual, shake
 
 
-class Tied(nn.Module):
+class Shared(nn.Module):
     """Two convolutions with one weight, and a norm under two names."""
 
-    def __init__(self, tied=True):
+    def __init__(self, shared=True):
         super().__init__()
         self.a, self.b, self.c = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3)
         self.norm, self.head = nn.BatchNorm2d(8), nn.Linear(8, 4)
-        self.same = self.norm if tied else nn.BatchNorm2d(8)
-        if tied:
+        self.same = self.norm if shared else nn.BatchNorm2d(8)
+        if shared:
             self.c.weight = self.b.weight
 
     def forward(self, x):
@@ -94,9 +94,9 @@ def test_what_does_not_fit_is_named(tmp_path):
         load_weights(network, path)
 
 
-def test_tied_tensors_are_saved_once_and_stay_tied(tmp_path):
-    trained, fresh = shake(Tied(), 1), Tied()
-    assert tied_names(trained)["c.weight"] == "b.weight"
+def test_shared_tensors_are_saved_once_and_stay_shared(tmp_path):
+    trained, fresh = shake(Shared(), 1), Shared()
+    assert shared_names(trained)["c.weight"] == "b.weight"
     path = save_weights(trained, tmp_path / "net.safetensors")
     assert set(load_file(path)) == set(tensors_of(trained))
     assert "c.weight" not in load_file(path)
@@ -104,27 +104,27 @@ def test_tied_tensors_are_saved_once_and_stay_tied(tmp_path):
     load_weights(fresh, path)
     assert equal(trained, fresh)
     assert fresh.c.weight is fresh.b.weight
-    # A network in which nothing is tied takes the values under all names.
-    untied = Tied(tied=False)
-    load_weights(untied, path)
-    assert torch.equal(untied.c.weight, trained.b.weight)
+    # A network in which nothing is shared takes the values under all names.
+    separate = Shared(shared=False)
+    load_weights(separate, path)
+    assert torch.equal(separate.c.weight, trained.b.weight)
 
 
-def test_weights_of_an_untied_network_fit_a_tied_one_only_if_they_are_equal(tmp_path):
-    untied, tied, path = shake(Tied(tied=False), 1), Tied(), tmp_path / "net.safetensors"
-    save_weights(untied, path)
+def test_weights_of_a_separate_network_fit_a_shared_one_only_if_they_are_equal(tmp_path):
+    separate, shared, path = shake(Shared(shared=False), 1), Shared(), tmp_path / "net.safetensors"
+    save_weights(separate, path)
     with pytest.raises(WeightsError, match=r"'c.weight' and 'b.weight' differ"):
-        load_weights(tied, path)
+        load_weights(shared, path)
     with torch.no_grad():
-        untied.c.weight.copy_(untied.b.weight)
-    untied.same.load_state_dict(untied.norm.state_dict())
-    save_weights(untied, path)
-    load_weights(tied, path)
-    assert torch.equal(tied.c.weight, untied.c.weight)
+        separate.c.weight.copy_(separate.b.weight)
+    separate.same.load_state_dict(separate.norm.state_dict())
+    save_weights(separate, path)
+    load_weights(shared, path)
+    assert torch.equal(shared.c.weight, separate.c.weight)
 
 
-def test_a_tied_tensor_may_have_been_saved_under_its_other_name(tmp_path):
-    trained, fresh = shake(Tied(), 1), Tied()
+def test_a_shared_tensor_may_have_been_saved_under_its_other_name(tmp_path):
+    trained, fresh = shake(Shared(), 1), Shared()
     state = {name: value for name, value in trained.state_dict().items() if name != "b.weight"}
     torch.save(state, tmp_path / "net.pth")
     load_weights(fresh, tmp_path / "net.pth")
@@ -140,7 +140,7 @@ def test_views_of_one_memory_are_saved(tmp_path):
     assert torch.equal(torch.cat([saved["first"], saved["last"]]), whole)
 
 
-def test_files_without_tied_tensors_have_no_metadata(tmp_path):
+def test_files_without_shared_tensors_have_no_metadata(tmp_path):
     """So that the checksums of earlier files stay valid."""
     from safetensors import safe_open
 
