@@ -1,8 +1,8 @@
 """Speed of the environment, each value compared with its reference.
 
 A reference is the same work with the fast paths off, in the same run and taking turns, since the
-speed of a shared machine drifts. Parts: steps, candidates, resets, own, memory, refit, search,
-profile, growth, vector, surrogate.
+speed of a shared machine drifts. Parts: steps, candidates, resets, own, memory, images, refit,
+search, profile, growth, vector, surrogate.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import prune_gym  # noqa: F401 - registers the ids
-from benchmarks.studies.speed import growth, refit, search, step, surrogate, vector
+from benchmarks.studies.speed import growth, images, refit, search, step, surrogate, vector
 from benchmarks.studies.speed.measurement import Measurement, markdown
 
 
@@ -32,6 +32,7 @@ def parts(
         "resets": lambda: step.resets(name, arguments),
         "own": lambda: growth.own_work(name, arguments, repeats),
         "memory": lambda: step.memory(1000),
+        "images": images.rows,
         "refit": lambda: refit.rows(),
         "search": lambda: search.searches(name, arguments, seed=0),
         "profile": lambda: [
