@@ -78,7 +78,7 @@ class Branching(nn.Module):
 
     def forward(self, x):
         x = self.conv(x).relu().mean((2, 3))
-        return self.head(x * 2 if float(x.sum()) > 1e9 else x)
+        return self.head(x * 2 if float(x.detach().sum()) > 1e9 else x)
 
 
 def branching(num_classes=4, image_size=8):
