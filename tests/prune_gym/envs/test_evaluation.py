@@ -327,7 +327,7 @@ def test_a_layer_that_is_called_twice_is_repaired():
         with pytest.warns(UserWarning, match="'twice' is called twice"):
             env = prune_gym.envs.PruningEnv(network, tiny_dataset(), **settings)
         play(env, 0, 1)
-        images = env.baseline.eval_images
+        images = env.baseline.eval_images[:]
         with torch.no_grad():
             wanted = network.module(images)
             errors[recovery] = float((env.network.module(images) - wanted).norm() / wanted.norm())
