@@ -62,6 +62,7 @@ def scratch_stage(run: RunConfig, epochs: float, weights: Path, log: Path) -> St
         ("--epochs", f"{epochs:g}"),
         ("--seed", run.seed),
         ("--image-size", given.image_size),
+        ("--image-channels", given.image_channels),
         ("--dataset", given.dataset),
         ("--device", given.device),
         ("--threads", given.threads),
