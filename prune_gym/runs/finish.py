@@ -16,6 +16,7 @@ from prune_gym.envs.state import State
 from prune_gym.errors import ExportError, PruneGymError
 from prune_gym.export import export_network
 from prune_gym.pruning.saved import read_description, save_network
+from prune_gym.runs import checkpoint
 from prune_gym.runs import folder as files
 from prune_gym.runs.checkpoint import load_best
 from prune_gym.runs.records import Accuracies, Accuracy, Report, Setup, Spending
@@ -95,17 +96,21 @@ def finish(
 def load_searched(folder: Path, env: PruningEnv) -> State:
     """The best network of a search, for the final fine-tune.
 
+    If an earlier one was killed after it had replaced the network, it comes from the checkpoint.
+
     Raises:
-        PruneGymError: If no episode was finished, or an earlier final fine-tune was killed after it
-            had replaced the network.
+        PruneGymError: If no episode was finished, or there is no checkpoint.
     """
     best = load_best(folder, env)
-    if read_description(folder / files.BEST).get(FINE_TUNED):
+    if not read_description(folder / files.BEST).get(FINE_TUNED):
+        return best
+    kept = checkpoint.find(folder)
+    if kept is None:
         raise PruneGymError(
-            f"{str(folder)!r} was killed while it wrote the fine-tuned network. Continue with: "
-            f"prune-gym train --resume {folder}"
+            f"{str(folder)!r} was killed while it wrote the fine-tuned network, and has no "
+            f"checkpoint. Search again with: prune-gym train --resume {folder}"
         )
-    return best
+    return checkpoint.load_state(kept / files.BEST, env)
 
 
 def _batches(baseline: Baseline, epochs: float) -> int:

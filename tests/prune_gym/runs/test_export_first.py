@@ -1,6 +1,7 @@
 """The export is tried before the search; what cannot be exported is still saved."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -96,10 +97,14 @@ def test_an_export_that_fails_at_the_end_loses_nothing(workplace, tmp_path, monk
 def test_a_final_fine_tune_that_was_killed_is_not_repeated_on_its_result(config):
     with pytest.warns(UserWarning, match="export"):
         Run(config, quiet=True).start()
-    before = (config.folder / "best" / "weights.safetensors").read_bytes()
+    weights = config.folder / "best" / "weights.safetensors"
+    before = weights.read_bytes()
+    for again in (Run.resume, lambda folder, quiet: Run.open(folder, quiet).finish()):
+        (config.folder / "best" / "report.json").unlink()
+        with pytest.warns(UserWarning, match="export"):
+            again(config.folder, quiet=True)
+        assert weights.read_bytes() == before
     (config.folder / "best" / "report.json").unlink()
-    with pytest.raises(PruneGymError, match=r"was killed.*Continue with: prune-gym train --resume"):
+    shutil.rmtree(config.folder / "checkpoint")
+    with pytest.raises(PruneGymError, match=r"no checkpoint. Search again with: .*--resume"):
         Run.open(config.folder, quiet=True).finish()
-    with pytest.warns(UserWarning, match="export"):
-        Run.resume(config.folder, quiet=True)
-    assert (config.folder / "best" / "weights.safetensors").read_bytes() == before
