@@ -139,10 +139,12 @@ class Observer:
             if not isinstance(layer, Conv | nn.Linear):
                 continue
             rows = filters(layer).cpu()
-            inputs = self._layers[name].in_channels
-            kept = state.kept_slots(self.baseline.network, name, "in", inputs)
+            shape = self._layers[name]
+            kept = state.kept_slots(self.baseline.network, name, "in", shape.in_channels)
+            # A filter reads one group; all groups have the same inputs left, or none.
+            kept = kept.reshape(shape.groups, -1).any(axis=0)
             if not kept.all():
-                full = torch.zeros(len(rows), inputs, rows.shape[1] // int(kept.sum()))
+                full = torch.zeros(len(rows), len(kept), rows.shape[1] // int(kept.sum()))
                 full[:, torch.from_numpy(kept)] = rows.unflatten(1, (int(kept.sum()), -1))
                 rows = full.flatten(1)
             parts.append(_of_space(space, name, rows))

@@ -50,7 +50,6 @@ class Place:
             )
         if len(np.unique(slots)) != slots.size:
             raise ValueError(f"a slot of layer {self.layer!r} ({self.side}) is given twice")
-        slots.flags.writeable = False
         object.__setattr__(self, "slots", slots)
 
     def __eq__(self, other: object) -> bool:
