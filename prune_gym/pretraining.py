@@ -42,6 +42,7 @@ class Pretraining:
         out: Safetensors file; by default it is in the cache folder, where environments find it.
         overwrite: Whether to replace the baseline in the cache folder.
         test: Whether to measure the test split at the end.
+        half: Whether to write 16-bit weights; the accuracy is that of the rounded weights.
 
     Raises:
         PruneGymError: If a value is out of range, or the values do not fit together.
@@ -63,6 +64,7 @@ class Pretraining:
     out: Path | None = None
     overwrite: bool = False
     test: bool = False
+    half: bool = False
 
     def __post_init__(self) -> None:
         if self.shape is not None and (self.out is None or self.init is not None):
@@ -135,6 +137,8 @@ def pretrain(config: Pretraining, quiet: bool = False) -> Pretrained:
             "The training diverged (NaN or infinity in the weights); nothing was written. Use a "
             f"smaller learning rate than {config.learning_rate} (--learning-rate)."
         )
+    if config.half:
+        module.half().float()  # the accuracy is that of the rounded weights
     found = Pretrained(
         path,
         split_accuracy(module, dataset.validation, device, network.normalize),
@@ -154,7 +158,7 @@ def pretrain(config: Pretraining, quiet: bool = False) -> Pretrained:
     }
     if config.test:
         recipe["test_accuracy"] = found.test_accuracy
-    save_weights(module, path)
+    save_weights(module, path, half=config.half)
     write_json(path.with_suffix(".json"), {**recipe, "sha256": sha256(path)})
     return found
 

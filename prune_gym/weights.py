@@ -50,9 +50,14 @@ def shared_names(network: nn.Module) -> dict[str, str]:
     return shared
 
 
-def save_weights(network: nn.Module, path: Path) -> Path:
-    """Write a network's weights to a safetensors file."""
+def save_weights(network: nn.Module, path: Path, half: bool = False) -> Path:
+    """Write a network's weights to a safetensors file, with ``half`` rounded to 16 bits."""
     tensors, shared = _apart(tensors_of(network)), shared_names(network)
+    if half:
+        tensors = {
+            name: tensor.half() if tensor.is_floating_point() else tensor
+            for name, tensor in tensors.items()
+        }
     metadata = {_SHARED: json.dumps(shared)} if shared else None
     return write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
 

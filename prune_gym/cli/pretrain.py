@@ -41,6 +41,7 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="a safetensors file; by default in the cache")
     parser.add_argument("--overwrite", action="store_true", help="replace the cache's baseline")
     parser.add_argument("--test", action="store_true", help="measure the test split at the end")
+    parser.add_argument("--half", action="store_true", help="write 16-bit weights (half the size)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
 

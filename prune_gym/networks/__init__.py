@@ -9,9 +9,12 @@ from torch import nn
 
 from prune_gym.data import Normalization
 from prune_gym.errors import UnknownNameError
+from prune_gym.networks.mobilenetv2 import MobileNetV2
 from prune_gym.networks.plain import PlainNet, plain_spaces
 from prune_gym.networks.resnet import ResNet, resnet_spaces
-from prune_gym.pruning import ChannelSpace
+from prune_gym.networks.resnet18 import ResNet18
+from prune_gym.networks.vgg import VGG16
+from prune_gym.pruning import ChannelSpace, derive
 
 __all__ = ["Network", "build", "names", "register"]
 
@@ -116,8 +119,25 @@ def _plain(name: str, depth: int, classes: int, size: int) -> Network:
     return Network(name, module, plain_spaces(depth), (3, size, size), classes)
 
 
+def _derived(name: str, make: Callable[[int, int], nn.Module], classes: int, size: int) -> Network:
+    """A network whose spaces are derived; the tests verify them, so that building it is fast."""
+    shape = (3, size, size)
+    found = derive(make(classes, size), shape, verify=False)
+    return Network(name, found.module, found.spaces, shape, classes)
+
+
 for _depth in (20, 56):
     for _option, _suffix in (("A", ""), ("B", "b")):
         _name = f"resnet{_depth}{_suffix}"
         register(_name, partial(_resnet, _name, _depth, _option))
 register("plain20", partial(_plain, "plain20", 20))
+
+_DERIVED: dict[str, Callable[[int, int], nn.Module]] = {
+    "mobilenetv2": lambda classes, size: MobileNetV2(classes),
+    "mobilenetv2_half": lambda classes, size: MobileNetV2(classes, width=0.5),
+    "resnet18": lambda classes, size: ResNet18(classes),
+    "vgg16": lambda classes, size: VGG16(classes, image_size=size),
+    "vgg16_quarter": lambda classes, size: VGG16(classes, width=0.25, image_size=size),
+}
+for _name, _make in _DERIVED.items():
+    register(_name, partial(_derived, _name, _make))

@@ -52,7 +52,7 @@ class Derivation:
     fixed: tuple[FixedChannels, ...]
 
 
-def derive(network: nn.Module, input_shape: InputShape) -> Derivation:
+def derive(network: nn.Module, input_shape: InputShape, verify: bool = True) -> Derivation:
     """Derive and verify the channel spaces of a network.
 
     The forward pass is traced with :mod:`torch.fx` and run on random images. Every activation has
@@ -64,6 +64,7 @@ def derive(network: nn.Module, input_shape: InputShape) -> Derivation:
     Args:
         network: The network; weights and mode do not change.
         input_shape: Channels, height and width of an image.
+        verify: Whether to verify the spaces; it takes most of the time.
 
     Returns:
         The spaces, and what stays whole and why.
@@ -78,12 +79,13 @@ def derive(network: nn.Module, input_shape: InputShape) -> Derivation:
             found.labels.fix(rewrite.labels, reason)
     spaces, rewrites = _spaces(found), needed(found)
     if not any(rewrite.required for rewrite in rewrites):
-        wrong = wrong_spaces(network, spaces, input_shape)
+        wrong = wrong_spaces(network, spaces, input_shape) if verify else {}
         if not (wrong and rewrites):
             return _result(network, found, spaces, wrong)
     module = rewritten(found)
     module.train(network.training)
-    return _result(module, found, spaces, wrong_spaces(module, spaces, input_shape))
+    wrong = wrong_spaces(module, spaces, input_shape) if verify else {}
+    return _result(module, found, spaces, wrong)
 
 
 def _propagate(network: nn.Module, input_shape: InputShape) -> Propagation:
