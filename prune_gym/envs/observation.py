@@ -142,7 +142,7 @@ class Observer:
             shape = self._layers[name]
             kept = state.kept_slots(self.baseline.network, name, "in", shape.in_channels)
             # A filter reads one group; all groups have the same inputs left, or none.
-            kept = kept.reshape(shape.groups, -1).any(axis=0)
+            kept = np.logical_or.reduce(kept.reshape(shape.groups, -1))
             if not kept.all():
                 full = torch.zeros(len(rows), len(kept), rows.shape[1] // int(kept.sum()))
                 full[:, torch.from_numpy(kept)] = rows.unflatten(1, (int(kept.sum()), -1))
