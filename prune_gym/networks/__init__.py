@@ -137,7 +137,8 @@ _DERIVED: dict[str, Callable[[int, int], nn.Module]] = {
     "mobilenetv2_half": lambda classes, size: MobileNetV2(classes, width=0.5),
     "resnet18": lambda classes, size: ResNet18(classes),
     "vgg16": lambda classes, size: VGG16(classes, image_size=size),
-    "vgg16_quarter": lambda classes, size: VGG16(classes, width=0.25, image_size=size),
+    # A quarter of the units is too few to train with dropout.
+    "vgg16_quarter": lambda classes, size: VGG16(classes, 0.25, size, dropout=0.0),
 }
 for _name, _make in _DERIVED.items():
     register(_name, partial(_derived, _name, _make))

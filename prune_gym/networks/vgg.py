@@ -17,6 +17,7 @@ class VGG16(nn.Module):
     Args:
         num_classes: Number of classes.
         width: Factor of all numbers of channels and units.
+        dropout: Share of the units that dropout removes in training.
         image_size: Height and width of the images.
 
     Raises:
@@ -24,7 +25,13 @@ class VGG16(nn.Module):
             32 pixels that five max pools need.
     """
 
-    def __init__(self, num_classes: int = 10, width: float = 1.0, image_size: int = 32) -> None:
+    def __init__(
+        self,
+        num_classes: int = 10,
+        width: float = 1.0,
+        image_size: int = 32,
+        dropout: float = 0.5,
+    ) -> None:
         super().__init__()
         if int(STAGES[0][0] * width) < 1:
             raise ValueError(f"width={width} must be at least 1/64")
@@ -45,10 +52,10 @@ class VGG16(nn.Module):
         self.features = nn.Sequential(*layers)
         units = int(512 * width)
         self.classifier = nn.Sequential(
-            nn.Dropout(),
+            nn.Dropout(dropout),
             nn.Linear(before * (image_size // 32) ** 2, units),
             nn.ReLU(),
-            nn.Dropout(),
+            nn.Dropout(dropout),
             nn.Linear(units, units),
             nn.ReLU(),
             nn.Linear(units, num_classes),
