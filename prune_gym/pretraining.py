@@ -184,7 +184,9 @@ def _network(config: Pretraining, dataset: Dataset) -> Network:
         if config.shape is not None:
             shape, kept = load_network(config.shape)
             architecture, normalization = shape.architecture, normalization or shape.normalization
-        network = networks.build(architecture, len(dataset.classes), config.image_size)
+        channels = dataset.train.images.shape[1]
+        classes = len(dataset.classes)
+        network = networks.build(architecture, classes, config.image_size, channels)
         network = pretrained.with_normalization(network, normalization)
         pretrained.check_fits(network, dataset)
         if kept is not None:

@@ -10,6 +10,8 @@ from prune_gym.errors import PruneGymError, UnknownNameError
 if TYPE_CHECKING:
     from prune_gym.envs import PruningEnv
 
+ANY = "Prune-v0"
+"""Environment of any network and data set, which the caller names."""
 NETWORKS = {"ResNet20": "resnet20", "ResNet56": "resnet56", "Plain20": "plain20"}
 DATASETS = {"": "shapes", "-CIFAR10": "cifar10"}
 ALF = "PruneResNet20-ALF-v0"
@@ -19,6 +21,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     for label, network in NETWORKS.items()
     for suffix, dataset in DATASETS.items()
 } | {
+    ANY: {},
     ALF: {"network": "resnet20", "dataset": "shapes", "action_mode": "alf"},
     SURROGATE: {"network": "resnet20", "dataset": "shapes", "surrogate": True},
 }

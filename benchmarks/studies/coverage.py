@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from benchmarks import tables
-from prune_gym.data._torchvision import models
 from prune_gym.errors import PruneGymError
 from prune_gym.pruning import Geometry, derive
+from prune_gym.torchvision_import import models
 
 SIZES = {"inception_v3": 96}
 WHOLE = ("vit", "maxvit", "swin")

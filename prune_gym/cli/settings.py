@@ -25,6 +25,11 @@ def add_command(
 def add_environment(parser: argparse.ArgumentParser) -> None:
     """Add the options that set the environment's arguments."""
     group = parser.add_argument_group("environment (arguments of prune_gym.envs.PruningEnv)")
+    group.add_argument(
+        "--network",
+        help="a name of `prune-gym list networks`, package.module:function, torchvision:NAME, or "
+        "the folder of a saved network",
+    )
     group.add_argument("--dataset", help="shapes, cifar10, cifar10:PATH or imagefolder:PATH")
     group.add_argument(
         "--weights", help="a file that replaces the baseline: .safetensors, or .pth and .pt"
@@ -93,7 +98,7 @@ def environment_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
     from prune_gym.envs.config import TARGETS, EnvConfig
 
-    named = ("dataset", "weights", "objective", "accelerator", "device", "threads")
+    named = ("network", "dataset", "weights", "objective", "accelerator", "device", "threads")
     given = {name: getattr(arguments, name) for name in named}
     result = {name: value for name, value in given.items() if value is not None}
     if (given_normalization := normalization(arguments)) is not None:

@@ -42,7 +42,11 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser = add_command(
         commands, "train", "search for a smaller network and export it", DESCRIPTION
     )
-    parser.add_argument("id", nargs="?", help="an environment, for example PruneResNet20-v0")
+    parser.add_argument(
+        "id",
+        nargs="?",
+        help="an environment, for example PruneResNet20-v0 (default with --network: Prune-v0)",
+    )
     parser.add_argument("--agent", help="see `prune-gym list agents` (default l2pf)")
     parser.add_argument("--out", type=Path, help="folder of the run, new or empty")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier run in --out")
@@ -119,13 +123,19 @@ def limits(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _config(arguments: argparse.Namespace) -> "RunConfig":
     """The configuration that the command line gives."""
+    from prune_gym import registration
     from prune_gym.errors import PruneGymError
     from prune_gym.runs import RunConfig
 
-    for name, value in (("the id of an environment", arguments.id), ("--out", arguments.out)):
-        if value is None:
+    env_id = arguments.id or (registration.ANY if arguments.network else "")
+    for name, value in (
+        ("the id of an environment (or --network)", env_id),
+        ("--out", arguments.out),
+    ):
+        if not value:
             raise PruneGymError(
-                f"{name} is missing: prune-gym train ID --out FOLDER, or train --resume RUN"
+                f"{name} is missing: prune-gym train ID --out FOLDER, train --network NETWORK "
+                "--dataset DATASET --out FOLDER, or train --resume RUN"
             )
     if arguments.warm_start and arguments.warm_start_episodes < 1:
         raise PruneGymError(
@@ -133,7 +143,7 @@ def _config(arguments: argparse.Namespace) -> "RunConfig":
         )
     given = {name: getattr(arguments, name) for name in ("agent", "seed", "final_epochs")}
     return RunConfig(
-        arguments.id,
+        env_id,
         out=str(arguments.out),
         **limits(arguments),
         env_arguments=environment_settings(arguments),
@@ -149,7 +159,17 @@ def _check_resumable(arguments: argparse.Namespace) -> None:
     from prune_gym.errors import PruneGymError
 
     decided = (
-        *("id", "out", "agent", "seed", "dataset", "weights", "objective", "accelerator"),
+        *(
+            "id",
+            "out",
+            "agent",
+            "seed",
+            "network",
+            "dataset",
+            "weights",
+            "objective",
+            "accelerator",
+        ),
         *("device", "threads", "warm_start", "set", "env", "target", "overwrite", "mean", "std"),
         "require_export",
     )

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from prune_gym.data import store
-from prune_gym.data._torchvision import dataset_utils
 from prune_gym.data.dataset import Dataset, split_order
 from prune_gym.errors import DataError
+from prune_gym.torchvision_import import dataset_utils
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # checksum of the archive

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ class Normalization:
     Args:
         mean: Value that is subtracted from each channel.
         std: Value above 0 by which each channel is divided.
+        channels_last: Whether the normalised images are in ``channels_last`` memory format, which
+            is faster. A network that calls ``view`` may need contiguous images.
 
     Raises:
         ValueError: If the values are not finite, or mean and deviation have different lengths.
@@ -22,6 +24,7 @@ class Normalization:
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    channels_last: bool = field(default=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
@@ -47,7 +50,7 @@ class Normalization:
             device: Device of the result; by default the device of the images.
 
         Returns:
-            Normalised images, float32, shape (N, C, H, W), in ``channels_last`` memory format.
+            Normalised images, float32, shape (N, C, H, W).
 
         Raises:
             TypeError: If ``images`` is not uint8.
@@ -55,9 +58,8 @@ class Normalization:
         if images.dtype != torch.uint8:
             raise TypeError(f"a normalization needs uint8 pixels, not {images.dtype}.")
         # Transfer bytes instead of floats to the device: a quarter of the data.
-        pixels = (
-            images.to(device or images.device).float().contiguous(memory_format=torch.channels_last)
-        )
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        pixels = images.to(device or images.device).float().contiguous(memory_format=layout)
         mean = torch.tensor(self.mean, device=pixels.device).view(1, -1, 1, 1)
         std = torch.tensor(self.std, device=pixels.device).view(1, -1, 1, 1)
         return pixels.sub_(255.0 * mean).div_(255.0 * std)  # two passes, not three

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing import parent_process
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,15 +22,15 @@ from prune_gym.costs import CostModel
 from prune_gym.data import Normalization, Split, load_dataset
 from prune_gym.envs.config import EnvConfig
 from prune_gym.errors import ExportError
-from prune_gym.networks import pretrained
+from prune_gym.networks import Network, of_module, pretrained
 from prune_gym.networks.checks import check_module
-from prune_gym.pruning import ChannelSpace, Geometry, check_spaces
+from prune_gym.pruning import ChannelSpace, Geometry, check_spaces, verify_spaces
 from prune_gym.pruning.graph import Program
 from prune_gym.pruning.repair import LeastSquares
 from prune_gym.pruning.rows import has_rows
 from prune_gym.pruning.rules import channel_dim
 from prune_gym.training import EVALUATION_BATCH
-from prune_gym.weights import tensors_of
+from prune_gym.weights import load_weights, tensors_of
 
 EVAL_IMAGES, REPAIR_IMAGES = 1000, 256
 """Default sizes of the fixed subsets; a smaller split is used whole."""
@@ -62,19 +63,13 @@ class Baseline:
                 dataset, image_size=config.image_size, image_channels=config.image_channels
             )
         self.dataset = dataset
-        if isinstance(config.network, str):
-            self.network = pretrained.load(
-                config.network, dataset, config.weights, config.normalization
-            )
-        else:
-            # A network that the user passes must not change.
-            module = copy.deepcopy(config.network.module)
-            network = replace(config.network, module=module)
-            self.network = pretrained.with_normalization(network, config.normalization)
-        check_spaces(self.network.module, self.network.spaces)
-        pretrained.check_fits(self.network, dataset)
-        self.module = self.network.module.to(self.device).eval()
-        check_module(self.network, self.device)
+        network = self._network(config)
+        check_spaces(network.module, network.spaces)
+        pretrained.check_fits(network, dataset)
+        network.module.to(self.device).eval()
+        check_module(network, self.device)
+        self.network = _with_readable_images(network, dataset.validation)
+        self.module = self.network.module
         if not any(parameter.requires_grad for parameter in self.module.parameters()):
             raise ValueError(
                 "all parameters of the network are frozen, so it cannot be fine-tuned; call "
@@ -91,6 +86,21 @@ class Baseline:
         subset = _first(dataset.train, config.repair_images, REPAIR_IMAGES, "repair_images")
         self.repair_images = self._images(subset)
         self.accuracy, self.activations = self.evaluate(self.module, self.network.spaces)
+
+    def _network(self, config: EnvConfig) -> Network:
+        """The unpruned network; one that the user passes is copied, and its spaces verified."""
+        given = config.network
+        if isinstance(given, str):
+            return pretrained.load(given, self.dataset, config.weights, config.normalization)
+        given = copy.deepcopy(given)
+        if isinstance(given, Network):
+            verify_spaces(given.module, given.spaces, given.input_shape)
+        else:
+            shape = tuple(self.dataset.train.images.shape[1:])
+            given = of_module(given, len(self.dataset.classes), (shape[0], shape[1], shape[2]))
+        if config.weights is not None:
+            load_weights(given.module, Path(config.weights))
+        return pretrained.with_normalization(given, config.normalization)
 
     def _images(self, split: Split) -> NormalizedImages:
         """Images as the network takes them, on its device."""
@@ -192,6 +202,20 @@ class Baseline:
         if space.name not in self.activations:
             self.activations |= self.evaluate(self.module, [space])[1]
         return self.activations[space.name]
+
+
+@torch.no_grad()
+def _with_readable_images(network: Network, split: Split) -> Network:
+    """The network with a memory format of the images that its ``view`` calls can read."""
+    device = next(network.module.parameters()).device
+    try:
+        network.module(network.normalize(split.images[:2], device))
+    except RuntimeError as error:
+        if "view size is not compatible" not in str(error):
+            raise
+        normalization = replace(network.normalize, channels_last=False)
+        return replace(network, normalization=normalization)
+    return network
 
 
 def watched_layer(space: ChannelSpace) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
+from torch import nn
+
 from prune_gym.costs import OBJECTIVES
 from prune_gym.data import Dataset, Normalization
 from prune_gym.errors import PruneGymError, UnknownNameError
@@ -14,7 +16,7 @@ from prune_gym.networks import Network
 from prune_gym.pruning.repair import METHODS
 from prune_gym.training import TrainingOptions
 
-ENV_REVISION = 2
+ENV_REVISION = 3
 """Revision of the environments: it counts changes of observations, transitions and rewards."""
 ACTION_MODES = ("filters", "alf")
 ORDERS = ("forward", "backward")
@@ -37,7 +39,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "tune": TUNE,
 }
 _TYPES: dict[str, tuple[Any, str]] = {
-    "network": (str | Network, "the name of an architecture, or a Network"),
+    "network": (str | Network | nn.Module, "the name of a network, a module or a Network"),
     "dataset": (str | Dataset, "the name of a data set, or a Dataset"),
     "weights": (str | None, "the path of a file of weights, or None"),
     "accelerator": (str, "a preset, or the path of a YAML file"),
@@ -70,7 +72,8 @@ class EnvConfig:
     """All arguments of :class:`prune_gym.envs.PruningEnv` except ``render_mode``.
 
     Args:
-        network: Name of an architecture, or a trained :class:`Network`.
+        network: Name of an architecture, ``"package.module:function"``, ``"torchvision:NAME"``,
+            the folder of a saved network, a trained module, or a :class:`Network`.
         dataset: Name of a data set (``"shapes"``, ``"cifar10"`` or ``"imagefolder:PATH"``), or a
             :class:`Dataset`.
         weights: File with weights to use instead of the shipped ones: safetensors, or ``.pth`` and
@@ -127,7 +130,7 @@ class EnvConfig:
         PruneGymError: If a surrogate is combined with the ALF mode.
     """
 
-    network: str | Network = "resnet20"
+    network: str | Network | nn.Module = "resnet20"
     dataset: str | Dataset = "shapes"
     weights: str | None = None
     image_size: int = 32

@@ -1,61 +1,21 @@
 """Networks to prune: built-in architectures, and architectures that the user registers."""
 
-import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from torch import nn
 
-from prune_gym.data import Normalization
 from prune_gym.errors import UnknownNameError
 from prune_gym.networks.mobilenetv2 import MobileNetV2
+from prune_gym.networks.network import Network
 from prune_gym.networks.plain import PlainNet, plain_spaces
+from prune_gym.networks.references import FORMS, build_reference, is_reference, of_module
 from prune_gym.networks.resnet import ResNet, resnet_spaces
 from prune_gym.networks.resnet18 import ResNet18
 from prune_gym.networks.vgg import VGG16
-from prune_gym.pruning import ChannelSpace, derive
+from prune_gym.pruning import derive
 
-__all__ = ["Network", "build", "names", "register"]
-
-
-@dataclass(frozen=True)
-class Network:
-    """A network with its channel spaces.
-
-    Args:
-        architecture: Registered name, or ``"package.module:function"`` of a function that takes
-            (num_classes, image_size) and returns a :class:`Network`.
-        module: Module that maps normalised images (N, C, H, W) to logits (N, num_classes).
-        spaces: Channel spaces, from input to output.
-        input_shape: Channels, height and width of an image.
-        num_classes: Number of classes.
-        normalization: Normalisation with which the network was trained; None for
-            :meth:`Normalization.default`.
-
-    Raises:
-        ValueError: If the normalisation is for images with another number of channels.
-    """
-
-    architecture: str
-    module: nn.Module
-    spaces: tuple[ChannelSpace, ...]
-    input_shape: tuple[int, int, int] = (3, 32, 32)
-    num_classes: int = 10
-    normalization: Normalization | None = None
-
-    def __post_init__(self) -> None:
-        channels = self.input_shape[0]
-        if self.normalize.channels != channels:
-            raise ValueError(
-                f"{self.architecture}: the images have {channels} channels, but the normalization "
-                f"has {self.normalize.channels} values; give one mean and std for each channel"
-            )
-
-    @property
-    def normalize(self) -> Normalization:
-        """The normalisation in use: pixels to the input of the module."""
-        return self.normalization or Normalization.default(self.input_shape[0])
+__all__ = ["Network", "build", "is_reference", "names", "of_module", "register"]
 
 
 Builder = Callable[[int, int], Network]
@@ -83,30 +43,31 @@ def names() -> list[str]:
     return sorted(_BUILDERS)
 
 
-def build(architecture: str, num_classes: int = 10, image_size: int = 32) -> Network:
-    """Build an untrained network.
+def build(
+    architecture: str, num_classes: int = 10, image_size: int = 32, image_channels: int = 3
+) -> Network:
+    """Build a network that is not trained, or as its function or folder returns it.
 
     Args:
-        architecture: Registered name, or ``"package.module:function"``.
+        architecture: Registered name, ``"package.module:function"``, ``"torchvision:NAME"``, or
+            the folder of a saved network (:func:`build_reference`).
         num_classes: Number of classes.
         image_size: Height and width of the images.
+        image_channels: Channels of the images; registered networks take RGB images.
 
     Returns:
-        The network, initialised with torch's global random generator.
+        The network. A registered one is initialised with torch's global random generator.
 
     Raises:
         UnknownNameError: If the architecture does not exist.
+        PruneGymError: If its spaces cannot be derived.
     """
     if architecture in _BUILDERS:
         return _BUILDERS[architecture](num_classes, image_size)
-    if ":" not in architecture:
-        raise UnknownNameError("network", architecture, [*names(), "package.module:function"])
-    module_name, _, function = architecture.partition(":")
-    try:
-        builder: Builder = getattr(importlib.import_module(module_name), function)
-    except (ImportError, AttributeError) as error:
-        raise UnknownNameError("network", architecture, names()) from error
-    return builder(num_classes, image_size)
+    if is_reference(architecture):
+        shape = (image_channels, image_size, image_size)
+        return build_reference(architecture, num_classes, shape)
+    raise UnknownNameError("network", architecture, [*names(), *FORMS])
 
 
 def _resnet(name: str, depth: int, option: str, classes: int, size: int) -> Network:

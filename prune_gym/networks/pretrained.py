@@ -6,18 +6,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+import torch
+
 from prune_gym import files, networks
 from prune_gym.data import Dataset, Normalization
 from prune_gym.errors import WeightsError
 from prune_gym.networks import Network
 from prune_gym.weights import load_weights
 
+
+class NoBaselineError(WeightsError):
+    """Nobody has trained a baseline of this architecture for these images."""
+
+
 SHIPPED = Path(__file__).parents[1] / "pretrained"
 
 
 def stem(architecture: str, dataset_key: str) -> str:
     """File name of a baseline without suffix."""
-    return f"{architecture.replace(':', '-')}-{dataset_key}"
+    name = architecture.replace(":", "-").replace("/", "-").strip("-")
+    return f"{name}-{dataset_key}"
 
 
 def cache_folder() -> Path:
@@ -48,7 +57,7 @@ def find(architecture: str, dataset: Dataset) -> Path:
     channels, _, pixels = dataset.train.images.shape[1:]
     size = "" if pixels == 32 else f" --image-size {pixels}"
     size += "" if channels == 3 else f" --image-channels {channels}"
-    raise WeightsError(
+    raise NoBaselineError(
         f"There is no baseline of {architecture!r} for {dataset.name!r}. Train one with "
         f"prune-gym pretrain --network {architecture} --dataset {shlex.quote(dataset.name)}{size} "
         "(add --init FILE to start from existing weights)."
@@ -98,7 +107,8 @@ def load(
         architecture: Name that :func:`prune_gym.networks.build` knows.
         dataset: Data set, which determines the number of classes, the image size and the baseline.
         weights: File of weights to load instead of the baseline
-            (:func:`prune_gym.weights.read_weights`).
+            (:func:`prune_gym.weights.read_weights`). With None and without a baseline, a function
+            or a folder is used with the weights that it returns.
         normalization: Normalisation with which the weights were trained; None for the one that the
             recipe beside the weights names, else the network's own.
 
@@ -110,13 +120,43 @@ def load(
         WeightsError: If the weights are missing or damaged, or do not fit the architecture.
         ValueError: If the network takes other images.
     """
-    size = dataset.train.images.shape[-1]
-    network = networks.build(architecture, len(dataset.classes), size)
-    path = find(architecture, dataset) if weights is None else Path(weights)
+    network = _build(architecture, dataset)
+    path = Path(weights) if weights is not None else _baseline(architecture, dataset)
     check_fits(network, dataset)
-    load_weights(network.module, path)
+    recorded = None
+    if path is not None:
+        load_weights(network.module, path)
+        recorded = _recorded(path)
     network.module.eval()
-    return with_normalization(network, normalization or _recorded(path))
+    return with_normalization(network, normalization or recorded)
+
+
+def _build(architecture: str, dataset: Dataset) -> Network:
+    """Build a network; the random weights of a reference are the same each time."""
+    channels, _, size = dataset.train.images.shape[1:]
+    classes = len(dataset.classes)
+    if not networks.is_reference(architecture):
+        return networks.build(architecture, classes, size, channels)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return networks.build(architecture, classes, size, channels)
+
+
+def _baseline(architecture: str, dataset: Dataset) -> Path | None:
+    """The baseline of an architecture; None for a reference without one, which has weights."""
+    if Path(architecture).is_dir():
+        return None
+    try:
+        return find(architecture, dataset)
+    except NoBaselineError:
+        if not networks.is_reference(architecture):
+            raise
+        if architecture.startswith("torchvision:"):
+            gym.logger.warn(
+                f"{architecture} has random weights: give --weights FILE (weights=), or train it "
+                f"first with prune-gym pretrain --network {architecture}"
+            )
+        return None
 
 
 def check_fits(network: Network, dataset: Dataset) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from prune_gym.pruning.hooks import check_hooks
 from prune_gym.pruning.rules import RULES, Conv, groups_of
 from prune_gym.pruning.spaces import ChannelSpace, Side, Slots, iterate_roles, iterate_sides
 
@@ -26,7 +27,8 @@ def check_spaces(network: nn.Module, spaces: Sequence[ChannelSpace]) -> None:
     Raises:
         ValueError: If a name is used twice, a layer does not exist, two spaces claim one slot of a
             layer, a layer and its space have different numbers of channels, a kind of layer does
-            not support its role, or a layer shares its weights with another.
+            not support its role, or a layer shares its weights with another or rebuilds them in
+            each forward pass.
     """
     modules = dict(network.named_modules())
     shared = shared_weights(modules)
@@ -34,6 +36,7 @@ def check_spaces(network: nn.Module, spaces: Sequence[ChannelSpace]) -> None:
         where = f"space {space.name!r}, {role} {layer!r}"
         if layer not in modules:
             raise ValueError(f"space {space.name!r}: the network has no layer {layer!r}")
+        check_hooks(layer, modules[layer])
         kind = type(modules[layer])
         if kind not in RULES:
             known = ", ".join(kind.__name__ for kind in RULES)

@@ -10,6 +10,7 @@ import torch
 from torch import fx, nn
 
 from prune_gym.pruning.check import shared_weights
+from prune_gym.pruning.hooks import check_hooks
 from prune_gym.pruning.propagate import Member, Propagation
 from prune_gym.pruning.rewrite import needed, rewritten
 from prune_gym.pruning.rules import RULES, Conv
@@ -71,7 +72,10 @@ def derive(network: nn.Module, input_shape: InputShape, verify: bool = True) -> 
 
     Raises:
         TraceError: If the forward pass cannot be traced.
+        ValueError: If a hook rebuilds the weights of a layer.
     """
+    for name, module in network.named_modules():
+        check_hooks(name, module)
     found = _propagate(network, input_shape)
     if any(rewrite.required for rewrite in needed(found)) and not same_in_training(network):
         for rewrite in found.rewrites.values():

@@ -122,8 +122,9 @@ def load_network(folder: str | Path) -> tuple[Network, Kept]:
     """
     folder = Path(folder)
     description = read_description(folder)
-    size = description["input_shape"][1]
-    base = networks.build(description["architecture"], description["num_classes"], size)
+    channels, size, _ = description["input_shape"]
+    classes = description["num_classes"]
+    base = networks.build(description["architecture"], classes, size, channels)
     return load_network_into(folder, base), _kept_of(description)
 
 

@@ -17,7 +17,7 @@ from prune_gym.interface import Budget
 EPISODES = 10
 """Episodes of a search without any limit of its own."""
 LIMITS = ("episodes", "steps", "search_macs", "seconds")
-_OPTIONS = ("dataset", "weights", "objective", "accelerator", "device", "threads")
+_OPTIONS = ("network", "dataset", "weights", "objective", "accelerator", "device", "threads")
 """Arguments of the environment that have options of their own on the command line."""
 
 

@@ -9,10 +9,10 @@ import torch
 
 from benchmarks.studies.speed.measurement import Measurement
 from prune_gym.data import Dataset, Split
-from prune_gym.data._torchvision import models
 from prune_gym.envs import PruningEnv
 from prune_gym.networks import Network
 from prune_gym.pruning import derive
+from prune_gym.torchvision_import import models
 
 BATCH = 32
 

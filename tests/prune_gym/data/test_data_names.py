@@ -54,7 +54,7 @@ def test_contact_sheet(data_home, image_folder, tmp_path, capsys):
 def test_torchvision_is_imported_late_and_beside_any_torch():
     code = (
         "import sys, prune_gym.data; assert 'torchvision' not in sys.modules\n"
-        "from prune_gym.data import _torchvision\n"
+        "from prune_gym import torchvision_import as _torchvision\n"
         "assert callable(_torchvision.dataset_utils().download_and_extract_archive)\n"
         "import torchvision.models, torchvision.transforms\n"
         "assert _torchvision.dataset_utils() is _torchvision.dataset_utils()"

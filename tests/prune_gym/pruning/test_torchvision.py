@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from prune_gym.data._torchvision import models
 from prune_gym.pruning import Geometry, dense, derive, masked
 from prune_gym.pruning.verify import random_masks
+from prune_gym.torchvision_import import models
 from tests.tiny import shake
 
 SMALL = (

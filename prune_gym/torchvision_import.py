@@ -1,9 +1,9 @@
-"""Import torchvision's download functions even if its native library does not match torch.
+"""Import parts of torchvision even if its native library does not match torch.
 
 The torchvision on the package index is linked against CUDA. With a CPU build of torch, its library
 does not load, and ``import torchvision`` fails with ``operator torchvision::nms does not exist``,
-although the downloads used here are plain Python. Declaring the two missing operators avoids this
-(observed with torchvision 0.28 and torch 2.13).
+although the downloads and models used here are plain Python. Declaring the two missing operators
+avoids this (observed with torchvision 0.28 and torch 2.13).
 """
 
 import importlib
