@@ -68,6 +68,8 @@ class Baseline:
         pretrained.check_fits(network, dataset)
         network.module.to(self.device).eval()
         check_module(network, self.device)
+        if isinstance(config.network, Network):
+            verify_spaces(network.module, network.spaces, network.input_shape)
         self.network = _with_readable_images(network, dataset.validation)
         self.module = self.network.module
         if not any(parameter.requires_grad for parameter in self.module.parameters()):
@@ -88,14 +90,12 @@ class Baseline:
         self.accuracy, self.activations = self.evaluate(self.module, self.network.spaces)
 
     def _network(self, config: EnvConfig) -> Network:
-        """The unpruned network; one that the user passes is copied, and its spaces verified."""
+        """The unpruned network; one that the user passes is copied."""
         given = config.network
         if isinstance(given, str):
             return pretrained.load(given, self.dataset, config.weights, config.normalization)
         given = copy.deepcopy(given)
-        if isinstance(given, Network):
-            verify_spaces(given.module, given.spaces, given.input_shape)
-        else:
+        if not isinstance(given, Network):
             shape = tuple(self.dataset.train.images.shape[1:])
             given = of_module(given, len(self.dataset.classes), (shape[0], shape[1], shape[2]))
         if config.weights is not None:

@@ -146,7 +146,7 @@ def test_what_cannot_be_resumed_says_why(tmp_path, unbroken, capsys):
     assert main(["train", "--resume", str(unbroken), "--agent", "random"]) == 2
     assert "own settings, so --agent is not allowed" in capsys.readouterr().err
     assert main(["train", "--out", str(tmp_path / "x")]) == 2
-    assert "the id of an environment is missing" in capsys.readouterr().err
+    assert "the id of an environment (or --network) is missing" in capsys.readouterr().err
     out = tmp_path / "run"
     shutil.copytree(unbroken, out)
     (out / "best" / "report.json").unlink()
