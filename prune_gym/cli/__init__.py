@@ -20,6 +20,7 @@ COMMANDS = (
     "fit_surrogate",
     "evaluate",
     "export",
+    "spaces",
     "profile",
     "report",
     "bench",

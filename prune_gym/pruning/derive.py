@@ -1,5 +1,6 @@
 """Derive the channel spaces of a network from its forward pass."""
 
+import copy
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from prune_gym.pruning.check import shared_weights
 from prune_gym.pruning.hooks import check_hooks
@@ -15,7 +16,7 @@ from prune_gym.pruning.propagate import Member, Propagation
 from prune_gym.pruning.rewrite import needed, rewritten
 from prune_gym.pruning.rules import RULES, Conv
 from prune_gym.pruning.spaces import ChannelSpace, Place, Side
-from prune_gym.pruning.tracing import in_mode, same_in_training, trace
+from prune_gym.pruning.tracing import TraceError, in_mode, same_in_training, trace
 from prune_gym.pruning.verify import InputShape, random_images, wrong_spaces
 
 Slots = dict[tuple[str, Side], list[int]]
@@ -71,7 +72,7 @@ def derive(network: nn.Module, input_shape: InputShape, verify: bool = True) -> 
         The spaces, and what stays whole and why.
 
     Raises:
-        TraceError: If the forward pass cannot be traced.
+        TraceError: If the forward pass cannot be traced, fails, or returns more than a tensor.
         ValueError: If a hook rebuilds the weights of a layer.
     """
     for name, module in network.named_modules():
@@ -95,14 +96,35 @@ def derive(network: nn.Module, input_shape: InputShape, verify: bool = True) -> 
 def _propagate(network: nn.Module, input_shape: InputShape) -> Propagation:
     """Follow the channels through the traced calls."""
     shared = shared_weights(dict(network.named_modules()))
+    images = random_images(network, input_shape)
+    _check_outputs(copy.deepcopy(network), images)
     with in_mode(network, training=False), torch.no_grad():
         graph = trace(network)
         for node in graph.nodes:
             if node.op == "get_attr":
                 shared[str(node.target).rpartition(".")[0]] = "the forward pass"
         found = Propagation(fx.GraphModule(network, graph), shared)
-        found.run(random_images(network, input_shape))
+        found.run(images)
     return found
+
+
+@torch.no_grad()
+def _check_outputs(network: nn.Module, images: Tensor) -> None:
+    """Check that a network, which changes, returns a tensor for images in both modes."""
+    for training in (False, True):
+        try:
+            found = network.train(training)(images)
+        except Exception as error:  # torch raises many types for wrong shapes
+            message = str(error).strip().partition("\n")[0]
+            raise TraceError(
+                f"the network fails for images of shape {tuple(images.shape[1:])}: {message}"
+            ) from error
+        if not isinstance(found, Tensor):
+            mode = "training" if training else "eval"
+            raise TraceError(
+                f"the network returns a {type(found).__name__} in {mode} mode; it must return the "
+                "logits alone, so wrap it or switch its other outputs off"
+            )
 
 
 def _result(
