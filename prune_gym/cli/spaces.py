@@ -128,7 +128,7 @@ def _as_text(
     shares: dict[str, float],
     verbose: bool,
 ) -> str:
-    rows = [("space", "channels", "producers", "followers", "consumers")]
+    rows: list[tuple[str, ...]] = [("space", "channels", "producers", "followers", "consumers")]
     for space in network.spaces:
         roles = (space.producers, space.followers, space.consumers)
         rows.append((space.name, str(space.channels), *(_names(r, verbose) for r in roles)))

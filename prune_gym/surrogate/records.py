@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from prune_gym.envs.baseline import Baseline
-from prune_gym.envs.config import ENV_REVISION, EnvConfig
+from prune_gym.envs.config import TRANSITION_REVISION, EnvConfig
 from prune_gym.errors import DataError
 from prune_gym.jsonfile import Count, Share, described
 from prune_gym.pruning import ChannelSpace
@@ -93,7 +93,7 @@ def conditions(
     equal conditions can be combined.
     """
     return {
-        "env_revision": ENV_REVISION,
+        "env_revision": TRANSITION_REVISION,
         "network": baseline.network.architecture,
         "weights": baseline.weights_hash,
         "dataset": baseline.dataset.fingerprint,
