@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 
 ANY = "Prune-v0"
 """Environment of any network and data set, which the caller names."""
-NETWORKS = {"ResNet20": "resnet20", "ResNet56": "resnet56", "Plain20": "plain20"}
+NETWORKS = {
+    "ResNet20": "resnet20",
+    "ResNet56": "resnet56",
+    "Plain20": "plain20",
+    "VGG16": "vgg16_quarter",
+    "MobileNetV2": "mobilenetv2_half",
+}
 DATASETS = {"": "shapes", "-CIFAR10": "cifar10"}
 ALF = "PruneResNet20-ALF-v0"
 SURROGATE = "PruneResNet20-Surrogate-v0"
