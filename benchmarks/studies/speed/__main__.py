@@ -2,7 +2,7 @@
 
 A reference is the same work with the fast paths off, in the same run and taking turns, since the
 speed of a shared machine drifts. Parts: steps, candidates, resets, own, memory, images, refit,
-search, profile, growth, vector, surrogate.
+derivation, search, profile, growth, vector, surrogate.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import prune_gym  # noqa: F401 - registers the ids
-from benchmarks.studies.speed import growth, images, refit, search, step, surrogate, vector
+from benchmarks.studies.speed import derivation, growth, images, refit, search, step, surrogate, vector
 from benchmarks.studies.speed.measurement import Measurement, markdown
 
 
@@ -33,6 +33,7 @@ def parts(
         "own": lambda: growth.own_work(name, arguments, repeats),
         "memory": lambda: step.memory(1000),
         "images": images.rows,
+        "derivation": lambda: derivation.rows(repeats),
         "refit": lambda: refit.rows(),
         "search": lambda: search.searches(name, arguments, seed=0),
         "profile": lambda: [
