@@ -151,11 +151,13 @@ def _baseline(architecture: str, dataset: Dataset) -> Path | None:
     except NoBaselineError:
         if not networks.is_reference(architecture):
             raise
-        if architecture.startswith("torchvision:"):
-            gym.logger.warn(
-                f"{architecture} has random weights: give --weights FILE (weights=), or train it "
-                f"first with prune-gym pretrain --network {architecture}"
-            )
+        kind = "random weights"
+        if not architecture.startswith("torchvision:"):
+            kind = "the weights that its function returns"
+        gym.logger.warn(
+            f"{architecture} has {kind}: give --weights FILE (weights=) for others, or train it "
+            f"first with prune-gym pretrain --network {architecture}"
+        )
         return None
 
 

@@ -25,7 +25,7 @@ def test_ids_are_known_after_the_import():
         "for name in prune_gym.environment_ids(): gym.spec(name)\n"
         "print(len(prune_gym.environment_ids()))\n"
     )
-    assert fresh(script).strip() == "8"
+    assert fresh(script).strip() == "13"
 
 
 def test_the_alf_id_is_made_in_a_fresh_process():

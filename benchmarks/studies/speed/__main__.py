@@ -18,7 +18,16 @@ from typing import Any
 import torch
 
 import prune_gym  # noqa: F401 - registers the ids
-from benchmarks.studies.speed import derivation, growth, images, refit, search, step, surrogate, vector
+from benchmarks.studies.speed import (
+    derivation,
+    growth,
+    images,
+    refit,
+    search,
+    step,
+    surrogate,
+    vector,
+)
 from benchmarks.studies.speed.measurement import Measurement, markdown
 
 

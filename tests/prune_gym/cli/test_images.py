@@ -107,7 +107,8 @@ def test_grey_images_from_the_folder_to_the_export(workplace, home, tmp_path, ca
     capsys.readouterr()
     assert pretrain(workplace, NETWORK, "--image-channels", "1") == 2
     assert "shape (3, 8, 8)" in capsys.readouterr().err
-    assert main(train_command(workplace, tmp_path / "b", "--env", "image_channels=1")) == 2
+    other = ["--env", "network=plain20", "--env", "image_channels=1"]
+    assert main(train_command(workplace, tmp_path / "b", *other)) == 2
     assert "--image-size 8 --image-channels 1" in capsys.readouterr().err
 
 

@@ -74,6 +74,7 @@ def nothing():
     return 3
 
 
+@pytest.mark.filterwarnings("ignore:.*the weights that its function returns")
 @pytest.mark.parametrize(
     ("name", "spaces"), [("no_arguments", ["a", "b"]), ("by_name", ["0"]), ("builder", ["mine"])]
 )
@@ -136,6 +137,7 @@ def test_a_network_without_prunable_channels_says_why():
         networks.of_module(nn.Sequential(nn.Flatten(), nn.Linear(768, 4)), 4, (3, 16, 16))
 
 
+@pytest.mark.filterwarnings("ignore:.*the weights that its function returns")
 @pytest.mark.parametrize("name", ["between: shuffle", "concatenation", "split", "padded shortcut"])
 def test_a_saved_folder_is_a_network(tmp_path, name):
     """It can be pruned again, and what is saved then can be loaded."""
