@@ -73,8 +73,10 @@ def derive(network: nn.Module, input_shape: InputShape, verify: bool = True) -> 
 
     Raises:
         TraceError: If the forward pass cannot be traced, fails, or returns more than a tensor.
-        ValueError: If a hook rebuilds the weights of a layer.
+        ValueError: If the network has no parameters, or some without a shape, or a hook rebuilds
+            the weights of a layer.
     """
+    _check_parameters(network)
     for name, module in network.named_modules():
         check_hooks(name, module)
     found = _propagate(network, input_shape)
@@ -106,6 +108,18 @@ def _propagate(network: nn.Module, input_shape: InputShape) -> Propagation:
         found = Propagation(fx.GraphModule(network, graph), shared)
         found.run(images)
     return found
+
+
+def _check_parameters(network: nn.Module) -> None:
+    parameters = dict(network.named_parameters())
+    if not parameters:
+        raise ValueError("the network has no parameters, so there is nothing to prune")
+    for name, parameter in parameters.items():
+        if nn.parameter.is_lazy(parameter):
+            raise ValueError(
+                f"the parameter {name!r} of a lazy module has no shape yet; run the network on an "
+                "image once"
+            )
 
 
 @torch.no_grad()

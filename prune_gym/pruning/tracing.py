@@ -34,7 +34,10 @@ def trace(network: nn.Module) -> fx.Graph:
         return _Tracer().trace(network)
     except Exception as error:  # a user's forward may raise any exception for a proxy input
         message = str(error).partition("\n")[0]
-        raise TraceError(f"the forward pass cannot be traced: {message}") from error
+        raise TraceError(
+            f"the forward pass cannot be traced: {message}. Rewrite it so that its calls do not "
+            "depend on the values of tensors, or declare the spaces by hand (docs/networks.md)"
+        ) from error
 
 
 def signature(nodes: Sequence[fx.Node]) -> Signature:

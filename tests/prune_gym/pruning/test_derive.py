@@ -137,7 +137,20 @@ def test_channels_stay_if_they_are_selected_by_number_and_training_differs():
 
 def test_a_forward_that_cannot_be_traced_is_refused():
     module = Net(lambda self, x: self.a(x if x.sum() > 0 else -x).mean((2, 3)), a=conv(3, 4))
-    with pytest.raises(TraceError, match="cannot be traced"):
+    with pytest.raises(TraceError, match=r"cannot be traced.*declare the spaces by hand"):
+        derive(module, SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.ReLU()), "no parameters"),
+        (nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten()), "'0.weight' of a lazy module"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_a_network_without_weights_is_refused(module, message):
+    with pytest.raises(ValueError, match=message):
         derive(module, SHAPE)
 
 
