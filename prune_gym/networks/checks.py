@@ -12,11 +12,18 @@ def check_module(network: Network, device: torch.device | str = "cpu") -> None:
     """Check weights and outputs of a network, which is on ``device`` and in ``eval`` mode.
 
     Raises:
-        WeightsError: If a tensor is not float32, or contains NaN or infinity.
+        WeightsError: If a layer is quantised, or a tensor is not float32, or contains NaN or
+            infinity.
         ValueError: If the outputs are not one tensor of shape (N, classes).
     """
+    for name, module in network.module.named_modules():
+        if type(module).__module__.startswith(("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.q")):
+            raise WeightsError(
+                f"{network.architecture}: the layer {name!r} is quantised, but networks are "
+                "trained in float32; prune the network first, then quantise it."
+            )
     for name, tensor in network.module.state_dict().items():
-        if not tensor.is_floating_point():
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             continue
         if tensor.dtype != torch.float32:
             kind = str(tensor.dtype).removeprefix("torch.")

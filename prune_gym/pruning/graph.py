@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from prune_gym.errors import PruneGymError
 from prune_gym.pruning import ChannelSpace, dense
-from prune_gym.pruning.tracing import TraceError, signature, trace
+from prune_gym.pruning.tracing import TraceError, full_precision, signature, trace
 
 Values = dict[int, Any]
 """Results of calls by the number of the call; number 0 holds the images."""
@@ -92,8 +92,9 @@ class Program:
 
     @torch.no_grad()
     def _verify(self, network: nn.Module, images: Tensor) -> None:
-        expected = network(images)
-        result = Bound(self, network).logits({0: images})
+        with full_precision():
+            expected = network(images)
+            result = Bound(self, network).logits({0: images})
         if result.shape != expected.shape or not torch.allclose(
             result, expected, rtol=1e-3, atol=1e-3
         ):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
 from torch import fx, nn
 
 from prune_gym.errors import PruneGymError
@@ -66,3 +67,18 @@ def in_mode(network: nn.Module, training: bool) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Compute with 32 bits on a GPU, where convolutions round to 10 bits (TF32) by default.
+
+    Two ways to compute the same outputs can then be compared.
+    """
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.allow_tf32 = matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = before

@@ -12,7 +12,7 @@ from prune_gym.errors import PruneGymError
 from prune_gym.pruning.check import check_spaces
 from prune_gym.pruning.cut import dense, masked
 from prune_gym.pruning.spaces import ChannelSpace, Masks
-from prune_gym.pruning.tracing import in_mode
+from prune_gym.pruning.tracing import full_precision, in_mode
 
 InputShape = tuple[int, int, int]
 IMAGES = 2
@@ -109,7 +109,7 @@ class _Test:
             masks = random_masks(spaces, seed)
             try:
                 cut = dense(self.network, spaces, masks, share=True)
-                with torch.no_grad():
+                with torch.no_grad(), full_precision():
                     found = cut(self.images)
                     expected = masked(self.network, spaces, masks)(self.images)
             except Exception as error:  # torch raises many types for wrong shapes

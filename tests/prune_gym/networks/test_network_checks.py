@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.ao.quantization import quantize_dynamic
 
 from prune_gym.data import IMAGENET, Normalization, Split
 from prune_gym.envs import PruningEnv
@@ -62,6 +63,13 @@ def test_weights_that_are_no_float32_or_not_finite_are_named():
         with pytest.raises(WeightsError, match=f"NaN or infinity in '{name}'"):
             PruningEnv(network, tiny_dataset())
         tensor[1] = kept
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_quantised_layers_are_named():
+    module = quantize_dynamic(tiny_residual().module, {nn.Linear}, dtype=torch.qint8)
+    with pytest.raises(WeightsError, match=r"the layer 'head' is quantised.*then quantise it"):
+        PruningEnv(module, tiny_dataset())
 
 
 def test_the_default_depends_on_the_channels_and_a_wrong_number_is_refused():
