@@ -4,7 +4,6 @@
 entry-point group ``prune_gym.agents``.
 """
 
-import importlib
 from dataclasses import asdict
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -62,11 +61,11 @@ def lookup(name: str) -> "type[Agent]":
     """
     from agents.base import Agent
     from prune_gym.errors import PruneGymError, UnknownNameError
+    from prune_gym.trust import import_object
 
     others = _others()
-    module_name, _, class_name = _AGENTS.get(name, others.get(name, name)).partition(":")
     try:
-        kind = getattr(importlib.import_module(module_name), class_name)
+        kind = import_object(_AGENTS.get(name, others.get(name, name)))
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         if name in others:
             raise PruneGymError(

@@ -45,7 +45,7 @@ def deadline(minutes: float | None) -> float | None:
 
 def search_stage(config: RunConfig, name: str, log: Path) -> Stage:
     """The stage of a run."""
-    command = [sys.executable, "-m", "benchmarks.worker", json.dumps(config.to_json())]
+    command = [sys.executable, "-P", "-m", "benchmarks.worker", json.dumps(config.to_json())]
     return Stage(name, lambda: files.finished(config.folder), lambda: command, log)
 
 
@@ -55,7 +55,7 @@ def scratch_stage(run: RunConfig, epochs: float, weights: Path, log: Path) -> St
     It writes ``weights``, a safetensors file, and beside it the recipe with the accuracies.
     """
     given = run.environment()
-    words = [sys.executable, "-m", "prune_gym.cli", "pretrain", "--test", "--quiet"]
+    words = [sys.executable, "-P", "-m", "prune_gym.cli", "pretrain", "--test", "--quiet"]
     for option, value in (
         ("--shape", run.folder / files.BEST),
         ("--out", weights),
@@ -68,6 +68,8 @@ def scratch_stage(run: RunConfig, epochs: float, weights: Path, log: Path) -> St
         ("--threads", given.threads),
     ):
         words += [option, str(value)]
+    if ":" in str(given.network):
+        words += ["--trust", str(given.network)]  # the saved network names it
     return Stage("scratch", weights.with_suffix(".json").is_file, lambda: words, log)
 
 

@@ -9,6 +9,7 @@ from prune_gym import registration
 from prune_gym.envs import PruningEnv
 from prune_gym.errors import PruneGymError
 from prune_gym.provenance import machine, versions
+from prune_gym.runs.agents import check_trusted
 from prune_gym.runs.run import hashes
 
 
@@ -90,6 +91,7 @@ def make_environment(result: Result, dataset: str | None = None) -> PruningEnv:
     Other weights, images or accelerators than the record's are refused.
     """
     setup = result.setup
+    check_trusted(setup.config, result.source)
     given = dict(setup.config.env_arguments)
     if dataset is not None:
         given["dataset"] = dataset

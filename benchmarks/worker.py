@@ -18,7 +18,8 @@ def main() -> int:
     try:
         with stopped_by_signals():
             if (config.folder / files.CONFIG).is_file():
-                report = Run.resume(config.folder, quiet=True)
+                named = (config.agent, str(config.environment().network))
+                report = Run.resume(config.folder, quiet=True, trust=named)
             else:
                 report = Run(config, quiet=True).start()
     except Stopped as stopped:

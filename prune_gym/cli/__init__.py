@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from prune_gym import __version__
 from prune_gym.errors import PruneGymError, Stopped
 from prune_gym.signals import stopped_by_signals
+from prune_gym.trust import trusting
 
 COMMANDS = (
     "train",
@@ -68,11 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from prune_gym.runs.agents import check_package
 
         check_package()
-        # For the user's own agents and networks; last, so that nothing there hides a package.
-        if not {"", os.getcwd()} & set(sys.path):
-            sys.path.append(os.getcwd())
         arguments = make_parser().parse_args(argv)
-        with stopped_by_signals():
+        with trusting(arguments.trust), stopped_by_signals():
             code: int = arguments.run(arguments)
     except Stopped as stopped:
         print(f"\n{stopped}", file=sys.stderr)

@@ -19,7 +19,16 @@ def add_command(
     """Add a command with a line in the list of commands and its own page of help."""
     form = argparse.RawDescriptionHelpFormatter
     text = description or short
-    return commands.add_parser(name, help=short, description=text, formatter_class=form)
+    parser = commands.add_parser(name, help=short, description=text, formatter_class=form)
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="code of your own, package.module:object, that may be imported if a file names it; "
+        "what you name yourself needs no trust",
+    )
+    return parser
 
 
 def add_environment(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,13 @@
-"""Networks to prune: built-in architectures, and architectures that the user registers."""
+"""Networks to prune: built-in architectures, and architectures that the user registers.
+
+Other packages add networks through the entry-point group ``prune_gym.networks``: functions as
+:func:`prune_gym.networks.references.build_reference` takes them.
+"""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from importlib import metadata
 
 from torch import nn
 
@@ -18,6 +24,7 @@ from prune_gym.pruning import derive
 __all__ = ["Network", "build", "is_reference", "names", "of_module", "register"]
 
 
+GROUP = "prune_gym.networks"
 Builder = Callable[[int, int], Network]
 _BUILDERS: dict[str, Builder] = {}
 
@@ -39,8 +46,8 @@ def register(name: str, builder: Builder) -> None:
 
 
 def names() -> list[str]:
-    """Names of the registered architectures, sorted."""
-    return sorted(_BUILDERS)
+    """Names of the registered architectures, those of installed packages included, sorted."""
+    return sorted({*_BUILDERS, *_others()})
 
 
 def build(
@@ -64,10 +71,19 @@ def build(
     """
     if architecture in _BUILDERS:
         return _BUILDERS[architecture](num_classes, image_size)
+    shape = (image_channels, image_size, image_size)
     if is_reference(architecture):
-        shape = (image_channels, image_size, image_size)
         return build_reference(architecture, num_classes, shape)
+    if architecture in (others := _others()):
+        network = build_reference(others[architecture], num_classes, shape)
+        return replace(network, architecture=architecture)
     raise UnknownNameError("network", architecture, [*names(), *FORMS])
+
+
+def _others() -> dict[str, str]:
+    """Import paths of the networks of installed packages; own names take precedence."""
+    found = metadata.entry_points(group=GROUP)
+    return {entry.name: entry.value for entry in found if entry.name not in _BUILDERS}
 
 
 def _resnet(name: str, depth: int, option: str, classes: int, size: int) -> Network:

@@ -1,6 +1,5 @@
 """Networks that are not built in: functions, torchvision's models, saved folders and modules."""
 
-import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +12,7 @@ from prune_gym.errors import PruneGymError, UnknownNameError
 from prune_gym.networks.network import Network
 from prune_gym.pruning import derive, verify_spaces
 from prune_gym.torchvision_import import models
+from prune_gym.trust import current_folder, import_object
 
 TORCHVISION = "torchvision:"
 FORMS = ("package.module:function", "torchvision:NAME", "the folder of a saved network")
@@ -85,7 +85,8 @@ def _torchvision_model(reference: str, num_classes: int) -> nn.Module:
 
 def _of_function(reference: str, num_classes: int, shape: Shape) -> Network:
     function = _function(reference)
-    found = function(**_arguments(function, num_classes, shape[1]))
+    with current_folder():  # the function may import its neighbours
+        found = function(**_arguments(function, num_classes, shape[1]))
     if isinstance(found, Network):
         _verify(found, reference)
         return found
@@ -98,11 +99,12 @@ def _of_function(reference: str, num_classes: int, shape: Shape) -> Network:
 
 
 def _function(reference: str) -> Callable[..., object]:
-    module_name, _, name = reference.partition(":")
     try:
-        function: Callable[..., object] = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
+        function = import_object(reference)
+    except (ImportError, AttributeError, ValueError) as error:
         raise UnknownNameError("network", reference, FORMS) from error
+    if not callable(function):
+        raise PruneGymError(f"{reference} is a {type(function).__name__}, not a function.")
     return function
 
 

@@ -1,7 +1,7 @@
 """Save and load pruned networks: architecture and kept channels as JSON, weights as safetensors."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from prune_gym.errors import WeightsError
 from prune_gym.files import write_json
 from prune_gym.networks import Network
 from prune_gym.pruning import cut_spaces, dense
+from prune_gym.trust import check as check_trusted
+from prune_gym.trust import trusting
 from prune_gym.weights import load_weights, save_weights
 
 SCHEMA = 1
@@ -106,12 +108,14 @@ def save_network(
     return folder
 
 
-def load_network(folder: str | Path) -> tuple[Network, Kept]:
+def load_network(folder: str | Path, trust: Iterable[str] = ()) -> tuple[Network, Kept]:
     """Read a network that :func:`save_network` wrote.
 
     Args:
         folder: Folder of the network. :func:`networks.build` must know the architecture; for other
             architectures, use :func:`load_network_into`.
+        trust: Functions (``"package.module:function"``) that may be imported if the file names
+            them.
 
     Returns:
         The network and its kept channels.
@@ -119,12 +123,15 @@ def load_network(folder: str | Path) -> tuple[Network, Kept]:
     Raises:
         WeightsError: If a file is missing, damaged or of another schema, or the weights do not
             fit the architecture.
+        UntrustedError: If the file names a function that is not trusted.
     """
     folder = Path(folder)
     description = read_description(folder)
     channels, size, _ = description["input_shape"]
-    classes = description["num_classes"]
-    base = networks.build(description["architecture"], classes, size, channels)
+    classes, architecture = description["num_classes"], description["architecture"]
+    with trusting(trust):
+        check_trusted("network", architecture, networks.names(), repr(str(folder / DESCRIPTION)))
+        base = networks.build(architecture, classes, size, channels)
     return load_network_into(folder, base), _kept_of(description)
 
 

@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass, replace
 
 import gymnasium as gym
 
-from prune_gym import registration
+from prune_gym import networks, registration, trust
 from prune_gym.errors import PruneGymError, UnknownNameError
 from prune_gym.interface import Agent, pruning_environment
 from prune_gym.runs.config import RunConfig
@@ -53,6 +53,21 @@ def find(name: str) -> type[Agent]:
     import agents
 
     return agents.lookup(name)
+
+
+def check_trusted(config: RunConfig, where: str) -> None:
+    """Refuse names of code in a configuration that comes from a file.
+
+    Args:
+        config: The configuration.
+        where: The file, for the error.
+
+    Raises:
+        UntrustedError: If it names an agent or a network that the user did not trust.
+    """
+    check_package()
+    trust.check("agent", config.agent, names(), where)
+    trust.check("network", config.environment().network, networks.names(), where)
 
 
 def options_of(name: str) -> list[str]:

@@ -1,7 +1,7 @@
 """A run: search with an agent, keep the best network, fine-tune and export it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from prune_gym.runs.finish import finish, load_searched
 from prune_gym.runs.recorder import Recorder
 from prune_gym.runs.records import Report, Setup
 from prune_gym.surrogate.predicted import PredictedEvaluator
+from prune_gym.trust import trusting
 
 
 class Run:
@@ -51,13 +52,22 @@ class Run:
         self.folder = config.folder
 
     @classmethod
-    def open(cls, folder: str | Path, quiet: bool = False) -> "Run":
+    def open(cls, folder: str | Path, quiet: bool = False, trust: Iterable[str] = ()) -> "Run":
         """A run that was started before, for :meth:`finish` or for its configuration.
+
+        Args:
+            folder: Folder of the run.
+            quiet: Whether to hide the progress bars.
+            trust: Code (``"package.module:object"``) that may be imported if the run's files name
+                it: an agent or a network of the user's own.
 
         Raises:
             PruneGymError: If the folder holds no run.
+            UntrustedError: If its files name code that is not trusted.
         """
         setup = files.read_setup(Path(folder))
+        with trusting(trust):
+            agents.check_trusted(setup.config, repr(str(Path(folder) / files.CONFIG)))
         return cls(replace(setup.config, out=str(folder)), quiet)
 
     def start(self, overwrite: bool = False) -> Report:
@@ -94,6 +104,7 @@ class Run:
         seconds: float | None = None,
         final_epochs: float | None = None,
         quiet: bool = False,
+        trust: Iterable[str] = (),
     ) -> Report:
         """Continue a run that was stopped or killed.
 
@@ -109,6 +120,7 @@ class Run:
             seconds: New limit of the search.
             final_epochs: Epochs of the final fine-tune; the run's own by default.
             quiet: Whether to hide the progress bars.
+            trust: Code that may be imported, see :meth:`open`.
 
         Returns:
             The result, as written to ``best/report.json``.
@@ -116,9 +128,10 @@ class Run:
         Raises:
             PruneGymError: If the folder holds no run, the run is finished, or the environment is
                 not the one in which it was started.
+            UntrustedError: If the run's files name code that is not trusted.
             Stopped: After Ctrl-C; what was found is saved.
         """
-        run = cls.open(folder, quiet)
+        run = cls.open(folder, quiet, trust)
         run._check_unfinished()
         given = (episodes, steps, search_macs, seconds)
         limits: dict[str, Any] = dict(zip(LIMITS, given, strict=True))

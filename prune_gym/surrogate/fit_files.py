@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from prune_gym import networks, trust
 from prune_gym.errors import PruneGymError
 from prune_gym.files import sha256, write_atomically
 from prune_gym.provenance import versions
@@ -36,6 +37,7 @@ def fit_files(
 
     Raises:
         PruneGymError: If the name of the file is wrong, or scikit-learn is missing.
+        UntrustedError: If the records name a network that the user did not trust.
         DataError: If a file is damaged, or the files were recorded under different conditions.
     """
     if out is not None and (out.suffix != ".safetensors" or out.is_dir()):
@@ -43,6 +45,7 @@ def fit_files(
     predictor.import_library()
     joined = records.joined([records.read(path) for path in paths], [str(path) for path in paths])
     arguments = dict(joined.header["env_arguments"])
+    trust.check("network", arguments.get("network"), networks.names(), str(paths[0]))
     if threads is not None:
         arguments["threads"] = threads
     env = real_environment(make_environment(joined.header["id"], arguments))

@@ -103,7 +103,7 @@ def stages(setting: Setting) -> Iterator[Stage]:
 
 
 def _pretrain(setting: Setting) -> list[str]:
-    words = [sys.executable, "-m", "prune_gym.cli", "pretrain", "--quiet"]
+    words = [sys.executable, "-P", "-m", "prune_gym.cli", "pretrain", "--quiet"]
     for name in ("network", "dataset", "seed", "device", "threads"):
         words += [f"--{name}", str(getattr(setting, name))]
     return [*words, "--epochs", str(setting.baseline_epochs)]
