@@ -16,6 +16,10 @@ class WeightsError(PruneGymError):
     """Weights are missing, damaged, or do not fit the network."""
 
 
+class DamagedError(WeightsError):
+    """A file is missing or has changed since it was written."""
+
+
 class TargetError(PruneGymError):
     """No reachable network meets the target."""
 

@@ -20,6 +20,22 @@ def home() -> Path:
     return Path(os.environ.get("PRUNE_GYM_HOME") or user_cache_path("prune_gym"))
 
 
+TEMPORARY = ".prune-gym-"
+"""Beginning of the names of files that are being written."""
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file is being written, or was when its process was killed."""
+    return path.name.startswith(TEMPORARY)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left in a folder that nobody else writes to."""
+    for path in folder.rglob(f"{TEMPORARY}*"):
+        if path.is_file() or path.is_symlink():
+            path.unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
     """Write a file under a temporary name in the same folder, then rename it.
 
@@ -33,7 +49,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
         ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(
+        dir=path.parent, prefix=f"{TEMPORARY}{path.stem}-", suffix=path.suffix
+    )
     os.close(handle)
     temporary = Path(name)
     try:

@@ -42,6 +42,17 @@ def models() -> ModuleType:
     return importlib.import_module("torchvision.models")
 
 
+def stochastic_depth() -> type[torch.nn.Module]:
+    """The layer ``torchvision.ops.StochasticDepth``.
+
+    Raises:
+        ModuleNotFoundError: If torchvision is not installed.
+    """
+    dataset_utils()
+    kind: type[torch.nn.Module] = importlib.import_module("torchvision.ops").StochasticDepth
+    return kind
+
+
 def _native_library_loads() -> bool:
     """Load torchvision's library and return whether ``torchvision::nms`` exists."""
     spec = importlib.util.find_spec("torchvision")  # finds it without importing it

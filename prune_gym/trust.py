@@ -33,6 +33,11 @@ def trusting(names: Iterable[str]) -> Iterator[None]:
         _trusted.reset(token)
 
 
+def is_trusted(name: str) -> bool:
+    """Whether the user trusts a name."""
+    return name in _trusted.get()
+
+
 def check(kind: str, name: object, known: Container[str], where: str) -> None:
     """Refuse a name from a file that the user did not trust, before it is imported.
 
@@ -45,7 +50,7 @@ def check(kind: str, name: object, known: Container[str], where: str) -> None:
     Raises:
         UntrustedError: If the name would import a module that is not trusted.
     """
-    if not isinstance(name, str) or ":" not in name or name in known or name in _trusted.get():
+    if not isinstance(name, str) or ":" not in name or name in known or is_trusted(name):
         return  # a name without a module is looked up, and imports nothing
     raise UntrustedError(
         f"{where} names the {kind} {name[:SHOWN]!r}, which would run code of the module "

@@ -85,10 +85,31 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             shared = json.loads((file.metadata() or {}).get(_SHARED, "{}"))
         return tensors | {name: tensors[first] for name, first in shared.items()}
     except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as error:
-        raise WeightsError(
-            f"The weights file {str(path)!r} is damaged or not in safetensors format ({error}). "
-            "Create or download it again."
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> WeightsError:
+    return WeightsError(
+        f"The weights file {str(path)!r} is damaged or not in safetensors format ({error}). "
+        "Create or download it again."
+    )
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes in a safetensors file, by all names of the tensors; no tensor is read.
+
+    Raises:
+        WeightsError: If the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise WeightsError(f"The weights file {str(path)!r} does not exist.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            shared = json.loads((file.metadata() or {}).get(_SHARED, "{}"))
+        return shapes | {name: shapes[first] for name, first in shared.items()}
+    except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as error:
+        raise _damaged(path, error) from error
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

@@ -5,7 +5,15 @@ import torch
 
 from prune_gym.envs import PruningEnv
 from prune_gym.training import TrainingOptions, train
+from prune_gym.trust import trusting
 from tests.tiny import tiny_dataset, tiny_network, tiny_residual
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _trusted():
+    """The tests' own networks may be named by files; test_trust.py tests without this."""
+    with trusting(["tests.tiny:tiny_network", "tests.tiny:tiny_residual"]):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
 """Figures of single networks: kept filters, and costs of the layers."""
 
-import json
 from collections.abc import Sequence
-from operator import itemgetter
 
 import torch
 from matplotlib.figure import Figure
@@ -16,7 +14,7 @@ from prune_gym import networks, trust
 from prune_gym.costs import load_accelerator
 from prune_gym.errors import PruneGymError
 from prune_gym.pruning import Geometry
-from prune_gym.pruning.saved import DESCRIPTION
+from prune_gym.pruning.saved import read_description
 from prune_gym.runs.folder import BEST
 
 # With more layers than this, only the pruned network is drawn.
@@ -97,8 +95,8 @@ def layer_costs(run: Result) -> tuple[NetworkCost, NetworkCost]:
     # A record does not hold the number of classes; the tasks have ten.
     classes, size = 10, given.image_size
     if run.folder is not None:
-        text = (run.folder / BEST / DESCRIPTION).read_text(encoding="utf-8")
-        classes, (_, size, _) = itemgetter("num_classes", "input_shape")(json.loads(text))
+        description = read_description(run.folder / BEST)
+        classes, (_, size, _) = description.num_classes, description.input_shape
     try:
         accelerator = load_accelerator(given.accelerator)
         name = str(given.network)

@@ -48,6 +48,8 @@ _KINDS: dict[str, Kind] = {
     **dict.fromkeys(_JOIN.split(), "join"),
     "pad": "pad",
 }
+NAMES = frozenset(_KINDS)
+"""Operations of which something is known; those with an underscore at the end work in place."""
 _MODULES: dict[type[nn.Module], tuple[str, Kind]] = {
     **{
         kind: (kind.__name__, "elementwise")

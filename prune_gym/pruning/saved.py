@@ -2,29 +2,78 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from msgspec import Meta
 
-from prune_gym import networks
+from prune_gym import manifest, networks
 from prune_gym.data import Normalization
-from prune_gym.errors import WeightsError
-from prune_gym.files import write_json
+from prune_gym.errors import DamagedError, PruneGymError, WeightsError
+from prune_gym.files import write_atomically, write_json
+from prune_gym.jsonfile import Amount, Count, JsonRecord, Whole, read_json
 from prune_gym.networks import Network
+from prune_gym.networks.references import TORCHVISION
 from prune_gym.pruning import cut_spaces, dense
+from prune_gym.pruning.as_data import NetworkData, NoDataError, from_data, to_data
+from prune_gym.pruning.tracing import TraceError
+from prune_gym.trust import SHOWN, is_trusted, trusting
 from prune_gym.trust import check as check_trusted
-from prune_gym.trust import trusting
-from prune_gym.weights import load_weights, save_weights
+from prune_gym.weights import load_weights, read_shapes, save_weights
 
 SCHEMA = 1
 DESCRIPTION = "network.json"
 WEIGHTS = "weights.safetensors"
 
+GRAPH = "graph.json"
+LARGEST_IMAGE = 2048
+"""Pixels in height and width of the images of a saved network; more would be an error or attack."""
+
+ImageSize = Annotated[int, Meta(ge=1, le=LARGEST_IMAGE)]
 Kept = Mapping[str, npt.NDArray[np.int64]]
 """Sorted indices of the kept channels in the unpruned network, per space."""
+
+
+@dataclass(frozen=True)
+class KeptChannels:
+    """Kept channels of a space."""
+
+    kept: tuple[Count, ...]
+
+
+@dataclass(frozen=True)
+class Description(JsonRecord):
+    """The content of ``network.json``; further entries are allowed.
+
+    Args:
+        architecture: Name by which the unpruned network is built.
+        num_classes: Number of classes.
+        input_shape: Channels, height and width of an image.
+        spaces: Kept channels of each space of the unpruned network.
+        normalization: Normalisation of the images.
+        source_needed: Why the network could not be written as data; None if it was or need not be.
+        final_epochs: Epochs of the final fine-tune; None before it.
+    """
+
+    SCHEMA = SCHEMA
+    PARTIAL = True
+
+    architecture: str
+    num_classes: Whole
+    input_shape: tuple[Whole, ImageSize, ImageSize]
+    spaces: Mapping[str, KeptChannels]
+    normalization: Mapping[str, Any] | None = None
+    source_needed: str | None = None
+    final_epochs: Amount | None = None
+
+    @property
+    def kept(self) -> Kept:
+        """Kept channels of each space."""
+        return {name: np.array(each.kept, dtype=np.int64) for name, each in self.spaces.items()}
 
 
 def masks_from_kept(network: Network, kept: Kept) -> dict[str, npt.NDArray[np.bool_]]:
@@ -81,9 +130,13 @@ def save_network(
 ) -> Path:
     """Write a network to a folder.
 
+    A network that needs the user's own source to be built is written as data, too
+    (:mod:`prune_gym.pruning.as_data`), if that is possible: it can then be opened without the
+    source.
+
     Args:
-        folder: Folder of the network, created if it does not exist. Existing ``network.json`` and
-            ``weights.safetensors`` are replaced.
+        folder: Folder of the network, created if it does not exist. Existing files of the same
+            names are replaced.
         network: The network, pruned or not.
         kept: Kept channels of the unpruned architecture.
         facts: Additional entries of the JSON file, for example metrics.
@@ -91,29 +144,49 @@ def save_network(
     Returns:
         ``folder``.
     """
-    spaces = {name: {"kept": [int(index) for index in indices]} for name, indices in kept.items()}
-    description = {
-        "schema": SCHEMA,
-        "architecture": network.architecture,
-        "num_classes": network.num_classes,
-        "input_shape": list(network.input_shape),
-        "normalization": network.normalize.to_json(),
-        "spaces": spaces,
-        **(facts or {}),
-    }
+    own = not (network.architecture in networks.names() or _of_torchvision(network.architecture))
+    data, reason = _as_data(network) if own else (None, None)
+    description = Description(
+        architecture=network.architecture,
+        num_classes=network.num_classes,
+        input_shape=network.input_shape,
+        normalization=network.normalize.to_json(),
+        spaces={name: KeptChannels(tuple(map(int, each))) for name, each in kept.items()},
+        source_needed=reason,
+    )
     # Remove the description first and write it last: a folder with a description is complete.
-    (folder / DESCRIPTION).unlink(missing_ok=True)
+    manifest.unseal(folder)
+    for name in (DESCRIPTION, GRAPH):
+        (folder / name).unlink(missing_ok=True)
     save_weights(network.module, folder / WEIGHTS)
-    write_json(folder / DESCRIPTION, description)
+    if data is not None:
+        text = json.dumps(data.to_json(), allow_nan=False)
+        write_atomically(folder / GRAPH, lambda path: path.write_text(text, encoding="utf-8"))
+    write_json(folder / DESCRIPTION, {**description.to_json(), **(facts or {})})
+    manifest.seal(folder)
     return folder
+
+
+def _of_torchvision(architecture: str) -> bool:
+    return architecture.startswith(TORCHVISION)
+
+
+def _as_data(network: Network) -> tuple[NetworkData | None, str | None]:
+    """A network as data, or the reason why that is impossible."""
+    try:
+        return to_data(network.module, network.spaces), None
+    except (NoDataError, TraceError) as error:
+        return None, str(error)[:SHOWN]
 
 
 def load_network(folder: str | Path, trust: Iterable[str] = ()) -> tuple[Network, Kept]:
     """Read a network that :func:`save_network` wrote.
 
+    A built-in or installed architecture, one of torchvision and a trusted function are built. Any
+    other network is made from its data, without its source.
+
     Args:
-        folder: Folder of the network. :func:`networks.build` must know the architecture; for other
-            architectures, use :func:`load_network_into`.
+        folder: Folder of the network.
         trust: Functions (``"package.module:function"``) that may be imported if the file names
             them.
 
@@ -123,16 +196,22 @@ def load_network(folder: str | Path, trust: Iterable[str] = ()) -> tuple[Network
     Raises:
         WeightsError: If a file is missing, damaged or of another schema, or the weights do not
             fit the architecture.
-        UntrustedError: If the file names a function that is not trusted.
+        UntrustedError: If the network can be built only by a function that is not trusted.
     """
     folder = Path(folder)
     description = read_description(folder)
-    channels, size, _ = description["input_shape"]
-    classes, architecture = description["num_classes"], description["architecture"]
+    _check_sizes(folder, description)
+    architecture, (channels, size, _) = description.architecture, description.input_shape
     with trusting(trust):
-        check_trusted("network", architecture, networks.names(), repr(str(folder / DESCRIPTION)))
-        base = networks.build(architecture, classes, size, channels)
-    return load_network_into(folder, base), _kept_of(description)
+        known = architecture in networks.names() or _of_torchvision(architecture)
+        if not known and (folder / GRAPH).is_file() and not is_trusted(architecture):
+            return _from_data(folder, description), description.kept
+        where = repr(str(folder / DESCRIPTION))
+        if description.source_needed:
+            where += f" (not saved as data: {description.source_needed})"
+        check_trusted("network", architecture, networks.names(), where)
+        base = networks.build(architecture, description.num_classes, size, channels)
+    return load_network_into(folder, base), description.kept
 
 
 def load_network_into(folder: str | Path, base: Network) -> Network:
@@ -148,7 +227,7 @@ def load_network_into(folder: str | Path, base: Network) -> Network:
     folder = Path(folder)
     description = read_description(folder)
     try:
-        network = cut_to(base, _kept_of(description))
+        network = cut_to(base, description.kept)
     except ValueError as error:
         raise WeightsError(f"{str(folder / DESCRIPTION)!r} does not fit: {error}.") from error
     load_weights(network.module, folder / WEIGHTS)
@@ -156,46 +235,79 @@ def load_network_into(folder: str | Path, base: Network) -> Network:
     return replace(network, normalization=_normalization(description) or base.normalization)
 
 
-def read_description(folder: str | Path) -> dict[str, Any]:
-    """Read and check the JSON file of a saved network.
+def read_description(folder: str | Path) -> Description:
+    """Read and check the JSON file of a saved network, and the checksums if there are any.
 
     Raises:
-        WeightsError: If the file is missing, damaged or of another schema.
+        WeightsError: If a file is missing, damaged or of another schema.
     """
     folder = Path(folder)
     path = folder / DESCRIPTION
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"schema", "architecture", "num_classes", "input_shape", "spaces"} - set(
-            description
-        )
-    except FileNotFoundError:
+    if not path.is_file():
         raise WeightsError(
             f"{str(folder)!r} contains no saved network: {DESCRIPTION} is missing."
         ) from None
-    except (OSError, ValueError, TypeError) as error:
-        raise WeightsError(f"{str(path)!r} is damaged ({error}).") from error
-    if missing or description["schema"] != SCHEMA:
+    try:
+        if manifest.sealed(folder):
+            names = [name for name in (DESCRIPTION, WEIGHTS, GRAPH) if (folder / name).is_file()]
+            manifest.check(folder, "Save the network again, or restore its folder.", names)
+        return Description.from_json(*read_json(path))
+    except DamagedError:
+        raise
+    except PruneGymError as error:
+        raise WeightsError(str(error)) from error
+
+
+def _check_sizes(folder: Path, description: Description) -> None:
+    """Hold the sizes of a description against the weights, before anything is built.
+
+    Raises:
+        WeightsError: If they do not fit together.
+    """
+    path, classes = folder / DESCRIPTION, description.num_classes
+    shapes = read_shapes(folder / WEIGHTS)
+    if not any(classes in shape for shape in shapes.values()):
         raise WeightsError(
-            f"{str(path)!r} does not have schema {SCHEMA}"
-            + (f": {', '.join(sorted(missing))} missing." if missing else ".")
+            f"{str(path)!r}: num_classes={classes}, but no tensor of {WEIGHTS} has this size: "
+            "the files do not belong together. Save the network again."
         )
-    return description
+    widest = max((dim for shape in shapes.values() for dim in shape), default=0)
+    for name, space in description.spaces.items():
+        if len(space.kept) > widest:
+            raise WeightsError(
+                f"{str(path)!r}: space {name[:SHOWN]!r} keeps {len(space.kept)} channels, but no "
+                f"tensor of {WEIGHTS} has as many: the files do not belong together."
+            )
 
 
-def _normalization(description: Mapping[str, Any]) -> Normalization | None:
-    value = description.get("normalization")
+def _from_data(folder: Path, description: Description) -> Network:
+    """A network from its data; its sizes are held against the weights before they are taken."""
+    path = folder / GRAPH
+    shapes = read_shapes(folder / WEIGHTS)
+    try:
+        data = NetworkData.from_json(*read_json(path))
+        with torch.device("meta"):
+            bare, spaces = from_data(data)
+        for name, tensor in bare.state_dict().items():
+            if tensor.dim() and shapes.get(name) != tuple(tensor.shape):
+                raise WeightsError(f"{name!r} is of another shape in {WEIGHTS}")
+        module, spaces = from_data(data)
+    except PruneGymError as error:
+        raise WeightsError(f"{str(path)!r} does not fit: {error}.") from error
+    load_weights(module, folder / WEIGHTS)
+    return Network(
+        description.architecture,
+        module.eval(),
+        spaces,
+        description.input_shape,
+        description.num_classes,
+        _normalization(description),
+    )
+
+
+def _normalization(description: Description) -> Normalization | None:
+    value = description.normalization
     try:
         return None if value is None else Normalization.from_json(value)
     except ValueError as error:
         raise WeightsError(f"The saved network cannot be read: {error}.") from error
-
-
-def _kept_of(description: Mapping[str, Any]) -> Kept:
-    try:
-        return {
-            name: np.asarray(space["kept"], dtype=np.int64)
-            for name, space in description["spaces"].items()
-        }
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise WeightsError(f"The saved spaces cannot be read ({error!r}).") from error

@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from prune_gym.envs import PruningEnv
 from prune_gym.envs.state import State
 from prune_gym.errors import PruneGymError
@@ -125,14 +123,14 @@ def load_state(folder: Path, env: PruningEnv) -> State:
     network = load_network_into(folder, baseline.network)
     module = network.module.to(baseline.device).eval()
     accuracy, _ = baseline.evaluate(module)
-    described = read_description(folder)["spaces"]
+    described = read_description(folder).kept
     start = env.snapshot()
     return State(
         module=module,
         spaces=network.spaces,
         kept={
-            name: start.kept[name][space["kept"]] if name in start.kept else np.array(space["kept"])
-            for name, space in described.items()
+            name: start.kept[name][index] if name in start.kept else index
+            for name, index in described.items()
         },
         position=len(env.visited),
         accuracy=accuracy,

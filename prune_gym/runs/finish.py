@@ -102,7 +102,7 @@ def load_searched(folder: Path, env: PruningEnv) -> State:
         PruneGymError: If no episode was finished, or there is no checkpoint.
     """
     best = load_best(folder, env)
-    if not read_description(folder / files.BEST).get(FINE_TUNED):
+    if not read_description(folder / files.BEST).final_epochs:
         return best
     kept = checkpoint.find(folder)
     if kept is None:
