@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from prune_gym import manifest
 from prune_gym.errors import PruneGymError
 from prune_gym.files import write_atomically
 from prune_gym.jsonfile import Amount, Count, JsonRecord, Share, parse_json
-from prune_gym.pruning.saved import DESCRIPTION
 from prune_gym.runs import folder as files
 from prune_gym.runs.records import SCHEMA, Episode, Report, Setup, Spending, best_so_far
 
@@ -151,11 +151,8 @@ def _read_folder(folder: Path) -> Result:
         report = files.read_report(folder)
     except PruneGymError as error:
         raise PruneGymError(f"{error} Run it again, or name the other runs alone.") from error
-    if report is not None and not (folder / files.BEST / DESCRIPTION).is_file():
-        raise PruneGymError(
-            f"{str(folder)!r} has a report but no {files.BEST}/{DESCRIPTION}: files are missing. "
-            "Make them again with `prune-gym export`."
-        )
+    if report is not None:
+        manifest.check(folder / files.BEST, "Run it again, or leave it out.")
     path = folder / SCRATCH
     scratch = Scratch.from_json(_read(path), repr(str(path))) if path.is_file() else None
     path, task = folder.parent / MARK, None

@@ -18,6 +18,7 @@ from prune_gym.errors import PruneGymError
 from prune_gym.files import write_json
 from prune_gym.runs.agents import completed
 from prune_gym.runs.config import RunConfig
+from prune_gym.runs.folder import entries
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Benchmark:
                     f"{str(out)!r} holds cells of {_words(found)}, not of {_words(own)}: they must "
                     "not be mixed. Name another --out."
                 )
-        elif out.is_dir() and any(out.iterdir()):
+        elif out.is_dir() and entries(out):
             raise PruneGymError(
                 f"{str(out)!r} is not empty and holds no benchmark. Name another --out."
             )

@@ -16,6 +16,10 @@ class WeightsError(PruneGymError):
     """Weights are missing, damaged, or do not fit the network."""
 
 
+class WriteError(PruneGymError, OSError):
+    """A file or folder cannot be written, because the disk is full or read-only, for example."""
+
+
 class DamagedError(WeightsError):
     """A file is missing or has changed since it was written."""
 

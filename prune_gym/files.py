@@ -3,12 +3,16 @@
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_cache_path
+
+from prune_gym.errors import WriteError
 
 
 def home() -> Path:
@@ -36,6 +40,49 @@ def sweep(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        WriteError: If that is impossible; the message names the folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        dangling = folder.is_symlink() and not folder.exists()
+        reason = "it is a link to nothing" if dangling else error.strerror or error
+        raise WriteError(
+            f"The folder {str(folder)!r} cannot be made: {reason}. Name another."
+        ) from error
+
+
+@contextmanager
+def named_file(path: Path) -> Iterator[None]:
+    """Errors of writing name the file, whatever a library makes of a full disk.
+
+    Raises:
+        WriteError: If the file cannot be written.
+    """
+    try:
+        yield
+    except WriteError:
+        raise
+    except Exception as error:
+        # Libraries report a full disk by exceptions of their own, often without a word of it.
+        full = shutil.disk_usage(path.parent).free < FULL if path.parent.is_dir() else False
+        if not (full or isinstance(error, OSError)):
+            raise
+        reason = "there is no space left" if full else f"{getattr(error, 'strerror', '') or error}"
+        raise WriteError(
+            f"The file {str(path)!r} cannot be written: {reason}. Free some space or make its "
+            "folder writable, or name another."
+        ) from error
+
+
+FULL = 1 << 20
+"""Free bytes below which a disk counts as full."""
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
     """Write a file under a temporary name in the same folder, then rename it.
 
@@ -47,8 +94,17 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
 
     Returns:
         ``path``.
+
+    Raises:
+        WriteError: If the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
+    with named_file(path):
+        _write_atomically(path, write)
+    return path
+
+
+def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     handle, name = tempfile.mkstemp(
         dir=path.parent, prefix=f"{TEMPORARY}{path.stem}-", suffix=path.suffix
     )
@@ -60,7 +116,6 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    return path
 
 
 def write_json(path: Path, value: Any) -> Path:
@@ -71,7 +126,7 @@ def write_json(path: Path, value: Any) -> Path:
 
 def append_line(path: Path, value: dict[str, Any]) -> None:
     """Append one JSON line and flush it to the disk, so that a kill loses no earlier line."""
-    with path.open("a", encoding="utf-8") as file:
+    with named_file(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(value, allow_nan=False) + "\n")
         file.flush()
         os.fsync(file.fileno())

@@ -8,11 +8,18 @@ from prune_gym.training import TrainingOptions, train
 from prune_gym.trust import trusting
 from tests.tiny import tiny_dataset, tiny_network, tiny_residual
 
+OWN = (
+    "tests.tiny:tiny_network",
+    "tests.tiny:tiny_residual",
+    "tests.prune_gym.test_export:branching",
+    "tests.prune_gym.networks.test_network_checks:grey_network",
+)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _trusted():
     """The tests' own networks may be named by files; test_trust.py tests without this."""
-    with trusting(["tests.tiny:tiny_network", "tests.tiny:tiny_residual"]):
+    with trusting(OWN):
         yield
 
 

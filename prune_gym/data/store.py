@@ -6,6 +6,8 @@ is a pickle. The JSON file is written last, so a data set without it is incomple
 
 import hashlib
 import json
+import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +98,8 @@ def write(
 
     def write_pixels(temporary: Path) -> None:
         nonlocal fingerprint
-        pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+        _reserve(temporary, shape)
+        pixels = np.load(temporary, mmap_mode="r+", allow_pickle=False)
         fill(pixels)
         fingerprint = _fingerprint(pixels, contents)
         pixels.flush()
@@ -113,6 +116,18 @@ def write(
         ) from error
     pixels = np.load(pixels_path, mmap_mode="c", allow_pickle=False)
     return _dataset(name, key, fingerprint, pixels, contents)
+
+
+def _reserve(path: Path, shape: tuple[int, ...]) -> None:
+    """Write an array of zeros plainly: a full disk is an error here, but kills a mapped process."""
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header | {"shape": shape})
+        left, zeros = math.prod(shape), bytes(1 << 20)
+        while left > 0:
+            left -= file.write(zeros[:left])
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _paths(stem: str) -> tuple[Path, Path, Path]:

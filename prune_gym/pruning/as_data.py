@@ -23,6 +23,7 @@ from prune_gym.pruning.channel_map import ChannelMap, ChannelPad
 from prune_gym.pruning.operations import NAMES
 from prune_gym.pruning.spaces import ChannelSpace, Place, Side
 from prune_gym.pruning.tracing import in_mode, same_in_training, trace
+from prune_gym.weights import shared_names
 
 _HOMES: dict[str, object] = {
     "torch": torch,
@@ -103,7 +104,10 @@ class SpaceData:
 
 @dataclass(frozen=True)
 class NetworkData(JsonRecord):
-    """A network as data: calls in order, layers and loose tensors by name, channel spaces."""
+    """A network as data: calls in order, layers and loose tensors by name, channel spaces.
+
+    ``shared`` holds for each further name of a tensor that layers share its first name.
+    """
 
     SCHEMA = 1
 
@@ -111,6 +115,7 @@ class NetworkData(JsonRecord):
     layers: Mapping[str, Layer]
     tensors: Mapping[str, Loose]
     spaces: tuple[SpaceData, ...]
+    shared: Mapping[str, str]
 
 
 def to_data(module: nn.Module, spaces: Sequence[ChannelSpace]) -> NetworkData:
@@ -134,6 +139,10 @@ def to_data(module: nn.Module, spaces: Sequence[ChannelSpace]) -> NetworkData:
             layers[name] = _layer(module.get_submodule(name), name)
         elif node.op == "get_attr":
             tensors[name] = _loose(module, name)
+    for name in module.state_dict():  # of layers that the forward pass does not call
+        owner = name.rpartition(".")[0]
+        if name not in tensors and not _inside(owner, layers):
+            layers[owner] = _layer(module.get_submodule(owner), owner)
     calls = tuple(
         Call(
             node.op,
@@ -143,7 +152,14 @@ def to_data(module: nn.Module, spaces: Sequence[ChannelSpace]) -> NetworkData:
         )
         for node in nodes
     )
-    return NetworkData(calls, layers, tensors, tuple(_space(space) for space in spaces))
+    described = tuple(_space(space) for space in spaces)
+    return NetworkData(calls, layers, tensors, described, shared_names(module))
+
+
+def _inside(name: str, layers: Mapping[str, Layer]) -> bool:
+    """Whether a module is one of the layers, or part of one."""
+    parts = name.split(".")
+    return any(".".join(parts[: count + 1]) in layers for count in range(len(parts)))
 
 
 def from_data(data: NetworkData) -> tuple["DataNet", tuple[ChannelSpace, ...]]:
@@ -176,6 +192,9 @@ class DataNet(nn.Module):
             self._put(name, _make_layer(layer, name))
         for name, loose in data.tensors.items():
             self._put_tensor(name, loose)
+        for name, first in data.shared.items():
+            (parent, last), (other, tensor) = self._parent(name), self._parent(first)
+            setattr(parent, last, getattr(other, tensor))
         self._functions = [_function(call) for call in data.calls]
         self._calls = data.calls
         self._released = _released(data.calls)

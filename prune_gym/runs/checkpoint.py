@@ -12,16 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from prune_gym import manifest
 from prune_gym.envs import PruningEnv
 from prune_gym.envs.state import State
-from prune_gym.errors import PruneGymError
+from prune_gym.errors import DamagedError, PruneGymError
 from prune_gym.files import write_json
 from prune_gym.interface import Agent
 from prune_gym.jsonfile import Count, JsonRecord, read_json
-from prune_gym.pruning.saved import DESCRIPTION, load_network_into, read_description, save_network
-from prune_gym.runs.folder import BEST, CHECKPOINTS
+from prune_gym.pruning.saved import load_network_into, read_description, save_network
+from prune_gym.runs.folder import BEST, CHECKPOINTS, EPISODES, hash_episodes, read_episodes
 from prune_gym.runs.records import SCHEMA, Spending
 
+SAVED = "The best network, if it is whole, can still be used: --network RUN/best."
 STATE, AGENT = "state.json", "agent"
 
 
@@ -31,12 +33,14 @@ class Progress(Spending, JsonRecord):
 
     Args:
         updates: Updates of the agent.
+        episodes_sha256: SHA-256 of the lines of the episodes.
         random: State of the environment's random generator.
     """
 
     SCHEMA = SCHEMA
 
     updates: Count
+    episodes_sha256: str
     random: Mapping[str, Any]
 
 
@@ -50,8 +54,8 @@ def write(
     agent.save(new / AGENT)
     if best is not None:
         save_network(new / BEST, best.network(env.baseline.network), best.kept)
-    # Written last: a folder that has it is complete.
     write_json(new / STATE, progress.to_json())
+    manifest.seal(new)  # a folder that has a manifest is complete
     shutil.rmtree(old, ignore_errors=True)
     if current.exists():
         os.replace(current, old)
@@ -62,18 +66,44 @@ def write(
 def find(folder: Path) -> Path | None:
     """The newest complete checkpoint of a run, whatever a kill between two renames left."""
     for name in CHECKPOINTS:
-        if (folder / name / STATE).is_file():
+        if manifest.sealed(folder / name):
             return folder / name
     return None
 
 
 def read(folder: Path) -> Progress:
-    """Read ``state.json`` of a checkpoint.
+    """Check the files of a checkpoint, and read ``state.json``.
 
     Raises:
-        PruneGymError: If the file is damaged or of another schema.
+        DamagedError: If a file is missing or damaged.
+        PruneGymError: If the file is of another schema.
     """
+    manifest.check(folder, f"{SAVED} Restore the folder, or start a new run.")
     return Progress.from_json(*read_json(folder / STATE))
+
+
+def hold_episodes(folder: Path) -> int | None:
+    """Hold ``episodes.jsonl`` against the newest checkpoint.
+
+    Returns:
+        The number of episodes of the checkpoint; None without a checkpoint.
+
+    Raises:
+        DamagedError: If episodes were lost, repeated or edited.
+    """
+    found = find(folder)
+    if found is None:
+        return None
+    progress = read(found)
+    numbers = [episode.number for episode in read_episodes(folder)]
+    same = hash_episodes(folder, progress.episodes) == progress.episodes_sha256
+    if len(numbers) < progress.episodes or numbers != list(range(len(numbers))) or not same:
+        raise DamagedError(
+            f"{str(folder / EPISODES)!r} does not hold the {progress.episodes} episodes of the "
+            f"checkpoint: lines were lost, repeated or edited. {SAVED} Restore the file, or start "
+            "a new run."
+        )
+    return progress.episodes
 
 
 def load(
@@ -105,11 +135,12 @@ def load_best(folder: Path, env: PruningEnv) -> State:
         PruneGymError: If no episode of the run was finished.
     """
     best = folder / BEST
-    if not (best / DESCRIPTION).is_file():
+    if not manifest.sealed(best):
         raise PruneGymError(
             f"{str(folder)!r} has no best network, because no episode was finished. Resume the run "
             "with a larger budget."
         )
+    manifest.check(best, f"Resume the run (prune-gym train --resume {folder}).")
     return load_state(best, env)
 
 

@@ -8,7 +8,7 @@ from prune_gym.envs import render
 from prune_gym.registration import real_environment
 from prune_gym.runs import agents
 from prune_gym.runs.checkpoint import load_best
-from prune_gym.runs.folder import POLICY
+from prune_gym.runs.folder import load_policy
 from prune_gym.runs.records import TargetReport
 from prune_gym.runs.run import Run
 from prune_gym.training import split_accuracy
@@ -51,7 +51,7 @@ def evaluate(
     inner = real_environment(env)
     if policy:
         agent = agents.make(run.config, env)
-        agent.load(run.folder / POLICY)
+        load_policy(run.folder, agent)
         observation, info = env.reset(seed=run.config.seed)
         ended = False
         while not ended:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from prune_gym import manifest
 from prune_gym.envs import PruningEnv, render
 from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.state import State
@@ -71,6 +72,7 @@ def finish(
         save_network(target, network, best.kept, facts)
     title = f"test accuracy {test.final:.3f} (unpruned {test.unpruned:.3f})"
     render.picture(best, baseline, env.visited, target / "network.png", title)
+    manifest.seal(target)
     left = best.counts()
     report = Report(
         setup=setup,

@@ -7,10 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import gymnasium as gym
 from filelock import FileLock, Timeout
 
-from prune_gym.errors import PruneGymError
-from prune_gym.files import append_line, home, write_atomically, write_json
+from prune_gym import manifest
+from prune_gym.errors import PruneGymError, WriteError
+from prune_gym.files import (
+    append_line,
+    is_temporary,
+    make_folder,
+    sweep,
+    write_atomically,
+    write_json,
+)
+from prune_gym.interface import Agent
 from prune_gym.jsonfile import parse_json, read_json
 from prune_gym.runs.records import Episode, Report, Setup
 
@@ -21,44 +31,62 @@ REPORT = "report.json"
 POLICY = "policy"
 TENSORBOARD = "tensorboard"
 CHECKPOINTS = ("checkpoint", "checkpoint.new", "checkpoint.old")
+LOCK = ".lock"
 ENTRIES = (CONFIG, EPISODES, BEST, POLICY, TENSORBOARD, *CHECKPOINTS)
 
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Keep other processes of this machine from writing to a folder; a kill releases it, too.
+    """Keep other processes from writing to a run's folder; a kill releases it, too.
 
-    The folder need not exist; the lock file is in the cache folder, not in the user's.
+    The folder is made if needed. What killed processes left of their writing is removed.
 
     Raises:
         PruneGymError: If another process is using it.
+        WriteError: If the folder cannot be made or written to.
     """
-    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
-    locks = home() / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(locks / f"{name}.lock")
+    make_folder(folder)
+    lock = FileLock(folder / LOCK)
     try:
         lock.acquire(blocking=False)
-    except Timeout as error:
-        raise PruneGymError(
-            f"Another process is using {str(folder)!r}. Wait until it ends, or stop it (a "
-            "process continues even if its parent was killed)."
+    except NotImplementedError:
+        gym.logger.warn(
+            "the file system of %r has no locks: make sure that no other process uses this folder",
+            str(folder),
+        )
+    except OSError as error:
+        if isinstance(error, Timeout):
+            raise _claimed_by_another(folder) from error
+        raise WriteError(
+            f"The folder {str(folder)!r} cannot be written to ({error.strerror}). Name another."
         ) from error
     try:
+        sweep(folder)
         yield
     finally:
         lock.release()
 
 
-def prepare(folder: Path, overwrite: bool) -> None:
-    """Make an empty folder for a run; ``overwrite`` removes an earlier run in it.
+def _claimed_by_another(folder: Path) -> PruneGymError:
+    return PruneGymError(
+        f"Another process is using {str(folder)!r}. Wait until it ends, or stop it (a "
+        "process continues even if its parent was killed)."
+    )
+
+
+def check_free(folder: Path, overwrite: bool) -> None:
+    """Check that a folder can take a run, before anything is written to it.
+
+    Args:
+        folder: Folder, which need not exist.
+        overwrite: Whether an earlier run in it may be replaced.
 
     Raises:
         PruneGymError: If the folder is not empty, or holds anything but a run.
     """
     if folder.exists() and not folder.is_dir():
         raise PruneGymError(f"out={str(folder)!r} is a file, not a folder. Name another.")
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and entries(folder):
         if not overwrite:
             raise PruneGymError(
                 f"out={str(folder)!r} is not empty. Name another folder, or overwrite an earlier "
@@ -72,15 +100,28 @@ def prepare(folder: Path, overwrite: bool) -> None:
                 f"overwrite: {str(folder)!r} holds no run (no {CONFIG} of prune_gym), so "
                 "nothing was deleted. Name another folder."
             )
-        others = {path.name for path in folder.iterdir()} - set(ENTRIES)
+        others = {path.name for path in entries(folder)} - set(ENTRIES)
         if others:
             raise PruneGymError(
                 f"overwrite: {str(folder)!r} also contains {sorted(others)[0]!r}, which is not "
                 "part of a run, so nothing was deleted. Name another folder."
             )
-        for path in folder.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
+
+
+def clear(folder: Path, overwrite: bool) -> None:
+    """Empty a folder that this process has claimed; ``overwrite`` removes an earlier run.
+
+    Raises:
+        PruneGymError: If the folder is not empty, or holds anything but a run.
+    """
+    check_free(folder, overwrite)  # another process may have filled it meanwhile
+    for path in entries(folder):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def entries(folder: Path) -> list[Path]:
+    """What a folder holds besides the lock and what killed processes left."""
+    return [path for path in folder.iterdir() if path.name != LOCK and not is_temporary(path)]
 
 
 def finished(folder: Path) -> bool:
@@ -140,6 +181,33 @@ def read_episodes(folder: Path) -> list[Episode]:
         where = f"{str(path)!r} line {number}"
         episodes.append(Episode.from_json(parse_json(line, where), where))
     return episodes
+
+
+def hash_episodes(folder: Path, count: int) -> str:
+    """SHA-256 of the first lines of ``episodes.jsonl``; fewer lines have another one."""
+    path = folder / EPISODES
+    content = path.read_bytes() if path.is_file() else b""
+    lines = content.splitlines(keepends=True)
+    return hashlib.sha256(b"".join(lines[:count])).hexdigest()
+
+
+def save_policy(folder: Path, agent: Agent) -> None:
+    """Write what an agent has learned to ``policy/``, with checksums."""
+    make_folder(folder / POLICY)
+    manifest.unseal(folder / POLICY)
+    agent.save(folder / POLICY)
+    manifest.seal(folder / POLICY)
+
+
+def load_policy(folder: Path, agent: Agent) -> None:
+    """Read what an agent has learned.
+
+    Raises:
+        DamagedError: If a file is missing or damaged.
+    """
+    remedy = f"Resume the run (prune-gym train --resume {folder}), or start a new one."
+    manifest.check(folder / POLICY, remedy)
+    agent.load(folder / POLICY)
 
 
 def keep_episodes(folder: Path, count: int) -> list[Episode]:

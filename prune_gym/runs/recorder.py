@@ -15,12 +15,11 @@ from tqdm import tqdm
 from prune_gym.costs import StepCosts
 from prune_gym.envs import PruningEnv
 from prune_gym.envs.state import State
-from prune_gym.errors import PruneGymError
 from prune_gym.interface import Agent, Budget, Callback
 from prune_gym.pruning.finished import BlockRecord
 from prune_gym.pruning.saved import save_network
 from prune_gym.runs import checkpoint
-from prune_gym.runs.folder import BEST, EPISODES, TENSORBOARD, append_episode, keep_episodes
+from prune_gym.runs.folder import BEST, TENSORBOARD, append_episode, hash_episodes, keep_episodes
 from prune_gym.runs.records import Episode, Setup, Step, best_so_far
 
 
@@ -142,6 +141,7 @@ class Recorder(Callback):
             search_macs_total=self.env.search_macs_total,
             wall_seconds=self.wall_seconds(),
             device_seconds=self.device_seconds(),
+            episodes_sha256=hash_episodes(self.folder, self._episodes),
             random=self.env.np_random.bit_generator.state,
         )
         checkpoint.write(self.folder, agent, self.env, self.best, progress)
@@ -159,14 +159,9 @@ class Recorder(Callback):
         if found is None:
             keep_episodes(self.folder, 0)
             return False
+        checkpoint.hold_episodes(self.folder)
         progress = checkpoint.read(found)
         episodes = keep_episodes(self.folder, progress.episodes)
-        if [episode.number for episode in episodes] != list(range(progress.episodes)):
-            raise PruneGymError(
-                f"{str(self.folder / EPISODES)!r} does not hold the episodes 0 to "
-                f"{progress.episodes - 1} of the checkpoint: lines were lost, repeated or edited. "
-                "Restore the file, or start a new run."
-            )
         best = [*compress(episodes, best_so_far(self.setup, episodes))]
         accuracy = best[-1].accuracy if best else None
         self.best = checkpoint.load(found, agent, self.env, progress, accuracy)

@@ -17,7 +17,7 @@ from prune_gym.export import ONNX, PT2
 from prune_gym.interface import Agent, Budget, Callback
 from prune_gym.provenance import machine, versions
 from prune_gym.registration import SURROGATE, make_environment, real_environment
-from prune_gym.runs import agents
+from prune_gym.runs import agents, checkpoint
 from prune_gym.runs import folder as files
 from prune_gym.runs.config import LIMITS, RunConfig
 from prune_gym.runs.finish import finish, load_searched
@@ -85,11 +85,12 @@ class Run:
             ExportError: If the network cannot be exported and the configuration requires it.
             Stopped: After Ctrl-C; what was found is saved.
         """
+        files.check_free(self.folder, overwrite)
         env, surrogate, agent = self._make()
         exportable = self._exportable(real_environment(env))
         setup = describe(self.config, real_environment(env), surrogate)
         with files.claimed(self.folder):
-            files.prepare(self.folder, overwrite)
+            files.clear(self.folder, overwrite)
             files.write_setup(self.folder, setup)
             return self._search_and_finish(setup, env, surrogate, agent, exportable)
 
@@ -170,6 +171,7 @@ class Run:
         replace(self.config, final_epochs=epochs, seed=seed)  # checks both
         with files.claimed(self.folder):
             self._check_unfinished()
+            checkpoint.hold_episodes(self.folder)
             if not files.read_episodes(self.folder):
                 raise PruneGymError(
                     f"No episode of {str(self.folder)!r} was finished. Continue the search with: "
@@ -281,7 +283,7 @@ class Run:
                     f"{self.folder}"
                 ) from stopped
             finally:
-                agent.save(self.folder / files.POLICY)
+                files.save_policy(self.folder, agent)
         if recorder.best is None:
             raise PruneGymError(
                 "No episode was finished within the budget, so there is nothing to export. Resume "

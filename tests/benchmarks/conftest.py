@@ -35,7 +35,7 @@ def real_run(tiny_trained, tmp_path_factory):
         "Tiny-v0", "l1", episodes=2, final_epochs=0.5, env_arguments=arguments | names
     )
     setup = describe(config, env)
-    files.prepare(folder, overwrite=False)
+    folder.mkdir()
     files.write_setup(folder, setup)
     budget = config.budget()
     recorder = Recorder(folder, env, setup, budget, quiet=True)

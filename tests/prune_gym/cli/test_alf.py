@@ -12,6 +12,8 @@ from tests.prune_gym.runs.test_resume import observed
 
 NETWORK = "tests.tiny:tiny_residual"
 FILES = {
+    "graph.json",
+    "manifest.json",
     "model.onnx",
     "model.pt2",
     "network.json",

@@ -17,9 +17,11 @@ from prune_gym.cli import main
 from prune_gym.pruning.saved import load_network
 from prune_gym.runs.folder import read_episodes, read_report, read_setup
 from prune_gym.runs.records import best_so_far
-from tests.prune_gym.conftest import train_command
+from tests.prune_gym.conftest import NETWORK, train_command
 
 FILES = {
+    "graph.json",
+    "manifest.json",
     "model.onnx",
     "model.pt2",
     "network.json",
@@ -284,6 +286,7 @@ def test_a_signal_leaves_a_usable_run(workplace, tmp_path, number):
     for line in (out / "episodes.jsonl").read_text().splitlines():
         json.loads(line)
     export = [sys.executable, "-m", "prune_gym.cli", "export", str(out), "--quiet"]
+    export += ["--trust", NETWORK]
     result = subprocess.run(export, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert {path.name for path in (out / "best").iterdir()} == FILES

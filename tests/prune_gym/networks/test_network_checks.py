@@ -144,7 +144,7 @@ def test_a_saved_network_keeps_its_normalisation(tmp_path):
     shake(network.module)
     kept = {space.name: np.arange(space.channels) for space in network.spaces}
     save_network(tmp_path, network, kept)
-    assert read_description(tmp_path)["normalization"] == RAW.to_json()
+    assert read_description(tmp_path).normalization == RAW.to_json()
     assert load_network(tmp_path)[0].normalize == RAW
     assert load_network_into(tmp_path, tiny_network()).normalize == RAW
     # A network that an earlier version saved has the default.

@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from prune_gym import networks
-from prune_gym.errors import WeightsError
+from prune_gym.errors import DamagedError, WeightsError
 from prune_gym.files import write_atomically, write_json
+from prune_gym.manifest import seal
 from prune_gym.pruning.saved import (
     DESCRIPTION,
     WEIGHTS,
@@ -53,11 +54,11 @@ def test_round_trip(tmp_path, name):
     ("change", "message"),
     [
         ({"schema": 9}, "schema 1"),
-        ({"architecture": "resnet21"}, "Unknown network"),
+        ({"architecture": "resnet21"}, "Unknown network|another"),
         ({"spaces": {"nowhere": {"kept": [0]}}}, "no space 'nowhere'"),
         ({"spaces": {"layer1.0": {"kept": [3, 3]}}}, "must be sorted"),
         ({"spaces": {"layer1.0": {"kept": [99]}}}, "must be sorted"),
-        ({"spaces": {"layer1.0": {}}}, "cannot be read"),
+        ({"spaces": {"layer1.0": {}}}, "kept is missing"),
         ({"spaces": {"layer1.0": {"kept": [0]}}}, "do not fit"),
     ],
 )
@@ -66,6 +67,9 @@ def test_wrong_descriptions_are_refused(tmp_path, change, message):
     save_network(tmp_path, network, kept)
     description = json.loads((tmp_path / DESCRIPTION).read_text())
     write_json(tmp_path / DESCRIPTION, description | change)
+    with pytest.raises(DamagedError, match="its checksum is not that of"):
+        load_network(tmp_path)
+    seal(tmp_path)
     with pytest.raises(Exception, match=message) as error:
         load_network(tmp_path)
     assert error.type.__module__ == "prune_gym.errors"

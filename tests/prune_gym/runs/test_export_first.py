@@ -14,7 +14,7 @@ from prune_gym.runs.folder import read_report
 from tests.prune_gym.conftest import run_config, train_command
 
 NETWORK = "tests.prune_gym.test_export:branching"
-SAVED = {"network.json", "network.png", "report.json", "weights.safetensors"}
+SAVED = {"manifest.json", "network.json", "network.png", "report.json", "weights.safetensors"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -85,7 +85,7 @@ def test_an_export_that_fails_at_the_end_loses_nothing(workplace, tmp_path, monk
     monkeypatch.setattr("prune_gym.export.write_models", fails)
     with pytest.raises(ExportError, match=r"fails\. Weights and report are in '.*best'"):
         run.start()
-    assert names(config.folder) == SAVED
+    assert names(config.folder) == SAVED | {"graph.json"}
     report = read_report(config.folder)
     assert report is not None
     assert report.differences == {}

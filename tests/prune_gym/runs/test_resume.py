@@ -13,6 +13,7 @@ import pytest
 
 from prune_gym.cli import main
 from prune_gym.errors import PruneGymError, Stopped
+from prune_gym.manifest import seal
 from prune_gym.runs import Report, Run
 from prune_gym.runs.folder import CONFIG, EPISODES, claimed, read_episodes, read_report, read_setup
 from prune_gym.runs.recorder import Recorder
@@ -126,7 +127,7 @@ def test_every_moment_of_a_kill_can_be_resumed(config, unbroken, left):
         with (out / EPISODES).open("a") as file:
             file.write((out / EPISODES).read_text().splitlines(keepends=True)[-1][:50])
         shutil.copytree(checkpoint, out / "checkpoint.new")
-        (out / "checkpoint.new" / "state.json").unlink()
+        (out / "checkpoint.new" / "manifest.json").unlink()
     elif left == "renamed away":
         checkpoint.rename(out / "checkpoint.old")
     elif left == "not yet renamed":
@@ -159,15 +160,17 @@ def test_what_cannot_be_resumed_says_why(tmp_path, unbroken, capsys):
         Run.resume(out, quiet=True)
     assert policy.read_bytes() == trained
     state.write_text(json.dumps(json.loads(before) | {"random": {}}))
+    seal(out / "checkpoint")
     with pytest.raises(PruneGymError, match=r"state.json.*random generator is damaged"):
         Run.resume(out, quiet=True)
     state.write_text(before)
+    seal(out / "checkpoint")
     lines = (out / EPISODES).read_text().splitlines(keepends=True)
     (out / EPISODES).write_text("".join(lines[:1] + lines[2:]))
-    with pytest.raises(PruneGymError, match="does not hold the episodes 0 to 3"):
+    with pytest.raises(PruneGymError, match="does not hold the 4 episodes"):
         Run.resume(out, quiet=True)
     (out / EPISODES).unlink()
-    with pytest.raises(PruneGymError, match=r"No episode of .* was finished"):
+    with pytest.raises(PruneGymError, match="does not hold the 4 episodes"):
         Run.open(out).finish()
     (out / EPISODES).write_text("".join(lines))
     value = json.loads((out / CONFIG).read_text())
@@ -199,6 +202,6 @@ def test_one_process_at_a_time_in_a_folder(config):
     with claimed(config.folder):
         with pytest.raises(PruneGymError, match="Another process is using"):
             Run(config, quiet=True).start()
-        assert not config.folder.exists()
+        assert [path.name for path in config.folder.iterdir()] == [".lock"]
     with claimed(config.folder):
         pass  # it was released
