@@ -9,8 +9,10 @@ from typing import Any
 
 from prune_gym import manifest
 from prune_gym.errors import PruneGymError
+from prune_gym.export import ONNX, PT2
 from prune_gym.files import write_atomically
 from prune_gym.jsonfile import Amount, Count, JsonRecord, Share, parse_json
+from prune_gym.pruning.saved import DESCRIPTION, WEIGHTS
 from prune_gym.runs import folder as files
 from prune_gym.runs.records import SCHEMA, Episode, Report, Setup, Spending, best_so_far
 
@@ -152,7 +154,10 @@ def _read_folder(folder: Path) -> Result:
     except PruneGymError as error:
         raise PruneGymError(f"{error} Run it again, or name the other runs alone.") from error
     if report is not None:
-        manifest.check(folder / files.BEST, "Run it again, or leave it out.")
+        # A copy may lack the models.
+        there = [name for name in (WEIGHTS, ONNX, PT2) if (folder / files.BEST / name).is_file()]
+        remedy = "Run it again, or leave it out."
+        manifest.check(folder / files.BEST, remedy, [DESCRIPTION, *there])
     path = folder / SCRATCH
     scratch = Scratch.from_json(_read(path), repr(str(path))) if path.is_file() else None
     path, task = folder.parent / MARK, None

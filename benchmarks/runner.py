@@ -63,9 +63,23 @@ class Benchmark:
         return self.out / "records.jsonl"
 
     def prepare(self) -> None:
-        """Make the folder; one that holds another task or version, or other files, is refused."""
-        own = {"task": self.task.name, "version": self.task.version, "dataset": self.dataset}
-        path, out = self.out / MARK, self.out
+        """Mark the folder, which this process has claimed."""
+        self.check_folder()
+        if not self.mark.is_file():
+            write_json(self.mark, self._mark)
+
+    @property
+    def mark(self) -> Path:
+        """The file that names the task of a folder."""
+        return self.out / MARK
+
+    @property
+    def _mark(self) -> dict[str, object]:
+        return {"task": self.task.name, "version": self.task.version, "dataset": self.dataset}
+
+    def check_folder(self) -> None:
+        """Refuse a folder that holds another task or version, or other files."""
+        own, path, out = self._mark, self.mark, self.out
         if out.exists() and not out.is_dir():
             raise PruneGymError(f"--out {str(out)!r} is a file, not a folder. Name another.")
         if path.is_file():
@@ -84,8 +98,6 @@ class Benchmark:
             raise PruneGymError(
                 f"{str(out)!r} is not empty and holds no benchmark. Name another --out."
             )
-        else:
-            write_json(path, own)
 
     def check(self) -> None:
         """Refuse agents, options and images with which every cell would fail."""

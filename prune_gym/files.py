@@ -51,6 +51,8 @@ def make_folder(folder: Path) -> None:
     except OSError as error:
         dangling = folder.is_symlink() and not folder.exists()
         reason = "it is a link to nothing" if dangling else error.strerror or error
+        if folder.is_file():
+            reason = "it is a file, not a folder"
         raise WriteError(
             f"The folder {str(folder)!r} cannot be made: {reason}. Name another."
         ) from error

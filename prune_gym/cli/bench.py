@@ -76,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     others = bench.comparable(results.load(arguments.against))
     bench.check()
     checked_device(arguments.device)
+    bench.check_folder()
     with run_folder.claimed(arguments.out):
         bench.prepare()
         try:

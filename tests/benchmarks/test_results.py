@@ -89,7 +89,7 @@ def _without_accuracy(folder):
             "accuracy.test.final='0.9' (expected `float`, got `str`)",
             "leave it out",
         ),
-        (lambda f: (f / "best/network.json").unlink(), "network.json", "missing", "export"),
+        (lambda f: (f / "best/network.json").unlink(), "network.json", "missing", "Run it again"),
         (lambda f: (f / "episodes.jsonl").unlink(), "episodes.jsonl", "no episode", "again"),
     ],
 )
