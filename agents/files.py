@@ -4,7 +4,6 @@
 needs (optimizers, random states, memories), and ``policy.json`` the rest.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from agents.base import Agent
-from prune_gym.errors import WeightsError
+from prune_gym.errors import PruneGymError, WeightsError
 from prune_gym.files import write_atomically, write_json
+from prune_gym.jsonfile import read_json
 
 POLICY, TRAINING, FACTS = "policy.safetensors", "training.safetensors", "policy.json"
 
@@ -56,10 +56,10 @@ def read_facts(folder: Path, agent: Agent, name: str) -> dict[str, Any]:
     """
     path = folder / FACTS
     try:
-        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        facts: dict[str, Any] = read_json(path)[0]
         found, counters = facts["agent"], facts["counters"]
         episodes, steps = int(counters["episodes"]), int(counters["steps"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, PruneGymError) as error:
         raise WeightsError(f"Cannot read the policy {str(path)!r}: {error!r}.") from error
     if found != name:
         raise WeightsError(

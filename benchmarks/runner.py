@@ -1,6 +1,5 @@
 """Run the cells of a benchmark in parallel processes; a cell is one agent with one seed."""
 
-import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from benchmarks.stages import Stage, run_stage, scratch_stage, search_stage
 from benchmarks.tasks import Task
 from prune_gym.errors import PruneGymError
 from prune_gym.files import write_json
+from prune_gym.jsonfile import read_json
 from prune_gym.runs.agents import completed
 from prune_gym.runs.config import RunConfig
 from prune_gym.runs.folder import entries
@@ -84,11 +84,9 @@ class Benchmark:
             raise PruneGymError(f"--out {str(out)!r} is a file, not a folder. Name another.")
         if path.is_file():
             try:
-                found = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise PruneGymError(
-                    f"{str(path)!r} is damaged ({error}). Name another --out."
-                ) from error
+                found, _ = read_json(path)
+            except PruneGymError as error:
+                raise PruneGymError(f"{error} Name another --out.") from error
             if found != own:
                 raise PruneGymError(
                     f"{str(out)!r} holds cells of {_words(found)}, not of {_words(own)}: they must "

@@ -139,8 +139,12 @@ class Accelerator:
             OSError: If the file cannot be read.
         """
         try:
-            return _from_values(yaml.load(Path(path).read_text("utf-8"), _StrictLoader))
-        except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+            with Path(path).open("rb") as file:
+                data = file.read(MOST_BYTES + 1)
+            if len(data) > MOST_BYTES:
+                raise ValueError(f"the file is larger than {MOST_BYTES} bytes.")
+            return _from_values(yaml.load(data.decode("utf-8"), _StrictLoader))
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise ValueError(f"Accelerator file {str(path)!r}: {error}") from error
 
     @cached_property
@@ -170,14 +174,29 @@ def _preset(name: str) -> Accelerator:
         return Accelerator.from_yaml(path)
 
 
+MOST_BYTES = 1 << 16
+"""Largest accelerator file; those of the package have about 1,000 bytes."""
+SHOWN = 80
+"""Characters of a bad value that an error shows."""
+
+
 class _StrictLoader(yaml.SafeLoader):
-    """A safe loader that rejects duplicate keys."""
+    """A safe loader that rejects duplicate keys and aliases, which may grow without bound."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError("aliases (*name) are not allowed; write the value.")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        names: set[str] = set()
         for key in keys:
-            if keys.count(key) > 1:
-                raise ValueError(f"key {key!r} occurs twice.")
+            if not isinstance(key, str):
+                raise ValueError(f"key {str(key)[:SHOWN]!r} is not a name.")
+            if key in names:
+                raise ValueError(f"key {key[:SHOWN]!r} occurs twice.")
+            names.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -187,7 +206,7 @@ def _from_values(values: object) -> Accelerator:
     known = [field.name for field in fields(Accelerator)]
     unknown = [str(key) for key in values if key not in known]
     if unknown:
-        raise ValueError(f"unknown key {', '.join(unknown)}. Known: {', '.join(known)}.")
+        raise ValueError(f"unknown key {', '.join(unknown)[:SHOWN]}. Known: {', '.join(known)}.")
     missing = [key for key in known if key not in values]
     if missing:
         raise ValueError(f"missing key {', '.join(missing)}.")
@@ -200,6 +219,6 @@ def _from_values(values: object) -> Accelerator:
 
 def _check_int(name: str, value: object, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{name}={value!r} must be an integer.")
+        raise ValueError(f"{name}={str(value)[:SHOWN]!r} must be an integer.")
     if not least <= value <= LARGEST:
         raise ValueError(f"{name}={value} must be between {least} and {LARGEST}.")

@@ -3,6 +3,19 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+SHOWN = 80
+"""Characters of a bad value that an error shows."""
+
+
+def shown(value: object) -> str:
+    """The ``repr`` of a bad value for an error, cut to ``SHOWN`` characters."""
+    text = value[: SHOWN + 1] if isinstance(value, str | bytes) else value
+    try:
+        result = " ".join(repr(text).split())
+    except (ValueError, RecursionError):  # an integer of over 4,300 digits, deep nesting
+        result = f"a value of type {type(value).__name__}"
+    return result if len(result) <= SHOWN else f"{result[:SHOWN]}..."
+
 
 class PruneGymError(Exception):
     """Base class of the project's exceptions; the command line prints them without a traceback."""
@@ -47,6 +60,6 @@ class UnknownNameError(PruneGymError, ValueError):
 
     def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
         known = sorted(known)
-        close = get_close_matches(str(name), known, n=1)
+        close = get_close_matches(str(name)[:SHOWN], known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        super().__init__(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(known)}.")
+        super().__init__(f"Unknown {kind} {shown(name)}.{hint} Known: {', '.join(known)}.")

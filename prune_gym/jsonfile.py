@@ -11,6 +11,8 @@ from msgspec import Meta
 
 from prune_gym.errors import PruneGymError
 
+MOST_BYTES = 1 << 28
+"""Largest JSON file that is read."""
 LARGEST = 1e30
 """Bound of all numbers; no value of a run comes near it."""
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -137,6 +139,8 @@ def read_json(path: Path) -> tuple[Any, str]:
         PruneGymError: If the file is damaged.
     """
     where = repr(str(path))
+    if path.stat().st_size > MOST_BYTES:
+        raise PruneGymError(f"{where} is larger than {MOST_BYTES >> 20} MB: it is no file of ours.")
     return parse_json(path.read_bytes(), where), where
 
 

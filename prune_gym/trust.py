@@ -12,10 +12,8 @@ from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from prune_gym.errors import PruneGymError
+from prune_gym.errors import SHOWN, PruneGymError
 
-SHOWN = 80
-"""Characters of a name that an error shows."""
 _trusted: ContextVar[frozenset[str]] = ContextVar("trusted", default=frozenset())
 
 

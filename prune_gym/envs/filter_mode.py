@@ -13,6 +13,7 @@ from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.config import EnvConfig
 from prune_gym.envs.evaluation import DirectEvaluator
 from prune_gym.envs.mode import Action, Choice, Mode, check_entries, unit_box, unit_value
+from prune_gym.envs.numbers import as_numbers
 from prune_gym.envs.observation import Observer, filter_rows
 from prune_gym.envs.state import Build, KeptChannels, State, masks_of
 from prune_gym.pruning import ChannelSpace, cut_spaces, dense
@@ -68,7 +69,7 @@ class FilterRules(Mode[FilterChoice]):
     def parse(self, state: State, action: Action) -> FilterChoice:
         """See :meth:`Mode.parse`; padded bits are ignored."""
         check_entries(action, "mask", "duration")
-        bits = np.asarray(action["mask"])
+        bits = as_numbers("mask", action["mask"])
         if bits.shape != (self.observer.width,):
             raise ValueError(
                 f"action: the mask has shape {bits.shape} but must have ({self.observer.width},); "

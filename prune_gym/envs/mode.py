@@ -12,9 +12,11 @@ from gymnasium import spaces
 from prune_gym.costs import CostModel
 from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.config import EnvConfig
+from prune_gym.envs.numbers import as_numbers
 from prune_gym.envs.observation import Observer
 from prune_gym.envs.state import Build, State, StepRecord
 from prune_gym.envs.target import Target
+from prune_gym.errors import shown
 from prune_gym.interface import Info
 from prune_gym.pruning import ChannelSpace
 from prune_gym.pruning.finished import FinishedNetwork
@@ -166,18 +168,19 @@ def unit_box() -> spaces.Box:
 def check_entries(action: Action, *names: str) -> None:
     """Raise a ValueError unless an action is a dictionary with these two entries."""
     if not isinstance(action, Mapping) or set(action) != set(names):
-        raise ValueError(f"an action must be a dict with {names[0]!r} and {names[1]!r}: {action!r}")
+        raise ValueError(
+            f"an action must be a dict with {names[0]!r} and {names[1]!r}, not a "
+            f"{type(action).__name__}: {shown(action)}"
+        )
 
 
 def unit_value(name: str, given: Any, meaning: str) -> float:
     """An entry of an action; ValueError if it is not one finite number within [0, 1]."""
-    try:
-        number = np.asarray(given)
-        known = number.dtype.kind in "biuf" and number.size == 1 and bool(np.isfinite(number).all())
-    except (TypeError, ValueError):
-        known = False
-    if not known:
-        raise ValueError(f"action: {name}={given!r} must be one finite number")
+    number = as_numbers(name, given)
+    if number.size != 1 or not np.isfinite(number).all():
+        raise ValueError(
+            f"action: {name}={shown(given)} of shape {number.shape} must be one finite number"
+        )
     value = float(number.astype(np.float64).reshape(()))
     if not 0 <= value <= 1:
         raise ValueError(f"action: {name}={value} must be 0 to 1 ({meaning})")

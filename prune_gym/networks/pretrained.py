@@ -1,6 +1,5 @@
 """Trained, unpruned networks: shipped with the package or trained with ``prune-gym pretrain``."""
 
-import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,8 @@ import torch
 
 from prune_gym import files, networks
 from prune_gym.data import Dataset, Normalization
-from prune_gym.errors import WeightsError
+from prune_gym.errors import PruneGymError, WeightsError
+from prune_gym.jsonfile import read_json
 from prune_gym.networks import Network
 from prune_gym.weights import load_weights
 
@@ -72,8 +72,8 @@ def read_recipe(weights: Path) -> dict[str, Any]:
     """
     path = weights.with_suffix(".json")
     try:
-        recipe: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        recipe: dict[str, Any] = read_json(path)[0]
+    except (OSError, ValueError, PruneGymError) as error:
         raise WeightsError(
             f"The baseline's recipe {str(path)!r} is missing or damaged ({error}). "
             "Run prune-gym pretrain again."
@@ -184,9 +184,9 @@ def with_normalization(network: Network, normalization: Normalization | None) ->
 def _recorded(weights: Path) -> Normalization | None:
     """The normalisation in the recipe beside a file of weights, if it is the file's recipe."""
     try:
-        recipe = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
+        recipe = read_json(weights.with_suffix(".json"))[0]
         if recipe["sha256"] != files.sha256(weights):
             return None
         return Normalization.from_json(recipe["normalization"])
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, PruneGymError):
         return None

@@ -200,6 +200,10 @@ class DataNet(nn.Module):
         self._released = _released(data.calls)
         if not data.calls or data.calls[-1].op != "output":
             raise NoDataError("the calls do not end with an output")
+        known = {"call_module": data.layers, "get_attr": data.tensors}
+        for call in data.calls:
+            if call.op in known and call.target not in known[call.op]:
+                raise NoDataError(f"{call.op} {call.target!r} is not described")
 
     def _put(self, name: str, layer: nn.Module) -> None:
         parent, last = self._parent(name)

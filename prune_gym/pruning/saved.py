@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from msgspec import Meta
+from torch import nn
 
 from prune_gym import manifest, networks
 from prune_gym.data import Normalization
-from prune_gym.errors import DamagedError, PruneGymError, WeightsError
+from prune_gym.errors import SHOWN, DamagedError, PruneGymError, WeightsError
 from prune_gym.files import write_atomically, write_json
 from prune_gym.jsonfile import Amount, Count, JsonRecord, Whole, read_json
 from prune_gym.networks import Network
@@ -21,8 +22,8 @@ from prune_gym.networks.references import TORCHVISION
 from prune_gym.pruning import cut_spaces, dense
 from prune_gym.pruning.as_data import NetworkData, NoDataError, from_data, to_data
 from prune_gym.pruning.tracing import TraceError
-from prune_gym.trust import SHOWN, is_trusted, trusting
 from prune_gym.trust import check as check_trusted
+from prune_gym.trust import is_trusted, trusting
 from prune_gym.weights import load_weights, read_shapes, save_weights
 
 SCHEMA = 1
@@ -295,6 +296,7 @@ def _from_data(folder: Path, description: Description) -> Network:
     except PruneGymError as error:
         raise WeightsError(f"{str(path)!r} does not fit: {error}.") from error
     load_weights(module, folder / WEIGHTS)
+    _run_once(module, description, path)
     return Network(
         description.architecture,
         module.eval(),
@@ -303,6 +305,20 @@ def _from_data(folder: Path, description: Description) -> Network:
         description.num_classes,
         _normalization(description),
     )
+
+
+@torch.no_grad()
+def _run_once(module: nn.Module, description: Description, path: Path) -> None:
+    """Refuse a network whose calls fail, or that returns other outputs than described."""
+    try:
+        outputs = module.eval()(torch.zeros(1, *description.input_shape))
+    except Exception as error:  # torch raises many types for calls that cannot be
+        line = str(error).partition("\n")[0]
+        raise WeightsError(f"{str(path)!r} does not fit: its calls fail ({line}).") from error
+    if not isinstance(outputs, torch.Tensor) or outputs.shape != (1, description.num_classes):
+        raise WeightsError(
+            f"{str(path)!r} does not fit: it does not return {description.num_classes} logits."
+        )
 
 
 def _normalization(description: Description) -> Normalization | None:

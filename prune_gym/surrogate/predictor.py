@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from prune_gym import files
 from prune_gym.errors import PruneGymError, WeightsError
+from prune_gym.jsonfile import read_json
 from prune_gym.networks import pretrained as baselines
 from prune_gym.surrogate.records import first_difference
 from prune_gym.surrogate.trees import TreeEnsemble
@@ -105,14 +106,17 @@ def load(path: Path, conditions: dict[str, Any], features: tuple[str, ...]) -> S
     """
     again = "Fit it again: prune-gym fit-surrogate."
     try:
-        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        facts = read_json(path.with_suffix(".json"))[0]
         arrays = load_file(path)
         if facts.get("schema") != SCHEMA or facts.get("sha256") != files.sha256(path):
             raise ValueError("its schema or checksum is wrong")
         if not isinstance(facts.get("conditions"), dict):
             raise ValueError("the conditions are missing")
         surrogate = Surrogate(TreeEnsemble(**arrays), facts)
-    except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as error:
+    except (
+        *(OSError, ValueError, TypeError, AttributeError),
+        *(PruneGymError, SafetensorError),
+    ) as error:
         raise WeightsError(
             f"The surrogate {str(path)!r} is missing or damaged ({error}). {again}"
         ) from error

@@ -5,7 +5,6 @@ line is an episode. A line that an interruption cut off is ignored by :func:`rea
 before a recording is continued.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ import msgspec
 
 from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.config import TRANSITION_REVISION, EnvConfig
-from prune_gym.errors import DataError
-from prune_gym.jsonfile import Count, Share, described
+from prune_gym.errors import DataError, PruneGymError
+from prune_gym.jsonfile import Count, Share, described, parse_json
 from prune_gym.pruning import ChannelSpace
 
 SCHEMA = 1
@@ -179,11 +178,9 @@ def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | 
 
 def _table(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
-        value = json.loads(line)
-    except ValueError as error:
-        raise DataError(
-            f"Line {number} of {str(path)!r} is damaged ({error}). Remove the line."
-        ) from error
+        value = parse_json(line, f"Line {number} of {str(path)!r}")
+    except PruneGymError as error:
+        raise DataError(f"{error} Remove the line.") from error
     if not isinstance(value, dict):
         raise DataError(f"Line {number} of {str(path)!r} is not a table. Remove the line.")
     return value

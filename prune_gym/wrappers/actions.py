@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from prune_gym.envs.numbers import flat_numbers
 from prune_gym.wrappers.base import Action, ActionForm, Observation
 
 
@@ -38,7 +39,7 @@ class FlatBoxAction(ActionForm, gym.utils.RecordConstructorArgs):
 
     def native(self, action: npt.NDArray[Any], observation: Observation) -> Action:
         """Convert scores (or sparsity) and duration, shape (n_max + 1,) or (2,)."""
-        flat = np.asarray(action, np.float32)
+        flat = flat_numbers(action, self.action_space.shape).astype(np.float32)
         duration = (flat[-1:] + 1) / 2
         if self.action_mode == "alf":
             return {"sparsity": (flat[:1] + 1) / 2, "duration": duration}
@@ -66,6 +67,6 @@ class MultiDiscreteAction(ActionForm, gym.utils.RecordConstructorArgs):
 
     def native(self, action: npt.NDArray[Any], observation: Observation) -> Action:
         """Convert bits and the duration's number, shape (n_max + 1,)."""
-        flat = np.asarray(action)
+        flat = flat_numbers(action, self.action_space.shape)
         duration = np.array([flat[-1] / (self.durations - 1)], np.float32)
         return {"mask": flat[:-1].astype(np.int8), "duration": duration}

@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from prune_gym.envs.numbers import flat_numbers
+from prune_gym.errors import shown
 from prune_gym.pruning import criteria
 from prune_gym.wrappers.base import Action, ActionForm, Observation
 
@@ -59,9 +61,9 @@ class KeepRatioAction(ActionForm, gym.utils.RecordConstructorArgs):
         Raises:
             ValueError: A number is not within [-1, 1].
         """
-        flat = np.asarray(action, np.float64)
+        flat = flat_numbers(action, self.action_space.shape).astype(np.float64)
         if not (np.abs(flat) <= 1).all():
-            raise ValueError(f"the action {action} is not within [-1, 1]")
+            raise ValueError(f"the action {shown(action)} is not within [-1, 1]")
         share = self.least + (1 - self.least) * (flat[0] + 1) / 2
         duration = (flat[1] + 1) / 2 if self.duration is None else self.duration
         return criteria.action(self.criterion, observation, self.env, share, duration)
