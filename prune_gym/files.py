@@ -81,6 +81,20 @@ def named_file(path: Path) -> Iterator[None]:
         ) from error
 
 
+def check_space(folder: Path, needed: int) -> None:
+    """Refuse a folder on whose disk less than ``needed`` bytes are free.
+
+    Raises:
+        WriteError: If there is less space; the message names the folder.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise WriteError(
+            f"The disk of {str(folder)!r} has no space left for a run ({free >> 10:,} KiB are "
+            f"free, {needed >> 10:,} KiB are needed). Free some space, or name another folder."
+        )
+
+
 FULL = 1 << 20
 """Free bytes below which a disk counts as full."""
 

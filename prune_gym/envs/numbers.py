@@ -1,5 +1,6 @@
 """Numbers that a caller gives as part of an action, whatever type they have."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,13 @@ def as_numbers(name: str, given: object) -> npt.NDArray[Any]:
             number = (value.double() if value.is_floating_point() else value).numpy()
         elif isinstance(given, np.ma.MaskedArray):
             raise TypeError("masked entries have no value")
+        elif isinstance(given, np.ndarray):
+            number = given
         else:
-            number = np.asarray(given)
-    except (TypeError, ValueError, RuntimeError, OverflowError):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # of masked entries in a list, for example
+                number = np.asarray(given)
+    except (TypeError, ValueError, RuntimeError, OverflowError, Warning):
         number = np.asarray(None)
     if number.dtype.kind not in "biuf":
         kind = type(given).__name__

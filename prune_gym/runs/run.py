@@ -14,6 +14,7 @@ from prune_gym.envs import PruningEnv
 from prune_gym.envs.state import State
 from prune_gym.errors import PruneGymError, Stopped
 from prune_gym.export import ONNX, PT2
+from prune_gym.files import FULL, check_space
 from prune_gym.interface import Agent, Budget, Callback
 from prune_gym.provenance import machine, versions
 from prune_gym.registration import SURROGATE, make_environment, real_environment
@@ -262,6 +263,8 @@ class Run:
         resumed: bool = False,
     ) -> Report:
         inner, budget = real_environment(env), self.config.budget()
+        # Weights of policy, best network and two checkpoints, and the exported files.
+        check_space(self.folder, 2 * FULL + 8 * 4 * inner.baseline.geometry.params())
         with closing(Recorder(self.folder, inner, setup, budget, self.quiet)) as recorder:
             # Outside of the try: a damaged checkpoint must not cost the trained policy.
             restored = resumed and recorder.restore(agent)
