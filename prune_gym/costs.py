@@ -1,5 +1,6 @@
 """Costs of a network with given channel counts, on the accelerator and in memory."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -180,7 +181,7 @@ def load_accelerator(name: str) -> hw_sim.Accelerator:
     """
     if name in hw_sim.presets():
         return hw_sim.Accelerator.preset(name)
-    if not Path(name).is_file():
+    if not os.path.isfile(name):
         if Path(name).suffix in (".yaml", ".yml") or "/" in name:
             raise PruneGymError(f"The accelerator file {name!r} does not exist.")
         raise UnknownNameError("accelerator", name, [*hw_sim.presets(), "a YAML file's path"])

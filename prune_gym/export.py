@@ -101,7 +101,10 @@ def write_models(folder: Path, network: Network, samples: Split) -> dict[str, fl
         program = torch.export.export(module, (example,), dynamic_shapes=shapes)
         with torch.no_grad():
             wanted, again = module(images), program.module()(images)
-        write_atomically(folder / PT2, lambda path: torch.export.save(program, path))
+        # In memory first: on a full disk torch's own writer ends the process.
+        archive = io.BytesIO()
+        torch.export.save(program, archive)
+        write_atomically(folder / PT2, lambda path: path.write_bytes(archive.getvalue()))
     if not isinstance(wanted, Tensor) or not torch.isfinite(wanted).all():
         kind = "NaN or infinity" if isinstance(wanted, Tensor) else f"a {type(wanted).__name__}"
         raise ExportError(f"The network cannot be exported: it returns {kind}, not logits.")

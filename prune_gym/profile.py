@@ -1,5 +1,6 @@
 """Costs of a network on an accelerator, layer by layer."""
 
+import os
 from pathlib import Path
 
 from hw_sim import ConvLayer, LayerCost, NetworkCost
@@ -32,9 +33,9 @@ def layers_of(
         if value < 1:
             raise ValueError(f"{field}={value} must be at least 1.")
     folder = Path(name)
-    if "/" in name and not folder.is_dir():
+    if "/" in name and not os.path.isdir(name):
         raise PruneGymError(f"There is no folder {name!r} of a run or a saved network.")
-    if folder.is_dir():
+    if os.path.isdir(name):
         if (folder / "best" / DESCRIPTION).is_file():
             folder = folder / "best"
         # As it is, because ALF replaces one layer with two.

@@ -1,5 +1,6 @@
 """Trained, unpruned networks: shipped with the package or trained with ``prune-gym pretrain``."""
 
+import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -144,7 +145,7 @@ def _build(architecture: str, dataset: Dataset) -> Network:
 
 def _baseline(architecture: str, dataset: Dataset) -> Path | None:
     """The baseline of an architecture; None for a reference without one, which has weights."""
-    if Path(architecture).is_dir():
+    if os.path.isdir(architecture):
         return None
     try:
         return find(architecture, dataset)

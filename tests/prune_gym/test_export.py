@@ -95,7 +95,11 @@ def test_a_failed_export_is_one_line_and_the_weights_are_there(tmp_path, capfd):
         export_network(tmp_path, network, kept, tiny_dataset().test, {"note": 1})
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
-    assert {path.name for path in tmp_path.iterdir()} == {"network.json", "weights.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "manifest.json",
+        "network.json",
+        "weights.safetensors",
+    }
     loaded, _ = load_network(tmp_path)
     images = IMAGENET(tiny_dataset().test.images)
     assert torch.equal(loaded.module.eval()(images), network.module(images))

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from prune_gym import networks
-from prune_gym.errors import DamagedError, WeightsError
+from prune_gym.errors import DamagedError, PruneGymError, WeightsError
 from prune_gym.files import write_atomically, write_json
 from prune_gym.manifest import seal
 from prune_gym.pruning.saved import (
@@ -116,3 +116,28 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         write_atomically(path, fail)
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_classes": 10**8}, "num_classes=100000000, but no tensor"),
+        ({"input_shape": [3, 10**6, 10**6]}, r"input_shape\[1\]=1000000"),
+        ({"input_shape": [3, 32]}, "input_shape"),
+        ({"spaces": {"layer1.0": {"kept": [*range(5000)]}}}, "keeps 5000 channels, but no tensor"),
+        ({"architecture": "x" * 10_000}, "Unknown network"),
+    ],
+)
+def test_sizes_are_held_against_the_weights_before_anything_is_built(
+    tmp_path, monkeypatch, change, message
+):
+    _, network, kept = pruned()
+    save_network(tmp_path, network, kept)
+    description = json.loads((tmp_path / DESCRIPTION).read_text())
+    write_json(tmp_path / DESCRIPTION, description | change)
+    seal(tmp_path)
+    if "architecture" not in change:
+        monkeypatch.setattr(networks, "build", lambda *_: pytest.fail("a network was built"))
+    with pytest.raises(PruneGymError, match=message) as error:
+        load_network(tmp_path)
+    assert len(str(error.value)) < 600
