@@ -22,13 +22,14 @@ def rewritten(found: Propagation) -> fx.GraphModule:
     module = found.module
     assert isinstance(module, fx.GraphModule)
     graph, new = module.graph, dict[fx.Node, fx.Node]()
+    device = next(module.parameters()).device
     for node, rewrite in found.rewrites.items():
         if not found.labels.alive(rewrite.labels):
             continue
         base = new.get(rewrite.base, rewrite.base)
         with graph.inserting_before(node):
             if rewrite.layer is not None:
-                module.add_submodule(map_name(node), rewrite.layer)
+                module.add_submodule(map_name(node), rewrite.layer.to(device))
                 new[node] = graph.call_module(map_name(node), (base,))
             else:
                 assert rewrite.call is not None
