@@ -158,7 +158,7 @@ def _read_folder(folder: Path) -> Result:
         there = [name for name in (WEIGHTS, ONNX, PT2) if (folder / files.BEST / name).is_file()]
         remedy = "Run it again, or leave it out."
         manifest.check(folder / files.BEST, remedy, [DESCRIPTION, *there])
-        if len(episodes) != report.search.episodes:
+        if episodes and len(episodes) != report.search.episodes:
             raise PruneGymError(
                 f"{str(folder / files.EPISODES)!r} holds {len(episodes)} episodes, but the report "
                 f"is of {report.search.episodes}: lines were lost or repeated. {remedy}"

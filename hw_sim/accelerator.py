@@ -219,6 +219,6 @@ def _from_values(values: object) -> Accelerator:
 
 def _check_int(name: str, value: object, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{name}={str(value)[:SHOWN]!r} must be an integer.")
+        raise ValueError(f"{name}={repr(value)[:SHOWN]} must be an integer.")
     if not least <= value <= LARGEST:
         raise ValueError(f"{name}={value} must be between {least} and {LARGEST}.")

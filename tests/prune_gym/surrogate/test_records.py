@@ -48,7 +48,7 @@ def test_an_incomplete_line_is_ignored_and_then_removed(written, tiny_records):
         ('{"kept": [6]}', "kept"),
         ('{"kept": []}', "kept"),
         ('{"accuracy": 1.5}', "accuracy"),
-        ('{"accuracy": NaN}', "accuracy"),
+        ('{"accuracy": NaN}', "NaN is not allowed"),
         ('{"batches": -1}', "batches"),
         ('{"space": "three"}', "three"),
     ],
