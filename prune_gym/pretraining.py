@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from prune_gym import networks, trust
+from prune_gym import networks
 from prune_gym.data import Dataset, Normalization, load_dataset
 from prune_gym.envs.baseline import checked_device, default_threads
 from prune_gym.errors import PruneGymError
@@ -185,7 +185,7 @@ def _network(config: Pretraining, dataset: Dataset) -> Network:
             shape, kept = load_network(config.shape)
             architecture, normalization = shape.architecture, normalization or shape.normalization
             # New weights need the function that the file names.
-            trust.check("network", architecture, networks.names(), repr(str(config.shape)))
+            networks.check_trusted(architecture, repr(str(config.shape)))
         channels = dataset.train.images.shape[1]
         classes = len(dataset.classes)
         network = networks.build(architecture, classes, config.image_size, channels)

@@ -8,7 +8,7 @@ trusted by the user: otherwise a stranger's file could run anything.
 import importlib
 import os
 import sys
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -36,19 +36,19 @@ def is_trusted(name: str) -> bool:
     return name in _trusted.get()
 
 
-def check(kind: str, name: object, known: Container[str], where: str) -> None:
+def check(kind: str, name: object, is_known: Callable[[str], bool], where: str) -> None:
     """Refuse a name from a file that the user did not trust, before it is imported.
 
     Args:
         kind: Kind of object, ``"network"`` or ``"agent"``, for the error.
         name: The name in the file.
-        known: Names that are built in or registered by installed packages.
+        is_known: Whether a name is built in or registered by an installed package.
         where: The file, for the error.
 
     Raises:
         UntrustedError: If the name would import a module that is not trusted.
     """
-    if not isinstance(name, str) or ":" not in name or name in known or is_trusted(name):
+    if not isinstance(name, str) or ":" not in name or is_known(name) or is_trusted(name):
         return  # a name without a module is looked up, and imports nothing
     raise UntrustedError(
         f"{where} names the {kind} {name[:SHOWN]!r}, which would run code of the module "

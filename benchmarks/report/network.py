@@ -10,7 +10,7 @@ from benchmarks.metrics import best_run, finished
 from benchmarks.results import Result
 from hw_sim import OBJECTIVES, NetworkCost, evaluate_network
 from hw_sim.plot import cost_figure
-from prune_gym import networks, trust
+from prune_gym import networks
 from prune_gym.costs import load_accelerator
 from prune_gym.errors import PruneGymError
 from prune_gym.pruning import Geometry
@@ -102,7 +102,7 @@ def layer_costs(run: Result) -> tuple[NetworkCost, NetworkCost]:
         name = str(given.network)
         if run.folder is None and name not in networks.names():
             raise CannotDrawError(f"the network {name!r} is not known here")
-        trust.check("network", name, networks.names(), run.source)
+        networks.check_trusted(name, run.source)
         with torch.random.fork_rng(devices=[]):
             network = networks.build(name, classes, size)
         geometry = Geometry(network.module, network.spaces, network.input_shape)

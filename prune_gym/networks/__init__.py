@@ -11,17 +11,33 @@ from importlib import metadata
 
 from torch import nn
 
+from prune_gym import trust
 from prune_gym.errors import UnknownNameError
 from prune_gym.networks.mobilenetv2 import MobileNetV2
 from prune_gym.networks.network import Network
 from prune_gym.networks.plain import PlainNet, plain_spaces
-from prune_gym.networks.references import FORMS, build_reference, is_reference, of_module
+from prune_gym.networks.references import (
+    FORMS,
+    TORCHVISION,
+    build_reference,
+    is_reference,
+    of_module,
+)
 from prune_gym.networks.resnet import ResNet, resnet_spaces
 from prune_gym.networks.resnet18 import ResNet18
 from prune_gym.networks.vgg import VGG16
 from prune_gym.pruning import derive
 
-__all__ = ["Network", "build", "is_reference", "names", "of_module", "register"]
+__all__ = [
+    "Network",
+    "build",
+    "check_trusted",
+    "is_known",
+    "is_reference",
+    "names",
+    "of_module",
+    "register",
+]
 
 
 GROUP = "prune_gym.networks"
@@ -48,6 +64,27 @@ def register(name: str, builder: Builder) -> None:
 def names() -> list[str]:
     """Names of the registered architectures, those of installed packages included, sorted."""
     return sorted({*_BUILDERS, *_others()})
+
+
+def is_known(name: str) -> bool:
+    """Whether a network is built in, torchvision's, or registered by an installed package.
+
+    Such a name needs no trust if a file holds it (:mod:`prune_gym.trust`).
+    """
+    return name in _BUILDERS or name.startswith(TORCHVISION) or name in _others()
+
+
+def check_trusted(name: object, where: str) -> None:
+    """Refuse a network that a file names, unless it is known or the user trusts it.
+
+    Args:
+        name: The name in the file.
+        where: The file, for the error.
+
+    Raises:
+        UntrustedError: If building the network would import a module that is not trusted.
+    """
+    trust.check("network", name, is_known, where)
 
 
 def build(

@@ -18,11 +18,9 @@ from prune_gym.errors import SHOWN, DamagedError, PruneGymError, WeightsError
 from prune_gym.files import write_atomically, write_json
 from prune_gym.jsonfile import Amount, Count, JsonRecord, Whole, read_json
 from prune_gym.networks import Network
-from prune_gym.networks.references import TORCHVISION
 from prune_gym.pruning import cut_spaces, dense
 from prune_gym.pruning.as_data import NetworkData, NoDataError, from_data, to_data
 from prune_gym.pruning.tracing import TraceError
-from prune_gym.trust import check as check_trusted
 from prune_gym.trust import is_trusted, trusting
 from prune_gym.weights import load_weights, read_shapes, save_weights
 
@@ -145,8 +143,8 @@ def save_network(
     Returns:
         ``folder``.
     """
-    own = not (network.architecture in networks.names() or _of_torchvision(network.architecture))
-    data, reason = _as_data(network) if own else (None, None)
+    known = networks.is_known(network.architecture)
+    data, reason = (None, None) if known else _as_data(network)
     description = Description(
         architecture=network.architecture,
         num_classes=network.num_classes,
@@ -166,10 +164,6 @@ def save_network(
     write_json(folder / DESCRIPTION, {**description.to_json(), **(facts or {})})
     manifest.seal(folder)
     return folder
-
-
-def _of_torchvision(architecture: str) -> bool:
-    return architecture.startswith(TORCHVISION)
 
 
 def _as_data(network: Network) -> tuple[NetworkData | None, str | None]:
@@ -204,13 +198,13 @@ def load_network(folder: str | Path, trust: Iterable[str] = ()) -> tuple[Network
     _check_sizes(folder, description)
     architecture, (channels, size, _) = description.architecture, description.input_shape
     with trusting(trust):
-        known = architecture in networks.names() or _of_torchvision(architecture)
-        if not known and (folder / GRAPH).is_file() and not is_trusted(architecture):
+        built = networks.is_known(architecture) or is_trusted(architecture)
+        if not built and (folder / GRAPH).is_file():
             return _from_data(folder, description), description.kept
         where = repr(str(folder / DESCRIPTION))
         if description.source_needed:
             where += f" (not saved as data: {description.source_needed})"
-        check_trusted("network", architecture, networks.names(), where)
+        networks.check_trusted(architecture, where)
         base = networks.build(architecture, description.num_classes, size, channels)
     return load_network_into(folder, base), description.kept
 

@@ -66,8 +66,8 @@ def check_trusted(config: RunConfig, where: str) -> None:
         UntrustedError: If it names an agent or a network that the user did not trust.
     """
     check_package()
-    trust.check("agent", config.agent, names(), where)
-    trust.check("network", config.environment().network, networks.names(), where)
+    trust.check("agent", config.agent, lambda name: name in names(), where)
+    networks.check_trusted(config.environment().network, where)
 
 
 def options_of(name: str) -> list[str]:

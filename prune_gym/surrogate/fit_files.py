@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from prune_gym import networks, trust
+from prune_gym import networks
 from prune_gym.errors import PruneGymError
 from prune_gym.files import sha256, write_atomically
 from prune_gym.provenance import versions
@@ -45,7 +45,7 @@ def fit_files(
     predictor.import_library()
     joined = records.joined([records.read(path) for path in paths], [str(path) for path in paths])
     arguments = dict(joined.header["env_arguments"])
-    trust.check("network", arguments.get("network"), networks.names(), str(paths[0]))
+    networks.check_trusted(arguments.get("network"), str(paths[0]))
     if threads is not None:
         arguments["threads"] = threads
     env = real_environment(make_environment(joined.header["id"], arguments))

@@ -6,6 +6,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import agents
@@ -14,7 +15,7 @@ from prune_gym import networks, trust
 from prune_gym.cli import main
 from prune_gym.errors import PruneGymError, UnknownNameError
 from prune_gym.manifest import seal
-from prune_gym.pruning.saved import load_network
+from prune_gym.pruning.saved import load_network, save_network
 from prune_gym.runs import Run
 from prune_gym.runs.recording import record as record_episodes
 from prune_gym.trust import UntrustedError
@@ -221,4 +222,14 @@ def test_what_is_installed_needs_no_trust(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     assert "tiny_of_other" in networks.names()
     assert networks.build("tiny_of_other", 4, 8).architecture == "tiny_of_other"
-    trust.check("network", "tiny_of_other", networks.names(), "a file")
+    networks.check_trusted("tiny_of_other", "a file")
+    networks.check_trusted("torchvision:resnet18", "a file")
+
+
+def test_a_saved_network_of_torchvision_needs_no_trust(tmp_path):
+    network = networks.build("torchvision:squeezenet1_1", 4, 64)
+    kept = {space.name: np.arange(space.channels) for space in network.spaces}
+    save_network(tmp_path, network, kept)
+    assert not (tmp_path / "graph.json").exists()
+    loaded, _ = load_network(tmp_path)
+    assert loaded.architecture == "torchvision:squeezenet1_1"
