@@ -1,7 +1,7 @@
 """Save and load pruned networks: architecture and kept channels as JSON, weights as safetensors."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ from torch import nn
 
 from prune_gym import manifest, networks
 from prune_gym.data import Normalization
-from prune_gym.errors import SHOWN, DamagedError, PruneGymError, WeightsError
+from prune_gym.errors import SHOWN, PruneGymError, WeightsError
 from prune_gym.files import write_atomically, write_json
 from prune_gym.jsonfile import Amount, Count, JsonRecord, Whole, read_json
 from prune_gym.networks import Network
@@ -194,7 +194,7 @@ def load_network(folder: str | Path, trust: Iterable[str] = ()) -> tuple[Network
         UntrustedError: If the network can be built only by a function that is not trusted.
     """
     folder = Path(folder)
-    description = read_description(folder)
+    description = _checked(folder)
     _check_sizes(folder, description)
     architecture, (channels, size, _) = description.architecture, description.input_shape
     with trusting(trust):
@@ -206,7 +206,7 @@ def load_network(folder: str | Path, trust: Iterable[str] = ()) -> tuple[Network
             where += f" (not saved as data: {description.source_needed})"
         networks.check_trusted(architecture, where)
         base = networks.build(architecture, description.num_classes, size, channels)
-    return load_network_into(folder, base), description.kept
+    return _into(folder, description, base), description.kept
 
 
 def load_network_into(folder: str | Path, base: Network) -> Network:
@@ -220,7 +220,10 @@ def load_network_into(folder: str | Path, base: Network) -> Network:
         WeightsError: If a file is missing, damaged or of another schema, or does not fit ``base``.
     """
     folder = Path(folder)
-    description = read_description(folder)
+    return _into(folder, _checked(folder), base)
+
+
+def _into(folder: Path, description: Description, base: Network) -> Network:
     try:
         network = cut_to(base, description.kept)
     except ValueError as error:
@@ -230,8 +233,17 @@ def load_network_into(folder: str | Path, base: Network) -> Network:
     return replace(network, normalization=_normalization(description) or base.normalization)
 
 
-def read_description(folder: str | Path) -> Description:
-    """Read and check the JSON file of a saved network, and the checksums if there are any.
+def _checked(folder: Path) -> Description:
+    """The description of a network whose files are about to be read, and checked by it."""
+    return read_description(folder, (WEIGHTS, GRAPH))
+
+
+def read_description(folder: str | Path, others: Sequence[str] = ()) -> Description:
+    """Read and check the JSON file of a saved network, and its checksum if there is one.
+
+    Args:
+        folder: Folder of the network.
+        others: Names of further files whose checksums are compared, if they are there.
 
     Raises:
         WeightsError: If a file is missing, damaged or of another schema.
@@ -239,15 +251,13 @@ def read_description(folder: str | Path) -> Description:
     folder = Path(folder)
     path = folder / DESCRIPTION
     if not path.is_file():
-        raise WeightsError(
-            f"{str(folder)!r} contains no saved network: {DESCRIPTION} is missing."
-        ) from None
+        raise WeightsError(f"{str(folder)!r} contains no saved network: {DESCRIPTION} is missing.")
     try:
         if manifest.sealed(folder):
-            names = [name for name in (DESCRIPTION, WEIGHTS, GRAPH) if (folder / name).is_file()]
+            names = [DESCRIPTION, *(name for name in others if (folder / name).is_file())]
             manifest.check(folder, "Save the network again, or restore its folder.", names)
         return Description.from_json(*read_json(path))
-    except DamagedError:
+    except WeightsError:
         raise
     except PruneGymError as error:
         raise WeightsError(str(error)) from error

@@ -82,19 +82,12 @@ def read(folder: Path) -> Progress:
     return Progress.from_json(*read_json(folder / STATE))
 
 
-def hold_episodes(folder: Path) -> int | None:
-    """Hold ``episodes.jsonl`` against the newest checkpoint.
-
-    Returns:
-        The number of episodes of the checkpoint; None without a checkpoint.
+def hold_episodes(folder: Path, progress: Progress) -> None:
+    """Hold ``episodes.jsonl`` of a run against its newest checkpoint.
 
     Raises:
         DamagedError: If episodes were lost, repeated or edited.
     """
-    found = find(folder)
-    if found is None:
-        return None
-    progress = read(found)
     numbers = [episode.number for episode in read_episodes(folder)]
     same = hash_episodes(folder, progress.episodes) == progress.episodes_sha256
     if len(numbers) < progress.episodes or numbers != list(range(len(numbers))) or not same:
@@ -103,7 +96,6 @@ def hold_episodes(folder: Path) -> int | None:
             f"checkpoint: lines were lost, repeated or edited. {SAVED} Restore the file, or start "
             "a new run."
         )
-    return progress.episodes
 
 
 def load(

@@ -159,8 +159,8 @@ class Recorder(Callback):
         if found is None:
             keep_episodes(self.folder, 0)
             return False
-        checkpoint.hold_episodes(self.folder)
         progress = checkpoint.read(found)
+        checkpoint.hold_episodes(self.folder, progress)
         episodes = keep_episodes(self.folder, progress.episodes)
         best = [*compress(episodes, best_so_far(self.setup, episodes))]
         accuracy = best[-1].accuracy if best else None

@@ -172,7 +172,8 @@ class Run:
         replace(self.config, final_epochs=epochs, seed=seed)  # checks both
         with files.claimed(self.folder):
             self._check_unfinished()
-            checkpoint.hold_episodes(self.folder)
+            if (found := checkpoint.find(self.folder)) is not None:
+                checkpoint.hold_episodes(self.folder, checkpoint.read(found))
             if not files.read_episodes(self.folder):
                 raise PruneGymError(
                     f"No episode of {str(self.folder)!r} was finished. Continue the search with: "
