@@ -65,21 +65,17 @@ class Benchmark:
     def prepare(self) -> None:
         """Mark the folder, which this process has claimed."""
         self.check_folder()
-        if not self.mark.is_file():
-            write_json(self.mark, self._mark)
-
-    @property
-    def mark(self) -> Path:
-        """The file that names the task of a folder."""
-        return self.out / MARK
+        if not (self.out / MARK).is_file():
+            write_json(self.out / MARK, self._mark)
 
     @property
     def _mark(self) -> dict[str, object]:
+        """The content of the file that names the task of a folder."""
         return {"task": self.task.name, "version": self.task.version, "dataset": self.dataset}
 
     def check_folder(self) -> None:
         """Refuse a folder that holds another task or version, or other files."""
-        own, path, out = self._mark, self.mark, self.out
+        own, path, out = self._mark, self.out / MARK, self.out
         if out.exists() and not out.is_dir():
             raise PruneGymError(f"--out {str(out)!r} is a file, not a folder. Name another.")
         if path.is_file():

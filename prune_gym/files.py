@@ -26,6 +26,8 @@ def home() -> Path:
 
 TEMPORARY = ".prune-gym-"
 """Beginning of the names of files that are being written."""
+FULL = 1 << 20
+"""Free bytes below which a disk counts as full."""
 
 
 def is_temporary(path: Path) -> bool:
@@ -71,7 +73,7 @@ def named_file(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         # Libraries report a full disk by exceptions of their own, often without a word of it.
-        full = shutil.disk_usage(path.parent).free < FULL if path.parent.is_dir() else False
+        full = path.parent.is_dir() and shutil.disk_usage(path.parent).free < FULL
         if not (full or isinstance(error, OSError)):
             raise
         reason = "there is no space left" if full else f"{getattr(error, 'strerror', '') or error}"
@@ -93,10 +95,6 @@ def check_space(folder: Path, needed: int) -> None:
             f"The disk of {str(folder)!r} has no space left for a run ({free >> 10:,} KiB are "
             f"free, {needed >> 10:,} KiB are needed). Free some space, or name another folder."
         )
-
-
-FULL = 1 << 20
-"""Free bytes below which a disk counts as full."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:

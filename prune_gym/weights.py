@@ -3,8 +3,10 @@
 import json
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -79,20 +81,22 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"The weights file {str(path)!r} does not exist.")
     if path.suffix in TORCH_SUFFIXES:
         return _read_torch(path)
-    try:
+    with _opened(path) as (_, shared):
         tensors = load_file(path)
-        with safe_open(path, framework="pt") as file:
-            shared = json.loads((file.metadata() or {}).get(_SHARED, "{}"))
         return tensors | {name: tensors[first] for name, first in shared.items()}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
+    """A safetensors file, and for each further name of a tensor its first; errors name the file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file, json.loads((file.metadata() or {}).get(_SHARED, "{}"))
     except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> WeightsError:
-    return WeightsError(
-        f"The weights file {str(path)!r} is damaged or not in safetensors format ({error}). "
-        "Create or download it again."
-    )
+        raise WeightsError(
+            f"The weights file {str(path)!r} is damaged or not in safetensors format ({error}). "
+            "Create or download it again."
+        ) from error
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -103,13 +107,9 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """
     if not path.is_file():
         raise WeightsError(f"The weights file {str(path)!r} does not exist.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            shared = json.loads((file.metadata() or {}).get(_SHARED, "{}"))
+    with _opened(path) as (file, shared):
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         return shapes | {name: shapes[first] for name, first in shared.items()}
-    except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as error:
-        raise _damaged(path, error) from error
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

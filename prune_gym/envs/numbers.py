@@ -39,8 +39,8 @@ def as_numbers(name: str, given: object) -> npt.NDArray[Any]:
     if number.dtype.kind not in "biuf":
         kind = type(given).__name__
         about = "".join(
-            f" of {name} {getattr(given, name)}"
-            for name in ("shape", "dtype")
+            f" of {fact} {getattr(given, fact)}"
+            for fact in ("shape", "dtype")
             if isinstance(given, np.ndarray | torch.Tensor)
         )
         raise ValueError(f"action: {name}={shown(given)} is a {kind}{about}; give real numbers")
