@@ -11,7 +11,16 @@ from prune_gym import manifest
 from prune_gym.errors import PruneGymError
 from prune_gym.export import ONNX, PT2
 from prune_gym.files import write_atomically
-from prune_gym.jsonfile import Amount, Count, JsonRecord, Share, parse_json
+from prune_gym.jsonfile import (
+    MOST_BYTES,
+    MOST_LINES,
+    Amount,
+    Count,
+    JsonRecord,
+    Share,
+    check_size,
+    parse_json,
+)
 from prune_gym.pruning.saved import DESCRIPTION, WEIGHTS
 from prune_gym.runs import folder as files
 from prune_gym.runs.records import SCHEMA, Episode, Report, Setup, Spending, best_so_far
@@ -178,6 +187,7 @@ def _read_folder(folder: Path) -> Result:
 
 
 def _read(path: Path) -> Any:
+    check_size(path, MOST_BYTES)
     text = path.read_text(encoding="utf-8")
     return _parse(text, repr(str(path)), "Make it again, or leave the run out.")
 
@@ -190,6 +200,7 @@ def _parse(text: str, where: str, remedy: str) -> Any:
 
 
 def _read_records(path: Path) -> Iterator[Result]:
+    check_size(path, MOST_LINES)
     try:
         text = path.read_text(encoding="utf-8")
     except ValueError as error:

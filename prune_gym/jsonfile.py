@@ -11,8 +11,10 @@ from msgspec import Meta
 
 from prune_gym.errors import PruneGymError
 
-MOST_BYTES = 1 << 28
+MOST_BYTES = 1 << 26
 """Largest JSON file that is read."""
+MOST_LINES = 1 << 30
+"""Largest file of JSON lines that is read."""
 LARGEST = 1e30
 """Bound of all numbers; no value of a run comes near it."""
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -139,9 +141,18 @@ def read_json(path: Path) -> tuple[Any, str]:
         PruneGymError: If the file is damaged.
     """
     where = repr(str(path))
-    if path.stat().st_size > MOST_BYTES:
-        raise PruneGymError(f"{where} is larger than {MOST_BYTES >> 20} MB: it is no file of ours.")
+    check_size(path, MOST_BYTES)
     return parse_json(path.read_bytes(), where), where
+
+
+def check_size(path: Path, most: int) -> None:
+    """Refuse a file that is larger than any that this project writes, before it is read."""
+    size = path.stat().st_size
+    if size > most:
+        raise PruneGymError(
+            f"{str(path)!r} has {size >> 20:,} MiB; files of its kind have at most "
+            f"{most >> 20:,} MiB."
+        )
 
 
 def _refuse(name: str) -> float:

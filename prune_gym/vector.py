@@ -5,12 +5,16 @@ Worker processes share the memory-mapped images; each worker has its own baselin
 thread.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector.async_vector_env import AsyncState
+
+from prune_gym.errors import PruneGymError
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
@@ -51,7 +55,53 @@ def make_vector(
     functions = [functools.partial(PruningEnv, **arguments)] * num_envs
     if not processes:
         return SyncVectorEnv(functions, autoreset_mode=mode)
-    return AsyncVectorEnv(functions, context=START_METHOD, autoreset_mode=mode)
+    return WorkerProcesses(functions, context=START_METHOD, autoreset_mode=mode)
+
+
+class WorkerProcesses(AsyncVectorEnv):
+    """Gymnasium's worker processes, with an error that names a process that has ended."""
+
+    def reset(self, **arguments: Any) -> Any:
+        """See :meth:`AsyncVectorEnv.reset`; PruneGymError if a process has ended."""
+        with self._named():
+            return super().reset(**arguments)
+
+    def step(self, actions: Any) -> Any:
+        """See :meth:`AsyncVectorEnv.step`; PruneGymError if a process has ended."""
+        with self._named():
+            return super().step(actions)
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """See :meth:`AsyncVectorEnv.call`; PruneGymError if a process has ended."""
+        with self._named():
+            return super().call(name, *args, **kwargs)
+
+    def close_extras(self, timeout: float | None = None, terminate: bool = False) -> None:
+        """See :meth:`AsyncVectorEnv.close_extras`; without waiting for processes that ended."""
+        super().close_extras(timeout, terminate or bool(self._ended()))
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, ConnectionError) as error:
+            self._state = AsyncState.DEFAULT  # there is nothing to wait for
+            for process in self.processes:
+                process.join(0.2)  # its pipe may be closed a moment before it ends
+            ended = self._ended()
+            raise PruneGymError(
+                f"The process of sub-environment {', '.join(ended) or 'unknown'} has ended; it may "
+                "have been killed for lack of memory. Close the environment and make it again, "
+                "with fewer sub-environments if memory is short."
+            ) from error
+
+    def _ended(self) -> list[str]:
+        """Numbers and exit statuses of the processes that have ended."""
+        return [
+            f"{number} (exit status {process.exitcode})"
+            for number, process in enumerate(self.processes)
+            if process.exitcode is not None
+        ]
 
 
 def sb3_vec_env(

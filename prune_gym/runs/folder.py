@@ -21,7 +21,7 @@ from prune_gym.files import (
     write_json,
 )
 from prune_gym.interface import Agent
-from prune_gym.jsonfile import parse_json, read_json
+from prune_gym.jsonfile import MOST_LINES, check_size, parse_json, read_json
 from prune_gym.runs.records import Episode, Report, Setup
 
 CONFIG = "config.json"
@@ -175,6 +175,7 @@ def read_episodes(folder: Path) -> list[Episode]:
     path = folder / EPISODES
     if not path.is_file():
         return []
+    check_size(path, MOST_LINES)
     whole = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
     episodes = []
     for number, line in enumerate(whole, start=1):

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from prune_gym.costs import StepCosts
 from prune_gym.envs import PruningEnv
 from prune_gym.envs.state import State
+from prune_gym.files import named_file
 from prune_gym.interface import Agent, Budget, Callback
 from prune_gym.pruning.finished import BlockRecord
 from prune_gym.pruning.saved import save_network
@@ -88,8 +89,9 @@ class Recorder(Callback):
 
     def on_update(self, metrics: Mapping[str, float]) -> None:
         """Log an agent's own values to TensorBoard."""
-        for name, value in metrics.items():
-            self._writer.add_scalar(f"agent/{name}", value, self._updates)
+        with named_file(self.folder / TENSORBOARD):
+            for name, value in metrics.items():
+                self._writer.add_scalar(f"agent/{name}", value, self._updates)
         self._updates += 1
 
     def on_episode(self, number: int, env: gym.Env, infos: list[dict[str, Any]]) -> None:
@@ -102,11 +104,13 @@ class Recorder(Callback):
             facts = {"episode": number}
             save_network(self.folder / BEST, self.env.network, self.env.kept, facts)
         append_episode(self.folder, episode)
-        for name in ("accuracy", "score", "cost_ratio", "params_ratio", "macs_ratio"):
-            self._writer.add_scalar(f"episode/{name}", infos[-1][name], number)
         reward = sum(info["reward"] for info in infos)
-        self._writer.add_scalar("episode/reward", reward, number)
-        self._writer.flush()
+        # The writer's thread passes its errors on at a later call.
+        with named_file(self.folder / TENSORBOARD):
+            for name in ("accuracy", "score", "cost_ratio", "params_ratio", "macs_ratio"):
+                self._writer.add_scalar(f"episode/{name}", infos[-1][name], number)
+            self._writer.add_scalar("episode/reward", reward, number)
+            self._writer.flush()
         self._episodes = number + 1
         self._bar.update(max(0.0, self._episodes - self._bar.n))
 
@@ -178,7 +182,8 @@ class Recorder(Callback):
     def close(self) -> None:
         """Close progress bar and event file."""
         self._bar.close()
-        self._writer.close()
+        with named_file(self.folder / TENSORBOARD):
+            self._writer.close()
 
 
 def _costs(info: Mapping[str, Any]) -> StepCosts:

@@ -15,7 +15,7 @@ import msgspec
 from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.config import TRANSITION_REVISION, EnvConfig
 from prune_gym.errors import DataError, PruneGymError
-from prune_gym.jsonfile import Count, Share, described, parse_json
+from prune_gym.jsonfile import MOST_LINES, Count, Share, check_size, described, parse_json
 from prune_gym.pruning import ChannelSpace
 
 SCHEMA = 1
@@ -115,8 +115,9 @@ def read(path: Path) -> Records:
             line.
     """
     try:
+        check_size(path, MOST_LINES)
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, PruneGymError) as error:
         raise DataError(
             f"The records {str(path)!r} cannot be read ({error}). "
             "Make them: prune-gym record ID --out FILE."

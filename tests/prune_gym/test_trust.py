@@ -19,7 +19,7 @@ from prune_gym.pruning.saved import load_network, save_network
 from prune_gym.runs import Run
 from prune_gym.runs.recording import record as record_episodes
 from prune_gym.trust import UntrustedError
-from tests.prune_gym.conftest import SETTINGS, train_command
+from tests.prune_gym.conftest import NETWORK, SETTINGS, train_command
 
 MARK = """
 import pathlib
@@ -80,69 +80,86 @@ def changed(value, path, text):
     return copy
 
 
-def commands(folder):
-    """Commands that read a run's folder, in the order in which they need it."""
-    best, out = str(folder / "best"), str(folder)
-    return (
-        ["report", out, "-o", str(folder.parent / "page")],
-        ["evaluate", out],
-        ["evaluate", out, "--policy"],
-        ["profile", best],
-        ["spaces", best],
-        ["export", out, "--quiet"],
-        ["train", "--resume", out, "--quiet"],
-        ["pretrain", "--shape", best, "--out", str(folder.parent / "w.safetensors")],
-    )
+READERS = (
+    lambda out: ["report", out, "-o", f"{out}-page"],
+    lambda out: ["evaluate", out],
+    lambda out: ["evaluate", out, "--policy"],
+    lambda out: ["profile", f"{out}/best"],
+    lambda out: ["spaces", f"{out}/best"],
+    lambda out: [
+        "pretrain",
+        "--shape",
+        f"{out}/best",
+        "--epochs",
+        "0.01",
+        "--out",
+        f"{out}-w.safetensors",
+    ],
+)
+"""Commands that read a finished run."""
+CONTINUED = (
+    lambda out: ["export", out, "--quiet", "--final-epochs", "0"],
+    lambda out: ["train", "--resume", out, "--quiet", "--final-epochs", "0"],
+)
+"""Commands that continue a run that is not finished."""
 
 
-def files_of(folder):
-    """The JSON files of a run, each with a function that writes other content."""
-    for path in sorted(folder.rglob("*.json")):
-        if path.name != "manifest.json":
-            yield path
+def edit(out, name, value):
+    """Write other content to a file of a run, with fitting checksums."""
+    (out / name).write_text(json.dumps(value))
+    for folder in (out / name).parents:
+        if (folder / "manifest.json").is_file():
+            seal(folder)
 
 
-@pytest.mark.slow
-def test_no_field_of_any_file_imports_a_module(run, stranger, workplace, monkeypatch, tmp_path):
-    walk(run, stranger, workplace, monkeypatch, tmp_path, lambda place: True)
+def walk(run, stranger, tmp_path, commands, wanted=lambda place: True, files=None):
+    """Replace texts in all JSON files of a run by the name of a module, and run commands.
 
-
-def test_no_field_that_names_code_imports_a_module(run, stranger, workplace, monkeypatch, tmp_path):
-    code = ("architecture", "agent", "network", "env_id")
-    walk(run, stranger, workplace, monkeypatch, tmp_path, lambda place: place[-1] in code)
-
-
-def walk(run, stranger, workplace, monkeypatch, tmp_path, wanted):
-    monkeypatch.setenv("PRUNE_GYM_HOME", str(workplace / "home"))
-    copy = tmp_path / "runs" / "run"
-    shutil.copytree(run, copy)
+    Only the network of the run itself is trusted, so that commands go on to the other names.
+    """
     tried = 0
-    for path in list(files_of(copy)):
-        text = path.read_text()
-        value = json.loads(text)
-        seen = set()
+    for path in sorted(run.rglob("*.json")):
+        name, value, seen = path.relative_to(run), json.loads(path.read_text()), set()
         for place in fields(value):
             # Entries of long lists are alike.
             key = tuple("*" if isinstance(part, int) else part for part in place)
-            if key in seen or not wanted(place):
+            if key in seen or not wanted(place) or path.name == "manifest.json":
                 continue
+            if files and (path.name not in files or path.parent.parent.name == "checkpoint"):
+                continue  # the slow test has them
             seen.add(key)
-            path.write_text(json.dumps(changed(value, place, NAMES[tried % 2])))
-            for parent in (path.parent, path.parent.parent):
-                if (parent / "manifest.json").is_file():
-                    seal(parent)
-            for words in commands(copy):
-                if (copy / "best" / "report.json").is_file() and words[0] in ("export", "train"):
-                    continue  # a finished run is refused at once
-                with suppress(SystemExit):
-                    main(words)
-                assert not (stranger / "imported").exists(), (path, place, words)
+            edited = changed(value, place, NAMES[len(seen) % 2])
+            for command in commands:
+                out = tmp_path / str(tried)
+                shutil.copytree(run, out)
+                edit(out, name, edited)
+                if command in CONTINUED:
+                    (out / "best" / "report.json").unlink()
+                with suppress(SystemExit), trust.trusting([NETWORK]):
+                    main(command(str(out)))
+                assert not (stranger / "imported").exists(), (name, place, command(str(out)))
                 tried += 1
-        path.write_text(text)
-        for parent in (path.parent, path.parent.parent):
-            if (parent / "manifest.json").is_file():
-                seal(parent)
-    assert tried > 20
+                shutil.rmtree(out)
+    return tried
+
+
+@pytest.fixture
+def at_home(workplace, monkeypatch):
+    monkeypatch.setenv("PRUNE_GYM_HOME", str(workplace / "home"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", READERS + CONTINUED, ids=lambda command: command("RUN")[0])
+def test_no_field_of_any_file_imports_a_module(run, stranger, at_home, tmp_path, command):
+    assert walk(run, stranger, tmp_path, [command]) > 50
+
+
+def test_no_field_that_names_code_imports_a_module(run, stranger, at_home, tmp_path):
+    code = ("architecture", "agent", "network")
+    commands = (READERS[1], READERS[3], READERS[5], CONTINUED[0])
+    files = ("config.json", "network.json")
+    tried = walk(run, stranger, tmp_path, commands, lambda place: place[-1] in code, files)
+    assert tried >= 12
 
 
 def test_no_record_imports_a_module(stranger, workplace, monkeypatch, tmp_path, capsys):

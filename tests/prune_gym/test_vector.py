@@ -76,6 +76,7 @@ def test_sub_environments_do_not_disturb_each_other(in_one_process):
 
 SPAWNED = """
 import gymnasium as gym, numpy as np
+from prune_gym.errors import PruneGymError
 from tests.prune_gym.test_vector import ID, SMALL, rollout, same
 
 if __name__ == "__main__":
@@ -92,6 +93,16 @@ if __name__ == "__main__":
         assert "finite" in str(error), error
         print("the worker's error arrived")
     workers.close(terminate=True)
+    workers = gym.make_vec("prune_gym:" + ID, num_envs=2, processes=True, **SMALL)
+    workers.reset(seed=0)
+    workers.processes[1].kill()
+    workers.processes[1].join()
+    try:
+        workers.step(workers.action_space.sample())
+    except PruneGymError as error:
+        assert "sub-environment 1 (exit status -9) has ended" in str(error), error
+        print("the worker's end was named")
+    workers.close()
 """
 
 
@@ -103,6 +114,7 @@ def test_worker_processes_give_the_same_bits_and_their_errors(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert result.returncode == 0, result.stderr
     assert "the worker's error arrived" in result.stdout
+    assert "the worker's end was named" in result.stdout
 
 
 def test_bad_numbers_are_refused():

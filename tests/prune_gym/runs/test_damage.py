@@ -267,3 +267,25 @@ def test_a_full_disk_at_each_stage_of_a_run(stage, small_disk, workplace, capsys
         again = [*train_command(workplace, out), "--quiet"]
     assert main(again) == 0
     assert json.loads((out / "best" / "report.json").read_text())["schema"] == 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_folder_that_is_deleted_under_way_is_named(tmp_path, workplace, capsys, monkeypatch):
+    out, write = tmp_path / "run", Recorder.on_episode
+
+    def deleted(self, *arguments):
+        shutil.rmtree(out)
+        write(self, *arguments)
+
+    monkeypatch.setattr(Recorder, "on_episode", deleted)
+    assert main([*train_command(workplace, out), "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert str(out) in error
+    assert "cannot be written" in error
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_named(tmp_path, workplace, capsys):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    assert main([*train_command(workplace, tmp_path / "locked" / "run"), "--quiet"]) == 2
+    assert "locked" in capsys.readouterr().err
