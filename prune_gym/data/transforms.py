@@ -12,8 +12,7 @@ def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     padding reflects the border instead of being black (this project's choice).
 
     Args:
-        images: Images, uint8 or float, shape (N, C, H, W), with H and W greater than ``PADDING``;
-            they are not changed.
+        images: Images, uint8 or float, shape (N, C, H, W); they are not changed.
         generator: Random generator on the CPU, so that the draws do not depend on the device.
 
     Returns:
@@ -38,5 +37,7 @@ def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def _reflect(index: torch.Tensor, size: int) -> torch.Tensor:
-    """Reflect indices outside 0..size-1 at the border pixel."""
-    return (size - 1) - ((size - 1) - index.abs()).abs()
+    """Reflect indices outside 0..size-1 at the border pixels, as often as a small size needs."""
+    period = max(1, 2 * (size - 1))
+    index = index.abs() % period
+    return torch.minimum(index, period - index)

@@ -22,7 +22,7 @@ from prune_gym.jsonfile import Count, JsonRecord, Whole
 from prune_gym.pruning.channel_map import ChannelMap, ChannelPad
 from prune_gym.pruning.operations import NAMES
 from prune_gym.pruning.spaces import ChannelSpace, Place, Side
-from prune_gym.pruning.tracing import in_mode, same_in_training, trace
+from prune_gym.pruning.tracing import constant, in_mode, same_in_training, trace
 from prune_gym.weights import shared_names
 
 _HOMES: dict[str, object] = {
@@ -138,6 +138,8 @@ def to_data(module: nn.Module, spaces: Sequence[ChannelSpace]) -> NetworkData:
         if node.op == "call_module":
             layers[name] = _layer(module.get_submodule(name), name)
         elif node.op == "get_attr":
+            if constant(node) is not None:
+                raise NoDataError("its forward pass makes a tensor; register it as a buffer")
             tensors[name] = _loose(module, name)
     for name in module.state_dict():  # of layers that the forward pass does not call
         owner = name.rpartition(".")[0]
@@ -200,6 +202,8 @@ class DataNet(nn.Module):
         self._released = _released(data.calls)
         if not data.calls or data.calls[-1].op != "output":
             raise NoDataError("the calls do not end with an output")
+        if sum(call.op == "placeholder" for call in data.calls) != 1:
+            raise NoDataError("the calls do not have the images as their one argument")
         known = {"call_module": data.layers, "get_attr": data.tensors}
         for call in data.calls:
             if call.op in known and call.target not in known[call.op]:

@@ -59,7 +59,8 @@ def trace_calls(
         for name, module in network.named_modules():
             enter, leave = recorder.hooks(name, module)
             stack.callback(module.register_forward_pre_hook(enter, prepend=True).remove)
-            stack.callback(module.register_forward_hook(leave, always_call=True).remove)
+            after = module.register_forward_hook(leave, with_kwargs=True, always_call=True)
+            stack.callback(after.remove)
         stack.enter_context(torch.no_grad())
         stack.enter_context(recorder)
         network(image)
@@ -96,17 +97,18 @@ class _Recorder(TorchDispatchMode):
 
     def hooks(self, name: str, module: nn.Module) -> tuple[Callable[..., None], ...]:
         """The hooks of a module that run before and after its forward pass."""
-        counts = isinstance(module, Conv | nn.Linear)
+        counts = _is_plain(module)
 
         def enter(module: nn.Module, args: Any) -> None:
             self._inside.append(name)
             self._layers += counts
 
-        def leave(module: nn.Module, args: Any, output: Any) -> None:
+        def leave(module: nn.Module, args: Any, named: Any, output: Any) -> None:
             self._inside.pop()
             self._layers -= counts
             if counts and isinstance(output, Tensor):
-                self._add(_of_module(name, module, args[0], output))
+                given = args[0] if args else named["input"]
+                self._add(_of_module(name, module, given, output))
 
         return enter, leave
 
@@ -166,10 +168,27 @@ def _widths(network: nn.Module, spaces: Sequence[ChannelSpace]) -> Widths:
     return found
 
 
+def _is_plain(module: nn.Module) -> bool:
+    """Whether a layer multiplies as torch's own layer does, and not as its subclass decides."""
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
+    return any(
+        isinstance(module, kind)
+        and type(module).forward is kind.forward
+        and getattr(type(module), "_conv_forward", None) is getattr(kind, "_conv_forward", None)
+        for kind in kinds
+    )
+
+
+def _parts(x: Tensor, weight: Tensor) -> int:
+    """Parts of one image that a convolution reads: windows or groups in the batch."""
+    return x.shape[0] if x.dim() == weight.dim() else 1
+
+
 def _of_module(name: str, module: nn.Module, x: Tensor, y: Tensor) -> LayerGeometry:
     """Sizes of a layer's call."""
     if isinstance(module, nn.Linear):
-        tokens = (math.prod(x.shape[1:-1]), 1)
+        # The batch holds one image, or the parts of one.
+        tokens = (math.prod(x.shape[:-1]), 1)
         return LayerGeometry(
             name,
             name,
@@ -181,6 +200,7 @@ def _of_module(name: str, module: nn.Module, x: Tensor, y: Tensor) -> LayerGeome
             bias=module.bias is not None,
         )
     assert isinstance(module, Conv)
+    first = x.dim() - len(module.kernel_size)
     return LayerGeometry(
         name,
         name,
@@ -191,10 +211,11 @@ def _of_module(name: str, module: nn.Module, x: Tensor, y: Tensor) -> LayerGeome
         stride=_pair(module.stride, 1),
         padding=_padding(module),
         dilation=_pair(module.dilation, 1),
-        in_size=_pair(x.shape[2:], 1),
-        out_size=_pair(y.shape[2:], 1),
+        in_size=_pair(x.shape[first:], 1),
+        out_size=_pair(y.shape[first:], 1),
         groups=module.groups,
         bias=module.bias is not None,
+        products=_parts(x, module.weight),
     )
 
 
@@ -272,4 +293,5 @@ def _convolution(args: tuple[Any, ...], result: Tensor, name: str, where: str) -
         in_size=_pair(x.shape[2:], 1),
         out_size=_pair(result.shape[2:], 1),
         groups=groups,
+        products=_parts(x, weight),
     )

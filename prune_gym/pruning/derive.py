@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from prune_gym.pruning.check import shared_weights
 from prune_gym.pruning.hooks import check_hooks
 from prune_gym.pruning.propagate import Member, Propagation
-from prune_gym.pruning.rewrite import needed, rewritten
+from prune_gym.pruning.rewrite import cannot_rewrite, needed, rewritten
 from prune_gym.pruning.rules import RULES, Conv
 from prune_gym.pruning.spaces import ChannelSpace, Place, Side
-from prune_gym.pruning.tracing import TraceError, in_mode, same_in_training, trace
-from prune_gym.pruning.verify import InputShape, random_images, wrong_spaces
+from prune_gym.pruning.tracing import TraceError, as_module, in_mode, trace
+from prune_gym.pruning.verify import InputShape, random_images, same_outputs, wrong_spaces
 
 Slots = dict[tuple[str, Side], list[int]]
 """Slots of one channel in each layer."""
@@ -73,26 +73,34 @@ def derive(network: nn.Module, input_shape: InputShape, verify: bool = True) -> 
 
     Raises:
         TraceError: If the forward pass cannot be traced, fails, or returns more than a tensor.
-        ValueError: If the network has no parameters, or some without a shape, or a hook rebuilds
-            the weights of a layer.
+        ValueError: If the network has no parameters, or some without a shape or values, if a hook
+            rebuilds the weights of a layer, or if the network cannot be copied.
     """
     _check_parameters(network)
     for name, module in network.named_modules():
         check_hooks(name, module)
+        _check_attributes(name, module)
     found = _propagate(network, input_shape)
-    if any(rewrite.required for rewrite in needed(found)) and not same_in_training(network):
-        for rewrite in found.rewrites.values():
-            reason = "selected by number, and the network makes other calls in training"
-            found.labels.fix(rewrite.labels, reason)
-    spaces, rewrites = _spaces(found), needed(found)
-    if not any(rewrite.required for rewrite in rewrites):
-        wrong = wrong_spaces(network, spaces, input_shape) if verify else {}
-        if not (wrong and rewrites):
-            return _result(network, found, spaces, wrong)
-    module = rewritten(found)
-    module.train(network.training)
-    wrong = wrong_spaces(module, spaces, input_shape) if verify else {}
-    return _result(module, found, spaces, wrong)
+    if any(rewrite.required for rewrite in needed(found)):
+        reason = cannot_rewrite(network)
+        if reason is None:
+            spaces, module = _spaces(found), rewritten(found, network)
+            if same_outputs(network, module, input_shape):
+                wrong = wrong_spaces(module, spaces, input_shape) if verify else {}
+                return _result(module, found, spaces, wrong)
+            # A rewritten call returns a copy, where the call's result shared its memory.
+            reason = "a call changes an activation of which others see a part"
+            found = _propagate(network, input_shape)
+        for rewrite in needed(found):
+            if rewrite.required:
+                found.labels.fix(rewrite.labels, f"selected by number, and {reason}")
+    spaces = _spaces(found)
+    wrong = wrong_spaces(network, spaces, input_shape) if verify else {}
+    if wrong and needed(found) and cannot_rewrite(network) is None:
+        module = rewritten(found, network)
+        if same_outputs(network, module, input_shape):
+            return _result(module, found, spaces, wrong_spaces(module, spaces, input_shape))
+    return _result(network, found, spaces, wrong)
 
 
 def _propagate(network: nn.Module, input_shape: InputShape) -> Propagation:
@@ -105,7 +113,7 @@ def _propagate(network: nn.Module, input_shape: InputShape) -> Propagation:
         for node in graph.nodes:
             if node.op == "get_attr":
                 shared[str(node.target).rpartition(".")[0]] = "the forward pass"
-        found = Propagation(fx.GraphModule(network, graph), shared)
+        found = Propagation(as_module(network, graph), shared)
         found.run(images)
     return found
 
@@ -119,6 +127,20 @@ def _check_parameters(network: nn.Module) -> None:
             raise ValueError(
                 f"the parameter {name!r} of a lazy module has no shape yet; run the network on an "
                 "image once"
+            )
+        if parameter.is_meta or not parameter.numel():
+            what = "is on the meta device" if parameter.is_meta else "is empty"
+            raise ValueError(f"the parameter {name!r} {what}, so the network cannot run")
+
+
+def _check_attributes(name: str, module: nn.Module) -> None:
+    """Check that a module, and thereby the network, can be copied."""
+    for attribute, value in vars(module).items():
+        if isinstance(value, Tensor) and value.grad_fn is not None:
+            path = f"{name}.{attribute}".lstrip(".")
+            raise ValueError(
+                f"the attribute {path!r} is the result of a forward pass with gradients, so the "
+                "network cannot be copied; detach or delete it"
             )
 
 
@@ -173,11 +195,14 @@ def _result(
     return Derivation(module, kept, tuple(fixed))
 
 
-def _reasons(found: Propagation, name: str, layer: nn.Module) -> list[str]:
+def _reasons(found: Propagation, name: str, layer: Conv | nn.Linear) -> list[str]:
     """Why each output of a layer is fixed."""
     if name not in found.members:
-        size = RULES[type(layer)].slots(layer, "out") if type(layer) in RULES else 0
-        return ["not called as a layer"] * size
+        size = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+        reason = "not called as a layer"
+        if type(layer) not in RULES:
+            reason = f"no rule for the class {type(layer).__name__}"
+        return [reason] * size
     labels = found.members[name].labels["out"].tolist()
     return [found.labels.reason(label) or "no layer reads the channel" for label in labels]
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from prune_gym.errors import PruneGymError
 from prune_gym.pruning import ChannelSpace, dense
-from prune_gym.pruning.tracing import TraceError, full_precision, signature, trace
+from prune_gym.pruning.tracing import TraceError, constant, full_precision, signature, trace
 
 Values = dict[int, Any]
 """Results of calls by the number of the call; number 0 holds the images."""
@@ -234,6 +234,9 @@ class Bound:
         if node.op == "call_method":
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
         if node.op == "get_attr":
+            made = constant(node)
+            if made is not None:
+                return made
             return operator.attrgetter(str(node.target))(self.network)
         assert callable(node.target)
         return node.target(*args, **kwargs)

@@ -62,7 +62,8 @@ class LayerGeometry:
         bias: Whether the layer has a bias.
         counted_elsewhere: Whether the weights are counted with an earlier call of the layer, or
             with the parameters outside layers.
-        products: Products per image, for ``"matmul"``.
+        products: Products per image: those of a ``"matmul"``, or the parts of an image that a
+            convolution reads as a batch.
     """
 
     name: str
@@ -134,11 +135,17 @@ class LayerGeometry:
         if self.kind == "transposed":
             groups = self._groups(inp)
             return ConvLayer.transposed(
-                self.name, batch, inp, out, *self.in_size, kernel=self.kernel, groups=groups
+                self.name,
+                batch * self.products,
+                inp,
+                out,
+                *self.in_size,
+                kernel=self.kernel,
+                groups=groups,
             )
         return ConvLayer(
             self.name,
-            batch,
+            batch * self.products,
             inp,
             out,
             *self.in_size,

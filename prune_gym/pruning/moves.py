@@ -73,7 +73,7 @@ def leaves_dims(node: fx.Node, size: int, dims: list[int]) -> bool:
         place = 1 if name in ("select", "narrow", "unbind", "index_select") else 2
         default = 0 if name in ("chunk", "split", "tensor_split", "unbind") else None
         given = node.args[place] if len(node.args) > place else default
-        dim = node.kwargs.get("dim", given)
+        dim = node.kwargs.get("dim", node.kwargs.get("axis", given))
         return isinstance(dim, int) and dim % size not in dims
     index = node.args[1]
     parts = list(index) if isinstance(index, tuple) else [index]

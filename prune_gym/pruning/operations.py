@@ -18,13 +18,14 @@ concatenates. Nothing is known of ``other`` operations: the channels that they r
 """
 
 _ELEMENTWISE = """
-abs add addcdiv addcmul alpha_dropout atan2 bernoulli ceil celu clamp clamp_max clamp_min clip
-cos div dropout dropout1d dropout2d dropout3d elu eq erf exp expm1 fabs feature_alpha_dropout
-float floor floordiv fmod ge gelu gt hardshrink hardsigmoid hardswish hardtanh iadd identity
-imul isub itruediv le leaky_relu lerp log log1p logical_and logical_not logical_or logsigmoid lt
-maximum minimum mish mul multiply nan_to_num ne neg negative pos positive pow reciprocal relu
-relu6 remainder round rrelu rsqrt rsub selu sigmoid sign silu sin softplus softshrink softsign
-sqrt square sub subtract tanh tanhshrink threshold to true_divide truediv type_as where
+abs add addcdiv addcmul alpha_dropout and atan2 bernoulli bitwise_and bitwise_not bitwise_or ceil
+celu clamp clamp_max clamp_min clip cos div dropout dropout1d dropout2d dropout3d elu eq erf exp
+expm1 fabs feature_alpha_dropout float floor floordiv fmod full_like ge gelu gt hardshrink
+hardsigmoid hardswish hardtanh iadd identity imul invert isub itruediv le leaky_relu lerp log
+log1p logical_and logical_not logical_or logical_xor logsigmoid lt masked_fill maximum minimum
+mish mul multiply nan_to_num ne neg negative ones_like or pos positive pow reciprocal relu relu6
+remainder round rrelu rsqrt rsub selu sigmoid sign silu sin softplus softshrink softsign sqrt
+square sub subtract tanh tanhshrink threshold to true_divide truediv type_as where xor zeros_like
 """
 _POOL = """
 adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool1d adaptive_max_pool2d avg_pool1d
@@ -101,6 +102,8 @@ def operation(node: fx.Node, module: nn.Module | None) -> tuple[str, Kind]:
         return name or str(node.target), "other"
     if node.kwargs.get("return_indices"):
         return name, "other"
+    if plain in ("max", "min") and len(node.args) > 1 and isinstance(node.args[1], fx.Node):
+        return plain, "elementwise"  # of two tensors
     return plain, _KINDS.get(plain, "other")
 
 

@@ -178,7 +178,18 @@ class Propagation(fx.Interpreter):
         if not isinstance(result, Tensor):
             return None
         shape = result.shape
-        operands = [_aligned(labels, len(shape)) for labels in self._operands(node)]
+        given = self._operands(node)
+        if operation(node, self._module(node))[0] in ("to", "type_as"):
+            given = given[:1]  # the other tensor only names a type
+        if any(labels.dim() > len(shape) for labels in given):
+            return None
+        operands = [_aligned(labels, len(shape)) for labels in given]
+        if any(
+            size not in (1, full)
+            for o in operands
+            for size, full in zip(o.shape, shape, strict=True)
+        ):
+            return None
         reason = f"combined with fixed channels by {self._where(node)}"
         total: Tensor | None = None
         for position, labels in enumerate(operands):
@@ -198,7 +209,9 @@ class Propagation(fx.Interpreter):
         (labels,) = self._operands(node)
         if not isinstance(result, Tensor) or result.dim() != labels.dim():
             return None
-        changed = [d for d in range(labels.dim()) if d > 1]
+        name = operation(node, self._module(node))[0]
+        flat = 1 if name.endswith("1d") else 2 if name.endswith("2d") else labels.dim() - 2
+        changed = [d for d in range(labels.dim()) if d >= labels.dim() - flat]
         if set(changed) & set(varying(labels)) or labels.dim() < 3:
             return None
         small = labels
@@ -209,6 +222,7 @@ class Propagation(fx.Interpreter):
     def _reduce(self, node: fx.Node, result: Structure) -> Structure | None:
         (labels,) = self._operands(node)
         dims = self._argument(node, 1, "dim")
+        dims = self._argument(node, 1, "axis") if dims is None else dims
         if not isinstance(result, Tensor) or dims is None:
             return None
         dims = [dims] if isinstance(dims, int) else list(dims)
@@ -240,6 +254,10 @@ class Propagation(fx.Interpreter):
             return self._chain(node, self._start(source), found)
         if name in ("view", "reshape", "flatten", "unflatten", "expand"):
             return self._reshaped(node, source, found)
+        if name == "squeeze" and len(node.args) + len(node.kwargs) == 1:
+            # It would remove the channels' dimension, too, if one channel is left.
+            ones = tuple(dim for dim, size in enumerate(given.shape) if size == 1)
+            self.rewrites[node] = Rewrite(source, None, (torch.squeeze, (ones,)), given, True)
         return found
 
     def _select(self, node: fx.Node, result: Structure) -> Structure | None:

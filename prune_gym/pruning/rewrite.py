@@ -2,10 +2,11 @@
 
 import operator
 
-from torch import fx
+from torch import fx, nn
 
 from prune_gym.pruning.operations import operation
 from prune_gym.pruning.propagate import Propagation, Rewrite, map_name
+from prune_gym.pruning.tracing import same_in_training
 
 
 def needed(found: Propagation) -> list[Rewrite]:
@@ -13,11 +14,20 @@ def needed(found: Propagation) -> list[Rewrite]:
     return [rewrite for rewrite in found.rewrites.values() if found.labels.alive(rewrite.labels)]
 
 
-def rewritten(found: Propagation) -> fx.GraphModule:
+def cannot_rewrite(network: nn.Module) -> str | None:
+    """Why a list of calls cannot stand for a network; None if it can."""
+    if network._forward_pre_hooks or network._forward_hooks:
+        return "the network itself has forward hooks"
+    if not same_in_training(network):
+        return "the network makes other calls in training"
+    return None
+
+
+def rewritten(found: Propagation, network: nn.Module) -> fx.GraphModule:
     """The traced network with a layer for each selection of channels by number.
 
-    It has the layers of the network under the same names; both share them. ``found`` cannot be
-    used for further rewrites.
+    It has the layers of the network under the same names; both share them, and their modes stay.
+    ``found`` cannot be used for further rewrites.
     """
     module = found.module
     assert isinstance(module, fx.GraphModule)
@@ -39,6 +49,9 @@ def rewritten(found: Propagation) -> fx.GraphModule:
         _erase(graph, node)
     graph.lint()
     module.recompile()
+    modes = {name: part.training for name, part in network.named_modules()}
+    for name, part in module.named_modules():
+        part.training = modes.get(name, network.training)
     return module
 
 

@@ -1,7 +1,9 @@
 """Trace the forward pass of a network as a graph of calls."""
 
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -10,6 +12,7 @@ from prune_gym.errors import PruneGymError
 from prune_gym.pruning.rules import RULES
 
 Signature = list[tuple[str, str, str, str]]
+_CONSTANT = "constant"
 
 
 class TraceError(PruneGymError):
@@ -24,21 +27,66 @@ class _Tracer(fx.Tracer):
         whole = type(m) in RULES or type(m).__name__ == "StochasticDepth"
         return whole or super().is_leaf_module(m, module_qualified_name)
 
+    def create_args_for_root(
+        self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None
+    ) -> tuple[Callable[..., Any], list[Any]]:
+        """Trace the images alone; all other arguments keep their defaults."""
+        names = [name for name in inspect.signature(root_fn).parameters if name != "self"]
+        images = self.create_proxy("placeholder", names[0] if names else "x", (), {})
+        return root_fn, [self.root, images]
+
 
 def trace(network: nn.Module) -> fx.Graph:
     """The calls of a network's forward pass in its present mode, in order.
+
+    The network does not change, so what the forward pass writes to it is lost. Tensors that the
+    forward pass makes are read with :func:`constant`.
 
     Raises:
         TraceError: If the forward pass depends on the values of tensors, for example.
     """
     try:
-        return _Tracer().trace(network)
+        with _unchanged(network):
+            graph = _Tracer().trace(network)
+            known = {id(tensor) for tensor in (*network.parameters(), *network.buffers())}
+            for node in graph.find_nodes(op="get_attr"):
+                value = vars(network).get(str(node.target))
+                if isinstance(value, torch.Tensor) and id(value) not in known:
+                    node.meta[_CONSTANT] = value
+        return graph
     except Exception as error:  # a user's forward may raise any exception for a proxy input
         message = str(error).partition("\n")[0]
         raise TraceError(
             f"the forward pass cannot be traced: {message}. Rewrite it so that its calls do not "
             "depend on the values of tensors, or declare the spaces by hand (docs/networks.md)"
         ) from error
+
+
+def constant(node: fx.Node) -> torch.Tensor | None:
+    """The tensor of a ``get_attr`` call that the forward pass made and the network lacks."""
+    value = node.meta.get(_CONSTANT)
+    return value if isinstance(value, torch.Tensor) else None
+
+
+def as_module(network: nn.Module, graph: fx.Graph) -> fx.GraphModule:
+    """A module that makes the traced calls with the layers of the network."""
+    with _unchanged(network):
+        for node in graph.find_nodes(op="get_attr"):
+            if (value := constant(node)) is not None:
+                setattr(network, str(node.target), value)
+        return fx.GraphModule(network, graph)
+
+
+@contextmanager
+def _unchanged(network: nn.Module) -> Iterator[None]:
+    """Restore the attributes of all modules afterwards."""
+    before = {module: dict(vars(module)) for module in network.modules()}
+    try:
+        yield
+    finally:
+        for module, attributes in before.items():
+            vars(module).clear()
+            vars(module).update(attributes)
 
 
 def signature(nodes: Sequence[fx.Node]) -> Signature:

@@ -52,3 +52,10 @@ def test_augment_depends_on_its_generator_alone():
 
 def test_augment_of_an_empty_batch():
     assert augment(batch(0), generator()).shape == (0, 3, 32, 32)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_augment_reflects_small_images_as_often_as_needed(size):
+    images = torch.arange(2 * size * size, dtype=torch.float32).view(2, 1, size, size)
+    for image, result in zip(images, augment(images, generator()), strict=True):
+        assert set(result.unique().tolist()) <= set(image.unique().tolist())

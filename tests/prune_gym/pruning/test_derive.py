@@ -162,3 +162,171 @@ def test_weights_and_modes_do_not_change():
     assert module.training
     assert not module.mid.training
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+
+
+class Forward(nn.Module):
+    """A convolution of 16 filters, a convolution of 8 and a dense layer in any forward pass."""
+
+    def __init__(self, forward, features=16):
+        super().__init__()
+        self.a = nn.Conv2d(3, 16, 3)
+        self.b = nn.Conv2d(8, 8, 1)
+        self.l = nn.Linear(features, 5)
+        self._forward = forward
+
+    def forward(self, x):
+        return self.l(self._forward(self, x).mean((2, 3)))
+
+
+def swapped(x):
+    return torch.cat([x[:, 8:], x[:, :8]], 1)
+
+
+def gated_in_place(self, x):
+    x = self.a(x).relu()
+    first, second = x.chunk(2, 1)
+    first *= torch.sigmoid(self.b(second)) * 3
+    return x
+
+
+def copied_before_a_change(self, x):
+    x = self.a(x)
+    n, c, h, w = x.shape
+    y = x.view(n, 4, 4, h, w).transpose(1, 2).contiguous()
+    return torch.cat([y.view(n, c, h, w), x.clamp_(0, 6)], 1)
+
+
+@pytest.mark.parametrize(
+    ("forward", "features"), [(gated_in_place, 16), (copied_before_a_change, 32)]
+)
+def test_a_rewrite_that_changes_the_outputs_is_not_used(forward, features):
+    network = Forward(forward, features).eval()
+    found = derive(network, SHAPE)
+    assert found.module is network
+    assert found.spaces == ()
+    assert "others see a part" in next(f.reason for f in found.fixed if f.layer == "a")
+
+
+def test_hooks_of_the_network_itself_are_kept():
+    network = Forward(lambda self, x: swapped(self.a(x))).eval()
+    assert [space.name for space in derive(network, SHAPE).spaces] == ["a"]
+    network.register_forward_pre_hook(lambda module, args: ((args[0] - 0.5) * 4,))
+    found = derive(network, SHAPE)
+    assert found.module is network
+    assert "forward hooks" in found.fixed[0].reason
+
+
+class OffAtTheEnd(nn.Module):
+    """Dropout as a function, a constant size, and a space that fails the verification."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 16, 3, 4)
+        self.d = nn.Conv2d(16, 16, 1)
+        self.l = nn.Linear(256, 5)
+
+    def forward(self, x):
+        x = nn.functional.dropout(self.a(x).relu(), 0.5, self.training)
+        y = self.d(x / x.size(1)).relu()
+        return self.l(y.view(y.size(0), -1))
+
+
+def test_an_optional_rewrite_does_not_switch_dropout_off():
+    network = OffAtTheEnd().train()
+    module = derive(network, SHAPE).module.train()
+    images = torch.randn(2, *SHAPE)
+    assert not torch.equal(module(images), module(images))
+
+
+class Writes(nn.Module):
+    """A forward pass that makes a tensor, keeps an activation and has a frozen norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 16, 3)
+        self.n = nn.BatchNorm2d(16)
+        self.l = nn.Linear(16, 5)
+
+    def forward(self, x):
+        x = self.n(self.a(x * torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1)))
+        self.seen = swapped(x)
+        return self.l(self.seen.mean((2, 3)))
+
+
+def test_a_derivation_leaves_the_network_as_it_was():
+    network = Writes().train()
+    network.n.eval()
+    before = set(vars(network))
+    for _ in range(2):
+        found = derive(network, SHAPE)
+        assert [space.name for space in found.spaces] == ["a"]
+        assert set(vars(network)) == before
+        assert network.training
+        assert not network.n.training
+    copy.deepcopy(found.module)
+    images = torch.randn(2, *SHAPE)
+    with torch.no_grad():
+        assert torch.equal(found.module.eval()(images), network.eval()(images))
+
+
+def test_a_network_that_cannot_be_copied_is_named():
+    network = Writes()
+    network(torch.randn(2, *SHAPE))
+    with pytest.raises(ValueError, match="'seen' is the result of a forward pass"):
+        derive(network, SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("network", "what"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 8, 3, device="meta")), "meta device"),
+        (nn.Sequential(nn.Conv2d(3, 8, 3), nn.ParameterList([torch.zeros(0)])), "empty"),
+    ],
+)
+def test_parameters_without_values_are_named(network, what):
+    with pytest.raises(ValueError, match=what):
+        derive(network, SHAPE)
+
+
+def test_the_other_arguments_keep_their_defaults():
+    class Optional(Forward):
+        def forward(self, x, mask=None, temperature=2.0):
+            if mask is not None:
+                x = x * mask
+            return super().forward(x) / temperature
+
+    network = Optional(lambda self, x: self.a(x).relu())
+    found = derive(network, SHAPE)
+    assert [space.name for space in found.spaces] == ["a"]
+    check_cuts(network, found.spaces, SHAPE, {"a": np.arange(16) % 3 == 0})
+
+
+KEPT = {
+    "squeeze": lambda self, x: nn.functional.adaptive_avg_pool2d(self.a(x), 1).squeeze()[
+        ..., None, None
+    ],
+    "type_as": lambda self, x: self.a(x).type_as(x),
+    "to": lambda self, x: (y := self.a(x)) * torch.sigmoid(y.mean((2, 3), keepdim=True)).to(y),
+    "max": lambda self, x: torch.max(y := self.a(x), y.neg()),
+    "axis": lambda self, x: (y := self.a(x)) * y.mean(axis=3, keepdim=True),
+    "masked_fill": lambda self, x: (y := self.a(x)).masked_fill((y < 0) & (y > -1), 0.5),
+    "zeros_like": lambda self, x: torch.where((y := self.a(x)) > 0, y, torch.zeros_like(y)),
+    "keyword": lambda self, x: self.a(input=x),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_calls_that_keep_channels_apart(name):
+    network = Forward(KEPT[name]).eval()
+    found = derive(network, SHAPE)
+    assert [space.name for space in found.spaces] == ["a"]
+    for mask in (np.arange(16) % 3 == 0, np.arange(16) == 3):
+        check_cuts(found.module, found.spaces, SHAPE, {"a": mask})
+
+
+@pytest.mark.parametrize(
+    "call", [lambda x: nn.functional.max_pool2d(x, (2, 1)), nn.ZeroPad2d((0, 0, -4, -4))]
+)
+def test_pools_over_channels_keep_them_whole(call):
+    network = Forward(lambda self, x: call(self.a(x).flatten(2))[..., None], 8)
+    assert derive(network, SHAPE).spaces == ()

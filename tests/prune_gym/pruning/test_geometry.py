@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from prune_gym import networks
-from prune_gym.pruning import Geometry, cut_spaces, dense
+from prune_gym.pruning import Geometry, cut_spaces, dense, derive
 from tests.prune_gym.pruning.test_cut import NAMES, random_masks
 from tests.tiny import tiny_network
 
@@ -98,3 +99,68 @@ def test_counts_default_to_full():
     half = {space.name: space.channels // 2 for space in network.spaces}
     assert np.isclose(geometry.macs() / geometry.macs(half), 4, rtol=0.05)
     assert geometry.counts({"trunk1": 3})["trunk1"] == 3
+
+
+class Windows(nn.Module):
+    """Windows of tokens and groups of channels in the batch, as in Swin and SA-Net."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 16, 3, padding=1)
+        self.f = nn.Linear(16, 64)
+        self.g = nn.Linear(64, 16)
+        self.c = nn.Conv2d(8, 8, 3, padding=1)
+        self.l = nn.Linear(16, 5)
+
+    def forward(self, x):
+        x = self.a(x)
+        n = x.shape[0]
+        w = x.permute(0, 2, 3, 1).reshape(n, 4, 4, 4, 4, 16).transpose(2, 3).reshape(-1, 16, 16)
+        w = self.g(self.f(w).relu()).view(n, 4, 4, 4, 4, 16).transpose(2, 3)
+        w = w.reshape(n, 16, 16, 16).permute(0, 3, 1, 2).reshape(n * 2, 8, 16, 16)
+        return self.l(self.c(w).reshape(n, 16, 16, 16).mean((2, 3)))
+
+
+class Lora(nn.Linear):
+    """A dense layer with a correction of low rank."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__(inputs, outputs)
+        self.down = nn.Parameter(torch.randn(inputs, 8))
+        self.up = nn.Parameter(torch.randn(8, outputs))
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight, self.bias) + x @ self.down @ self.up
+
+
+class Difference(nn.Conv2d):
+    """A central-difference convolution."""
+
+    def forward(self, x):
+        center = self.weight.sum((2, 3), keepdim=True)
+        return super().forward(x) - 0.7 * nn.functional.conv2d(x, center)
+
+
+def subclasses():
+    return nn.Sequential(
+        *(Difference(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 8, 3)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), Lora(8, 16), nn.ReLU(), nn.Linear(16, 5)),
+    )
+
+
+@pytest.mark.parametrize("make", [Windows, subclasses])
+def test_all_products_of_an_image_are_counted(make):
+    network, shape = make().eval(), (3, 16, 16)
+    found = derive(network, shape)
+    geometry = Geometry(found.module, found.spaces, shape)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, *shape))
+    assert geometry.macs() == counter.get_total_flops() // 2
+    assert sum(layer.macs for layer in geometry.accelerator_layers()) == geometry.macs()
+    assert geometry.params() == sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_layers_of_other_classes_are_listed():
+    fixed = {f.layer: f for f in derive(subclasses(), (3, 16, 16)).fixed}
+    assert fixed["0"].channels == fixed["5"].channels == 16
+    assert "Difference" in fixed["0"].reason
