@@ -16,7 +16,7 @@ from prune_gym.pruning.tracing import full_precision, in_mode
 
 InputShape = tuple[int, int, int]
 IMAGES = 2
-ROUNDS = 3
+ROUNDS = 4
 """Random masks of all spaces with which a network is tested; the last keep one channel each."""
 TOLERANCE = 1e-4
 """Largest difference that counts as rounding, relative to the largest output."""
@@ -31,9 +31,9 @@ def verify_spaces(
 ) -> None:
     """Verify that each space describes a network.
 
-    The spaces are cut and masked with random masks, on a copy of the network whose norms have
-    random scales, so that a scale of zero hides nothing. Both networks must return the same for
-    random images, and the cut one must also run in training mode.
+    The spaces are cut and masked with random masks, on copies of the network with its own scales
+    and with random ones, so that a scale of zero or a saturated gate hides nothing. Both networks
+    must return the same for random images, and the cut one must also run in training mode.
 
     Args:
         network: The network; it does not change.
@@ -120,20 +120,23 @@ class _Test:
 
     def __init__(self, network: nn.Module, input_shape: InputShape) -> None:
         self.images = random_images(network, input_shape)
-        self.network = copy.deepcopy(network).eval()
-        _randomise(self.network)
-        with torch.no_grad(), in_mode(self.network, training=False):
-            _calibrate(self.network, self.images)
+        # Random scales show a branch of weight zero, but may saturate a gate.
+        scaled, plain = copy.deepcopy(network).eval(), copy.deepcopy(network).eval()
+        _randomise(scaled)
+        for each in (scaled, plain):
+            with torch.no_grad(), in_mode(each, training=False):
+                _calibrate(each, self.images)
+        self.networks = [scaled, plain, *[scaled] * (ROUNDS - 2)]
 
     def reason(self, spaces: Sequence[ChannelSpace]) -> str | None:
         """Why spaces do not describe the network; None if they do."""
-        for seed in range(ROUNDS):
+        for seed, network in enumerate(self.networks):
             masks = random_masks(spaces, seed)
             try:
-                cut = dense(self.network, spaces, masks, share=True)
+                cut = dense(network, spaces, masks, share=True)
                 with torch.no_grad(), full_precision():
                     found = cut(self.images)
-                    expected = masked(self.network, spaces, masks)(self.images)
+                    expected = masked(network, spaces, masks)(self.images)
             except Exception as error:  # torch raises many types for wrong shapes
                 return f"the cut network fails: {_line(error)}"
             scale = float(expected.abs().max())

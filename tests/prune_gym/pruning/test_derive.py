@@ -9,9 +9,18 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from prune_gym import networks
-from prune_gym.pruning import ChannelMap, Geometry, cut_spaces, dense, derive, masked
+from prune_gym.pruning import (
+    ChannelMap,
+    ChannelSpace,
+    Geometry,
+    cut_spaces,
+    dense,
+    derive,
+    masked,
+    verify_spaces,
+)
 from prune_gym.pruning.tracing import TraceError
-from prune_gym.pruning.verify import random_masks
+from prune_gym.pruning.verify import SpacesError, random_masks
 from tests.prune_gym.pruning.patterns import SHAPE, Net, around, conv, patterns
 from tests.tiny import shake
 
@@ -332,3 +341,22 @@ def test_calls_that_keep_channels_apart(name):
 def test_pools_over_channels_keep_them_whole(call):
     network = Forward(lambda self, x: call(self.a(x).flatten(2))[..., None], 8)
     assert derive(network, SHAPE).spaces == ()
+
+
+class Eca(nn.Module):
+    """A gate that is convolved along the channels, steep enough to saturate."""
+
+    def __init__(self):
+        super().__init__()
+        self.c = nn.Conv1d(1, 1, 3, padding=1, bias=False)
+
+    def forward(self, x):
+        gate = torch.sigmoid(20 * self.c(x.mean((2, 3))[:, None]))
+        return x * gate.transpose(1, 2)[..., None]
+
+
+def test_a_gate_that_random_scales_saturate_is_found():
+    layers = [nn.Conv2d(3, 16, 3), nn.ReLU(), Eca(), nn.Conv2d(16, 8, 3)]
+    network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    with pytest.raises(SpacesError, match="differs"):
+        verify_spaces(network, [ChannelSpace("a", 16, ("0",), ("3",))], SHAPE)
