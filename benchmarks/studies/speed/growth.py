@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -13,7 +14,7 @@ from torch.profiler import ProfilerActivity
 from torch.profiler import profile as torch_profile
 
 from benchmarks.studies.speed.measurement import Measurement
-from benchmarks.studies.speed.step import alternate, make, walk
+from benchmarks.studies.speed.step import alternate, begin, make, play, walk
 from prune_gym.data import load_dataset
 from prune_gym.envs import PruningEnv, filter_mode
 from prune_gym.envs.config import FAST
@@ -62,9 +63,13 @@ def profile(
     for fast in (False, True):
         env = make(name, fast=fast, **arguments)
         walk(env, 0, duration)
-        with timed(env) as seconds:
-            total = sum(walk(env, seed, duration) for seed in range(1, episodes + 1)) / episodes
-        found[fast] = {part: s / episodes / len(env.visited) for part, s in seconds.items()}
+        total, spent = 0.0, Counter[str]()
+        for seed in range(1, episodes + 1):
+            chosen = begin(env, seed, duration)
+            with timed(env) as seconds:
+                total += play(env, chosen) / episodes
+            spent.update(seconds)
+        found[fast] = {part: s / episodes / len(env.visited) for part, s in spent.items()}
         found[fast]["the rest"] = total - sum(found[fast].values())
         found[fast]["a step in all"] = total
     return [
@@ -79,8 +84,9 @@ def own_work(name: str, arguments: dict[str, Any], repeats: int) -> list[Measure
     walk(env, 0)
     shares = []
     for seed in range(1, repeats + 1):
+        chosen = begin(env, seed)
         with timed(env) as seconds, torch_profile(activities=[ProfilerActivity.CPU]) as profiler:
-            wall = walk(env, seed) * len(env.visited)
+            wall = play(env, chosen) * len(env.visited)
         kernels = sum(event.self_cpu_time_total for event in profiler.key_averages()) / 1e6
         shares.append(1 - (kernels + seconds["costs"]) / wall)
     share = statistics.median(shares)

@@ -50,8 +50,18 @@ def random_actions(env: PruningEnv, seed: int, duration: float = 0.0) -> list[di
 
 def walk(env: PruningEnv, seed: int, duration: float = 0.0) -> float:
     """Mean seconds of a step of one episode."""
+    return play(env, begin(env, seed, duration))
+
+
+def begin(env: PruningEnv, seed: int, duration: float = 0.0) -> list[dict[str, Any]]:
+    """Begin an episode, and draw its actions."""
     chosen = random_actions(env, seed, duration)
     env.reset(seed=seed)
+    return chosen
+
+
+def play(env: PruningEnv, chosen: list[dict[str, Any]]) -> float:
+    """Mean seconds of the steps of an episode that has begun."""
     started = time.perf_counter()
     for action in chosen:
         env.step(action)
