@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from prune_gym.errors import PruneGymError
 from prune_gym.export import ONNX, PT2
 from prune_gym.files import write_atomically
 from prune_gym.jsonfile import (
-    MOST_BYTES,
     MOST_LINES,
     Amount,
     Count,
@@ -20,6 +20,7 @@ from prune_gym.jsonfile import (
     Share,
     check_size,
     parse_json,
+    read_json,
 )
 from prune_gym.pruning.saved import DESCRIPTION, WEIGHTS
 from prune_gym.runs import folder as files
@@ -187,14 +188,20 @@ def _read_folder(folder: Path) -> Result:
 
 
 def _read(path: Path) -> Any:
-    check_size(path, MOST_BYTES)
-    text = path.read_text(encoding="utf-8")
-    return _parse(text, repr(str(path)), "Make it again, or leave the run out.")
+    with _remedy("Make it again, or leave the run out."):
+        return read_json(path)[0]
 
 
 def _parse(text: str, where: str, remedy: str) -> Any:
-    try:
+    with _remedy(remedy):
         return parse_json(text, where)
+
+
+@contextmanager
+def _remedy(remedy: str) -> Iterator[None]:
+    """Add what to do to the errors of damaged files."""
+    try:
+        yield
     except PruneGymError as error:
         raise PruneGymError(f"{error} {remedy}") from error
 
