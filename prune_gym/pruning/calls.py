@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -170,12 +170,11 @@ def _widths(network: nn.Module, spaces: Sequence[ChannelSpace]) -> Widths:
 
 def _is_plain(module: nn.Module) -> bool:
     """Whether a layer multiplies as torch's own layer does, and not as its subclass decides."""
-    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
     return any(
         isinstance(module, kind)
         and type(module).forward is kind.forward
         and getattr(type(module), "_conv_forward", None) is getattr(kind, "_conv_forward", None)
-        for kind in kinds
+        for kind in (nn.Linear, *get_args(Conv))
     )
 
 

@@ -84,10 +84,9 @@ def derive(network: nn.Module, input_shape: InputShape, verify: bool = True) -> 
     if any(rewrite.required for rewrite in needed(found)):
         reason = cannot_rewrite(network)
         if reason is None:
-            spaces, module = _spaces(found), rewritten(found, network)
-            if same_outputs(network, module, input_shape):
-                wrong = wrong_spaces(module, spaces, input_shape) if verify else {}
-                return _result(module, found, spaces, wrong)
+            result = _rewritten(network, found, _spaces(found), input_shape, verify)
+            if result is not None:
+                return result
             # A rewritten call returns a copy, where the call's result shared its memory.
             reason = "a call changes an activation of which others see a part"
             found = _propagate(network, input_shape)
@@ -97,9 +96,9 @@ def derive(network: nn.Module, input_shape: InputShape, verify: bool = True) -> 
     spaces = _spaces(found)
     wrong = wrong_spaces(network, spaces, input_shape) if verify else {}
     if wrong and needed(found) and cannot_rewrite(network) is None:
-        module = rewritten(found, network)
-        if same_outputs(network, module, input_shape):
-            return _result(module, found, spaces, wrong_spaces(module, spaces, input_shape))
+        result = _rewritten(network, found, spaces, input_shape, verify)
+        if result is not None:
+            return result
     return _result(network, found, spaces, wrong)
 
 
@@ -161,6 +160,21 @@ def _check_outputs(network: nn.Module, images: Tensor) -> None:
                 f"the network returns a {type(found).__name__} in {mode} mode; it must return the "
                 "logits alone, so wrap it or switch its other outputs off"
             )
+
+
+def _rewritten(
+    network: nn.Module,
+    found: Propagation,
+    spaces: tuple[ChannelSpace, ...],
+    input_shape: InputShape,
+    verify: bool,
+) -> Derivation | None:
+    """The result with rewritten calls; None if they change the network's outputs."""
+    module = rewritten(found, network)
+    if not same_outputs(network, module, input_shape):
+        return None
+    wrong = wrong_spaces(module, spaces, input_shape) if verify else {}
+    return _result(module, found, spaces, wrong)
 
 
 def _result(

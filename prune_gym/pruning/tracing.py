@@ -47,12 +47,11 @@ def trace(network: nn.Module) -> fx.Graph:
     """
     try:
         with _unchanged(network):
+            before = set(vars(network))
             graph = _Tracer().trace(network)
-            known = {id(tensor) for tensor in (*network.parameters(), *network.buffers())}
             for node in graph.find_nodes(op="get_attr"):
-                value = vars(network).get(str(node.target))
-                if isinstance(value, torch.Tensor) and id(value) not in known:
-                    node.meta[_CONSTANT] = value
+                if str(node.target) in vars(network).keys() - before:
+                    node.meta[_CONSTANT] = vars(network)[str(node.target)]
         return graph
     except Exception as error:  # a user's forward may raise any exception for a proxy input
         message = str(error).partition("\n")[0]

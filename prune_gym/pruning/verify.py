@@ -16,8 +16,6 @@ from prune_gym.pruning.tracing import full_precision, in_mode
 
 InputShape = tuple[int, int, int]
 IMAGES = 2
-ROUNDS = 4
-"""Random masks of all spaces with which a network is tested; the last keep one channel each."""
 TOLERANCE = 1e-4
 """Largest difference that counts as rounding, relative to the largest output."""
 
@@ -83,8 +81,7 @@ def same_outputs(first: nn.Module, second: nn.Module, input_shape: InputShape) -
             with torch.random.fork_rng(), full_precision():
                 torch.manual_seed(0)
                 outputs.append(copy.deepcopy(network).train(training)(images.clone()))
-        scale = float(outputs[0].abs().max())
-        if not float((outputs[0] - outputs[1]).abs().max()) <= TOLERANCE * scale:
+        if _difference(outputs[1], outputs[0]):
             return False
     return True
 
@@ -97,18 +94,20 @@ def random_images(network: nn.Module, input_shape: InputShape) -> Tensor:
     return images.to(parameter.device, parameter.dtype)
 
 
-def random_masks(spaces: Sequence[ChannelSpace], seed: int) -> Masks:
+def random_masks(spaces: Sequence[ChannelSpace], seed: int, single: bool = False) -> Masks:
     """A random mask of each space, which removes and keeps at least one channel if it can.
 
-    The last masks of a verification keep one channel, whose dimension torch treats as a special
-    case (``squeeze``, broadcasting).
+    Args:
+        spaces: The channel spaces.
+        seed: Seed of the masks.
+        single: Whether each mask keeps one channel only.
     """
     rng = np.random.default_rng(seed)
     masks = {}
     for space in spaces:
         mask = rng.random(space.channels) < rng.uniform(0.3, 0.8)
         first, second = rng.permutation(space.channels)[[0, -1]]
-        if seed == ROUNDS - 1:
+        if single:
             mask[:] = False
         mask[second], mask[first] = False, True
         masks[space.name] = mask
@@ -126,12 +125,13 @@ class _Test:
         for each in (scaled, plain):
             with torch.no_grad(), in_mode(each, training=False):
                 _calibrate(each, self.images)
-        self.networks = [scaled, plain, *[scaled] * (ROUNDS - 2)]
+        # Torch treats a dimension of one channel as a special case (squeeze, broadcasting).
+        self.rounds = [(scaled, False), (plain, False), (scaled, False), (scaled, True)]
 
     def reason(self, spaces: Sequence[ChannelSpace]) -> str | None:
         """Why spaces do not describe the network; None if they do."""
-        for seed, network in enumerate(self.networks):
-            masks = random_masks(spaces, seed)
+        for seed, (network, single) in enumerate(self.rounds):
+            masks = random_masks(spaces, seed, single)
             try:
                 cut = dense(network, spaces, masks, share=True)
                 with torch.no_grad(), full_precision():
@@ -139,20 +139,24 @@ class _Test:
                     expected = masked(network, spaces, masks)(self.images)
             except Exception as error:  # torch raises many types for wrong shapes
                 return f"the cut network fails: {_line(error)}"
-            scale = float(expected.abs().max())
-            difference = float((found - expected).abs().max())
-            # A comparison with NaN is false.
-            if not difference <= TOLERANCE * scale:
-                return (
-                    f"the cut network differs from the masked one by {difference:.2g} of outputs "
-                    f"of {scale:.2g}"
-                )
+            if difference := _difference(found, expected):
+                return f"the cut network differs from the masked one by {difference}"
         try:
             with torch.no_grad():
                 copy.deepcopy(cut).train()(self.images)
         except Exception as error:
             return f"the cut network fails in training mode: {_line(error)}"
         return None
+
+
+def _difference(found: Tensor, expected: Tensor) -> str | None:
+    """How far outputs differ; None if no further than by rounding."""
+    scale = float(expected.abs().max())
+    difference = float((found - expected).abs().max())
+    # A comparison with NaN is false.
+    if difference <= TOLERANCE * scale:
+        return None
+    return f"{difference:.2g} of outputs of {scale:.2g}"
 
 
 def _line(error: Exception) -> str:
