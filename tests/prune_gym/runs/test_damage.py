@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -269,7 +270,18 @@ def test_a_full_disk_at_each_stage_of_a_run(stage, small_disk, workplace, capsys
     assert json.loads((out / "best" / "report.json").read_text())["schema"] == 2
 
 
+@pytest.fixture
+def joined_threads():
+    """Threads that a test starts end within it, so that no other test is blamed for them."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.usefixtures("joined_threads")
 def test_a_folder_that_is_deleted_under_way_is_named(tmp_path, workplace, capsys, monkeypatch):
     out, write = tmp_path / "run", Recorder.on_episode
 
