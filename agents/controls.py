@@ -99,6 +99,7 @@ class Control(EpisodicAgent):
 class Uniform(Control):
     """The same keep ratio in every layer, filters at random; in the ALF mode, codes."""
 
+    searches = False
     action_modes = ("filters", "alf")
 
 
@@ -116,6 +117,7 @@ class L1(Control):
     """The same keep ratio in every layer, filters of the largest L1 norm (Li et al. 2017)."""
 
     criterion = "l1"
+    searches = False
 
 
 class FPGM(Control):
@@ -126,6 +128,7 @@ class FPGM(Control):
     """
 
     criterion = "fpgm"
+    searches = False
 
 
 class Mixed(Control):

@@ -39,6 +39,8 @@ class Greedy(EpisodicAgent):
             the criterion's entry.
     """
 
+    searches = False
+
     def __init__(
         self,
         env: gym.Env[Any, Any],

@@ -109,8 +109,11 @@ def settings(result: Result) -> dict[str, Any]:
     for name, value in config.env_arguments.items():
         if name not in _NOT_SETTINGS:
             given[f"env {name}"] = value
-    given |= {f"budget {name}": value for name, value in config.limits.items()}
-    given["final epochs"] = config.final_epochs
+    if config.budget is None:
+        given |= {f"limit {name}": value for name, value in config.limits.items()}
+        given["final epochs"] = config.final_epochs
+    else:
+        given |= {"budget": config.budget, "search share": config.search_share}
     if config.warm_start:
         given["warm start episodes"] = config.warm_start
     return given

@@ -17,7 +17,8 @@ COLUMNS: tuple[tuple[str, str, str, Form], ...] = (
     ("macs", "MACs", "fewer", tables.times),
     ("latency", "latency", "less", tables.times),
     ("energy", "energy", "less", tables.times),
-    ("search_macs", "search MACs", "", tables.big),
+    ("compute", "compute", "epoch-equivalents", tables.plain),
+    ("searched", "searched", "% of it", percent),
     ("wall", "search, wall", "", tables.seconds),
     ("device", "search, device", "", tables.seconds),
 )
@@ -85,7 +86,7 @@ def text(results: Sequence[Result]) -> str:
 def _markdown(found: Sequence[Entry]) -> str:
     head = (
         *("agent", "seeds", "validation, after search", "validation, final", "test, final"),
-        *("95 %", SCRATCH, "MACs left", "search MACs", "above random", "above l1"),
+        *("95 %", SCRATCH, "MACs left", "compute", "searched", "above random", "above l1"),
     )
     ordered = sorted(found, key=lambda entry: -entry.figures["test"].value)
     tests = {entry.row.label: entry.figures["test"].value for entry in ordered}
@@ -111,7 +112,8 @@ def _text_row(entry: Entry, tests: Mapping[str, float]) -> list[str]:
         spread,
         "" if entry.scratch is None else f"{entry.scratch.value:.2%}",
         f"{figures['macs_left'].value:.1%}{missed}",
-        f"{figures['search_macs'].value:.2e}",
+        f"{figures['compute'].value:.2f}",
+        f"{figures['searched'].value:.0%}",
         *above,
     ]
 

@@ -65,6 +65,8 @@ def measure(run: Result) -> dict[str, float]:
         "latency": ratios["latency_ms"],
         "energy": ratios["energy_uj"],
         "search_macs": last.search_macs_total,
+        "searched": report.compute.searched,
+        "compute": report.compute.total,
         "wall": last.wall_seconds,
         "device": last.device_seconds,
         "hypervolume": hypervolume([episode.accuracy for episode in done], shares),

@@ -9,7 +9,8 @@ from benchmarks.validate import Tolerance, tolerance
 from prune_gym.costs import StepCosts
 from prune_gym.envs import PruningEnv
 from prune_gym.errors import PruneGymError
-from prune_gym.runs.finish import fine_tune
+from prune_gym.runs.compute import TOLERATED, Compute
+from prune_gym.runs.finish import epoch_of, epochs_of, final_batches, final_tuning, fine_tune
 from prune_gym.runs.records import Episode, Report, Step, best_so_far
 
 CLOSE = 1e-12
@@ -85,17 +86,25 @@ def _setup(result: Result, env: PruningEnv, allowed: Tolerance) -> Iterator[str]
 
 def _spending(result: Result) -> Iterator[str]:
     """Spending grows by each episode at least, and ends the search at the limit."""
-    most, total = result.setup.config.limits["search_macs"], 0
+    assert result.report is not None
+    compute, config, total = result.report.compute, result.setup.config, 0
+    most = config.search_budget(compute.epoch).search_macs
+    assert most is not None
+    assert config.budget is not None
     for number, episode in enumerate(result.episodes):
         where = f"episode {episode.number}"
         if episode.number != number:
             yield f"{where} is at the place of episode {number}"
         if total >= most:
-            yield f"{where}: it began after the budget of {most:g} search MACs was spent"
+            yield f"{where}: it began after the search's share of {most:g} MACs was spent"
         if episode.search_macs_total < total + episode.search_macs:
             spent = episode.search_macs_total
             yield f"{where}: search_macs_total is {spent}, less than the sum of its episodes"
         total = episode.search_macs_total
+    if compute.search < total:
+        yield f"report: its search took {compute.search} MACs, less than its episodes"
+    if compute.total > config.budget * (1 + TOLERATED):
+        yield f"report: it took {compute.total:.3f} of {config.budget:g} epoch-equivalents"
 
 
 def _best(result: Result) -> Iterator[str]:
@@ -204,11 +213,19 @@ def _compare_report(report: Report, episode: Episode, env: PruningEnv) -> Iterat
     channels = {space.name: left[space.name] for space in env.baseline.network.spaces}
     if dict(report.channels) != channels:
         yield f"report: channels are {dict(report.channels)}, here {channels}"
-    config = report.setup.config
-    for name, wanted in (("final_epochs", config.final_epochs), ("final_seed", config.seed)):
-        value = getattr(report, name)
-        if value != wanted:
-            yield f"report: {name} is {value}, the run's is {wanted}"
+    config, compute, baseline = report.setup.config, report.compute, env.baseline
+    assert config.budget is not None
+    epoch = epoch_of(baseline)
+    rest = config.budget * epoch - compute.search
+    length = final_tuning(baseline, report.costs, None, rest)
+    wanted = {
+        "final_epochs": epochs_of(baseline, length.batches),
+        "final_seed": config.seed,
+        "compute": Compute(epoch, compute.search, length.tuning, length.teacher),
+    }
+    for name, value in wanted.items():
+        if getattr(report, name) != value:
+            yield f"report: {name} is {getattr(report, name)}, the run's is {value}"
 
 
 def _compare_accuracies(report: Report, env: PruningEnv, allowed: Tolerance) -> Iterator[str]:
@@ -217,8 +234,8 @@ def _compare_accuracies(report: Report, env: PruningEnv, allowed: Tolerance) -> 
     A network that was not fine-tuned differs as much as after its last step: the repair of a
     collapsed network amplifies rounding, and only training evens it out.
     """
-    state = env.snapshot()
-    _, validation, test = fine_tune(env.baseline, state, report.final_epochs, report.final_seed)
+    state, batches = env.snapshot(), final_batches(env.baseline, report.final_epochs)
+    _, validation, test = fine_tune(env.baseline, state, batches, report.final_seed)
     for split, found in (("validation", validation), ("test", test)):
         for name, value in vars(getattr(report, split)).items():
             if value is not None:

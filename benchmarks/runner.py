@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -18,7 +19,10 @@ from prune_gym.files import write_json
 from prune_gym.jsonfile import read_json
 from prune_gym.runs.agents import completed
 from prune_gym.runs.config import RunConfig
-from prune_gym.runs.folder import entries
+from prune_gym.runs.folder import entries, read_report
+
+CONTROL = "l1"
+"""The agent that spends everything on training: the shape that it finds is the plainest one."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,8 @@ class Benchmark:
         seeds: Number of seeds of each agent, from 0.
         dataset: The images, if the task asks for them.
         device: Device of the networks.
-        scratch: Whether the shapes that agents find are trained from scratch too. A task without
-            final epochs has no such control: the weights would be random.
+        scratch: Whether the shape of one run is trained from scratch too, with the whole budget:
+            that of the first seed of ``l1``, or of the first agent.
     """
 
     task: Task
@@ -119,13 +123,18 @@ class Benchmark:
 
     def _cell(self, agent: str, seed: int) -> Cell:
         config = self._config(agent, seed)
-        folder, epochs = config.folder, self.task.final_epochs
+        folder = config.folder
         log = folder.with_name(folder.name + ".log")
         stages = [search_stage(config, "search", log)]
-        if self.scratch and epochs > 0:
+        if self.scratch and seed == 0 and agent == self._with_scratch:
             weights = (folder / SCRATCH).with_suffix(".safetensors")
-            stages.append(scratch_stage(config, epochs, weights, log))
+            stages.append(scratch_stage(config, partial(epochs_from_scratch, folder), weights, log))
         return Cell(folder, tuple(stages))
+
+    @property
+    def _with_scratch(self) -> str:
+        """The agent whose shape is trained from scratch."""
+        return CONTROL if CONTROL in self.agents else self.agents[0]
 
     def write_records(self) -> list[Result]:
         """Write the records of all finished runs of the folder, those of earlier calls too.
@@ -162,6 +171,14 @@ class Benchmark:
                     bar.write(f"{cell.folder.name} {wrong}", file=sys.stderr)
 
             return run_cells(cells, workers, progress, until)
+
+
+def epochs_from_scratch(folder: Path) -> float:
+    """Epochs that train the shape of a finished run with the whole budget of the run."""
+    report = read_report(folder)
+    assert report is not None
+    assert report.setup.config.budget is not None
+    return report.setup.config.budget * report.ratios["macs"]
 
 
 def folder_name(agent: str) -> str:

@@ -49,17 +49,27 @@ def search_stage(config: RunConfig, name: str, log: Path) -> Stage:
     return Stage(name, lambda: files.finished(config.folder), lambda: command, log)
 
 
-def scratch_stage(run: RunConfig, epochs: float, weights: Path, log: Path) -> Stage:
+def scratch_stage(run: RunConfig, epochs: Callable[[], float], weights: Path, log: Path) -> Stage:
     """The stage that trains the shape of a finished run from scratch, with its images and seed.
 
-    It writes ``weights``, a safetensors file, and beside it the recipe with the accuracies.
+    The number of epochs is asked for when the run is finished. The stage writes ``weights``, a
+    safetensors file, and beside it the recipe with the accuracies.
     """
+    return Stage(
+        "scratch",
+        weights.with_suffix(".json").is_file,
+        lambda: _scratch_command(run, epochs(), weights),
+        log,
+    )
+
+
+def _scratch_command(run: RunConfig, epochs: float, weights: Path) -> list[str]:
     given = run.environment()
     words = [sys.executable, "-P", "-m", "prune_gym.cli", "pretrain", "--test", "--quiet"]
     for option, value in (
         ("--shape", run.folder / files.BEST),
         ("--out", weights),
-        ("--epochs", f"{epochs:g}"),
+        ("--epochs", f"{epochs:.4g}"),
         ("--seed", run.seed),
         ("--image-size", given.image_size),
         ("--image-channels", given.image_channels),
@@ -70,7 +80,7 @@ def scratch_stage(run: RunConfig, epochs: float, weights: Path, log: Path) -> St
         words += [option, str(value)]
     if ":" in str(given.network):
         words += ["--trust", str(given.network)]  # the saved network names it
-    return Stage("scratch", weights.with_suffix(".json").is_file, lambda: words, log)
+    return words
 
 
 def run_stage(stage: Stage, until: float | None = None, stop: Event | None = None) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_gym.errors import PruneGymError, UnknownNameError
+from prune_gym.runs.compute import SEARCH_SHARE
 from prune_gym.runs.config import RunConfig
 from prune_gym.settings import parse_settings
 
@@ -20,15 +21,15 @@ class Task:
     """One task; a change of any value makes another version.
 
     The best network of a search is the most accurate on the validation subset of those that meet
-    the target; its score is the test accuracy after the final fine-tune.
+    the target. What the search leaves of the budget trains it; its score is the test accuracy then.
 
     Args:
         name: Name of the task.
         version: Number of the version, from 1.
         env_id: Id of the environment.
         environment: Arguments of the environment.
-        search_macs: Largest number of MACs of a search.
-        final_epochs: Epochs of the final fine-tune.
+        budget: Epoch-equivalents of a whole run (:mod:`prune_gym.runs.compute`).
+        search_share: Share of the budget after which no further episode begins.
         needs_data: Whether the user names the images (``--dataset``).
         agent_options: Hyperparameters that suit the budget, by agent.
     """
@@ -37,8 +38,8 @@ class Task:
     version: int
     env_id: str
     environment: Mapping[str, Any]
-    search_macs: float
-    final_epochs: float
+    budget: float
+    search_share: float = SEARCH_SHARE
     needs_data: bool = False
     agent_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -57,7 +58,7 @@ class Task:
         images = "needs --dataset" if self.needs_data else "no images needed"
         return (
             f"{self.name:<28} version {self.version}  {self.env_id}, target {target}, "
-            f"{self.search_macs:g} search MACs, {self.final_epochs:g} final epochs, {images}"
+            f"{self.budget:g} epoch-equivalents, {images}"
         )
 
     def run_config(
@@ -88,8 +89,8 @@ class Task:
             name,
             str(out),
             seed,
-            search_macs=int(self.search_macs),
-            final_epochs=self.final_epochs,
+            budget=self.budget,
+            search_share=self.search_share,
             env_arguments={**images, "device": device, "threads": 1, **self.environment},
             agent_options={**self.agent_options.get(name, {}), **own},
         )
@@ -127,31 +128,32 @@ _SHORT: dict[str, dict[str, Any]] = {
     **{name: {"warmup_episodes": 3} for name in ("sac", "td3", "ddpg")},
     **{name: {"rollout_episodes": 2, "minibatches": 2} for name in ("ppo", "maskable_ppo")},
 }
-"""With a budget of about ten episodes, an agent has to start learning early."""
+"""With a budget of a few episodes, an agent has to start learning early."""
 
 
 def _cifar10(
     name: str,
     target: Mapping[str, float],
-    budget: tuple[float, float] = (2e14, 30),
+    budget: float = 40.0,
     network: str = "ResNet20",
-    version: int = 1,
+    version: int = 2,
+    search_share: float = SEARCH_SHARE,
     options: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Task:
-    """A task with a budget in search MACs and final epochs: to learn on a GPU, or for two cores."""
+    """A task to learn on a GPU, or, with a small budget, for two cores."""
     short = name.endswith("-short")
     sizes = {"eval_images": 500, "repair_images": 128} if short else {"eval_images": 1000}
     environment = {"target": target, "tolerance": 0.5, **sizes, **more}
     own = (_SHORT if short else {"l2pf": _SHORT["l2pf"]}) | dict(options or {})
-    return Task(name, version, f"Prune{network}-CIFAR10-v0", environment, *budget, True, own)
+    id = f"Prune{network}-CIFAR10-v0"
+    return Task(name, version, id, environment, budget, search_share, True, own)
 
 
 EPOCH = 5000 / 45_000
 """L2PF's epoch of 5,000 images, as a share of CIFAR-10's training split here."""
-_WAY: dict[str, Any] = {"reward": "target", "tolerance": 0.3}
-"""For targets that are easy to reach: with the reward of a step and a tolerance of 0.5, L2PF
-learned to prune far beyond the target and not to train at all (version 1 of these tasks)."""
+_WAY: dict[str, Any] = {"tolerance": 0.3, "version": 3}
+"""For targets that are easy to reach: with a tolerance of 0.5, L2PF learned not to train at all."""
 _LEARNED = {"l2pf": {**_SHORT["l2pf"], "duration_learns": "total"}}
 """Accuracy that fine-tuning regains has to be paid if durations are learned."""
 _UNTUNED = {"evolution": {"duration": 0}}
@@ -169,37 +171,38 @@ def _hardware(objective: str, share: float) -> list[Task]:
     """The task for two cores, and the one for a GPU."""
     target = {objective: share}
     name, full = (hardware_task(objective, share, short) for short in (True, False))
-    own: dict[str, Any] = {"objective": objective, "reward": "target", "tolerance": 0.5}
-    own |= {"version": 2, "options": _UNTUNED}
-    return [_cifar10(name, target, (1e13, 0.25), **own), _cifar10(full, target, **own)]
+    own: dict[str, Any] = {"objective": objective, "version": 3, "options": _UNTUNED}
+    return [_cifar10(name, target, 2.0, **own), _cifar10(full, target, **own)]
 
 
-_DURATIONS: dict[str, Any] = {"max_epochs": EPOCH, **_WAY, "version": 2, "options": _LEARNED}
+_DURATIONS: dict[str, Any] = {"max_epochs": EPOCH, **_WAY, "options": _LEARNED}
 _HALF = {"macs": 0.5}
 _BOTH = {"macs": round(1 / FEW, 4), "params": round(1 / FEW, 4)}
 _ALL = (
     Task(
         "smoke",
-        1,
+        2,
         "PruneResNet20-v0",
         {"target": {"macs": 0.5}, "tolerance": 0.5, "eval_images": 50, "repair_images": 32},
-        *(1e10, 0, False, _SHORT),
+        0.02,
+        agent_options=_SHORT,
     ),
     Task(
         "shapes",
-        1,
+        2,
         "PruneResNet20-v0",
         {"target": {"macs": 0.26}, "tolerance": 0.5, "eval_images": 250, "repair_images": 128},
-        *(2e12, 0.5, False, _SHORT),
+        1.0,
+        agent_options=_SHORT,
     ),
     _cifar10("cifar10-2x", _HALF),
     _cifar10("cifar10-3.84x", _BOTH),
     _cifar10("cifar10-latency", {"latency": 0.59}),
-    _cifar10("cifar10-3.84x-short", _BOTH, (2e12, 0.5)),
-    _cifar10("cifar10-resnet56-2x-short", _HALF, (6e12, 0.25), "ResNet56", 2, **_WAY),
-    _cifar10("cifar10-resnet56-2x", _HALF, network="ResNet56", version=2, **_WAY),
+    _cifar10("cifar10-3.84x-short", _BOTH, 1.0),
+    _cifar10("cifar10-resnet56-2x-short", _HALF, 0.5, "ResNet56", **_WAY),
+    _cifar10("cifar10-resnet56-2x", _HALF, network="ResNet56", **_WAY),
     _cifar10("cifar10-durations", _HALF, **_DURATIONS),
-    _cifar10("cifar10-durations-short", _HALF, (5e12, 0), **_DURATIONS),
+    _cifar10("cifar10-durations-short", _HALF, 1.0, search_share=1.0, **_DURATIONS),
     *(task for name in HARDWARE for share in HARDWARE[name] for task in _hardware(name, share)),
 )
 TASKS = {task.name: task for task in _ALL}

@@ -75,8 +75,10 @@ def check_replayable(result: Result) -> None:
     for what, own, wanted in (
         ("environment", config.env_id, task.env_id),
         ("env_arguments", given, dict(task.environment)),
-        ("budget", config.limits, {"search_macs": task.search_macs}),
-        ("final_epochs", config.final_epochs, task.final_epochs),
+        ("budget", config.budget, task.budget),
+        ("search_share", config.search_share, task.search_share),
+        # An agent without a search plays one episode.
+        ("limits", {"episodes": 1, **config.limits}, {"episodes": 1}),
     ):
         if own != wanted:
             raise PruneGymError(

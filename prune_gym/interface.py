@@ -216,6 +216,8 @@ class Agent(ABC):
         action_form: Action form that the agent learns on, a key of
             :data:`prune_gym.wrappers.FORMS`. :meth:`act` always returns the environment's own
             action.
+        searches: Whether a second episode can find a better network. In a run with a budget, an
+            agent without a search plays one episode and leaves the rest to the final fine-tune.
         vector_env: Whether the algorithm can also learn in a vector environment.
         masks_padding: Whether learning ignores padded bits.
         needs_features: Whether the agent requires ``observation="features"``.
@@ -229,6 +231,7 @@ class Agent(ABC):
 
     Options: ClassVar[type[Any] | None] = None
     action_form: ClassVar[str] = "hybrid"
+    searches: ClassVar[bool] = True
     vector_env: ClassVar[bool] = False
     masks_padding: ClassVar[bool] = True
     needs_features: ClassVar[bool] = False

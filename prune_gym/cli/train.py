@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Train an agent in an environment, keep the best network of all episodes, fine-tune it
-(--final-epochs), read the test split once and export ONNX, torch.export and safetensors.
+(--final-epochs, or --budget for search and fine-tune together), read the test split once and
+export ONNX, torch.export and safetensors.
 
 The folder of the run holds config.json, episodes.jsonl (one line an episode), tensorboard/,
 policy/ and best/ (model.onnx, model.pt2, weights.safetensors, network.json, report.json,
@@ -56,9 +57,11 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="seed of agent and environment (default 0)")
     text = "a hyperparameter of the agent, for example --set candidates=8"
     add_pairs(parser, "--set", "NAME=VALUE", text)
-    budget = parser.add_argument_group("budget (the first limit that is reached ends the search)")
+    budget = parser.add_argument_group("limits (the first one that is reached ends the search)")
     budget.add_argument(
-        "--episodes", type=int, help="finished episodes (default 10 if no limit is given)"
+        "--episodes",
+        type=int,
+        help="finished episodes (default 10 if no limit and no budget is given)",
     )
     budget.add_argument(
         "--steps",
@@ -67,6 +70,23 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     )
     budget.add_argument("--search-macs", type=float, help="MACs, independent of the machine")
     budget.add_argument("--minutes", type=float, help="wall time")
+    budget = parser.add_argument_group(
+        "budget of the whole run (instead of --final-epochs; what the search leaves is trained)"
+    )
+    budget.add_argument(
+        "--budget",
+        type=float,
+        metavar="EPOCHS",
+        help="epoch-equivalents for search and final fine-tune together; 1 is what an epoch of "
+        "training the unpruned network takes",
+    )
+    budget.add_argument(
+        "--search-share",
+        type=float,
+        metavar="SHARE",
+        help="share of the budget after which no further episode begins (default 1/3; agents "
+        "without a search, such as l1, play one episode)",
+    )
     parser.add_argument(
         "--final-epochs",
         type=float,
@@ -98,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.resume is not None:
         _check_resumable(arguments)
-        more = {"final_epochs": arguments.final_epochs, "quiet": arguments.quiet}
+        more = {name: getattr(arguments, name) for name in ("final_epochs", "budget", "quiet")}
         report = Run.resume(arguments.resume, **limits(arguments), **more)
         print_report(report, arguments.resume)
         return 0
@@ -141,7 +161,8 @@ def _config(arguments: argparse.Namespace) -> "RunConfig":
         raise PruneGymError(
             f"--warm-start-episodes {arguments.warm_start_episodes} must be at least 1"
         )
-    given = {name: getattr(arguments, name) for name in ("agent", "seed", "final_epochs")}
+    named = ("agent", "seed", "final_epochs", "budget", "search_share")
+    given = {name: getattr(arguments, name) for name in named}
     return RunConfig(
         env_id,
         out=str(arguments.out),
@@ -171,7 +192,7 @@ def _check_resumable(arguments: argparse.Namespace) -> None:
             "accelerator",
         ),
         *("device", "threads", "warm_start", "set", "env", "target", "overwrite", "mean", "std"),
-        "require_export",
+        *("require_export", "search_share"),
     )
     given = [name for name in decided if getattr(arguments, name) not in (None, [], False)]
     if given:

@@ -2,6 +2,7 @@
 
 import inspect
 from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 import gymnasium as gym
 
@@ -83,6 +84,7 @@ def options_of(name: str) -> list[str]:
 def completed(config: RunConfig) -> RunConfig:
     """A configuration with all hyperparameters of its agent, and the action mode that it needs.
 
+    With a budget, an agent that does not search plays one episode.
     A resumed run therefore does not depend on what the defaults are by then.
 
     Raises:
@@ -99,7 +101,10 @@ def completed(config: RunConfig) -> RunConfig:
     only_alf = kind.action_modes == ("alf",) and config.env_id != registration.ALF
     if only_alf and "action_mode" not in arguments:
         arguments["action_mode"] = "alf"
-    return replace(config, agent_options=options, env_arguments=arguments)
+    changes: dict[str, Any] = {"agent_options": options, "env_arguments": arguments}
+    if config.budget is not None and not kind.searches and config.episodes is None:
+        changes["episodes"] = 1
+    return replace(config, **changes)
 
 
 def make(config: RunConfig, env: gym.Env) -> Agent:

@@ -13,9 +13,12 @@ from prune_gym import registration
 from prune_gym.envs.config import EnvConfig
 from prune_gym.errors import PruneGymError, UnknownNameError
 from prune_gym.interface import Budget
+from prune_gym.runs.compute import SEARCH_SHARE
 
 EPISODES = 10
 """Episodes of a search without any limit of its own."""
+FINAL_EPOCHS = 5.0
+"""Epochs of the final fine-tune of a run without a budget."""
 LIMITS = ("episodes", "steps", "search_macs", "seconds")
 _OPTIONS = ("network", "dataset", "weights", "objective", "accelerator", "device", "threads")
 """Arguments of the environment that have options of their own on the command line."""
@@ -34,7 +37,12 @@ class RunConfig:
         steps: Largest number of steps, tried candidates included; the current episode is finished.
         search_macs: Largest number of MACs that the search may spend.
         seconds: Longest wall time of the search; results then depend on the machine's speed.
-        final_epochs: Epochs of the final fine-tune of the best network.
+        budget: Epoch-equivalents of the whole run (:mod:`prune_gym.runs.compute`). What the search
+            does not spend trains the best network longer.
+        search_share: Share of the budget after which no further episode begins. A search by an
+            agent that gains nothing from a second episode ends after the first.
+        final_epochs: Epochs of the final fine-tune of the best network. None: 5, or with a budget
+            as many as it leaves.
         env_arguments: Arguments of the environment, by name; those of the id are the default.
         agent_options: Hyperparameters of the agent, by name.
         warm_start: Episodes that the agent first learns in the surrogate environment; 0 for none.
@@ -54,7 +62,9 @@ class RunConfig:
     steps: int | None = None
     search_macs: int | None = None
     seconds: float | None = None
-    final_epochs: float = 5.0
+    budget: float | None = None
+    search_share: float = SEARCH_SHARE
+    final_epochs: float | None = None
     env_arguments: Mapping[str, Any] = field(default_factory=dict)
     agent_options: Mapping[str, Any] = field(default_factory=dict)
     warm_start: int = 0
@@ -71,8 +81,7 @@ class RunConfig:
             not isinstance(self.out, str) or "\0" in self.out or not self.out
         ):
             raise PruneGymError(f"out={self.out!r} must be the path of a folder")
-        if all(getattr(self, name) is None for name in LIMITS):
-            object.__setattr__(self, "episodes", EPISODES)
+        self._check_budget()
         if isinstance(self.search_macs, float) and self.search_macs.is_integer():
             object.__setattr__(self, "search_macs", int(self.search_macs))
         for name in ("seed", *self.limits, "warm_start"):
@@ -80,7 +89,6 @@ class RunConfig:
                 self._check_whole(name)
         if self.seconds is not None:
             self._check_number("seconds", math.inf)
-        self._check_number("final_epochs", 10_000)
         if not isinstance(self.require_export, bool):
             raise PruneGymError(f"require_export={self.require_export!r} must be True or False")
         for name in ("env_arguments", "agent_options"):
@@ -100,22 +108,50 @@ class RunConfig:
             bound = f"at least {least}" if value < least else "below 2**63"
             raise PruneGymError(f"{name}={value} must be {bound}")
 
+    def _check_budget(self) -> None:
+        """Check budget and final fine-tune, and set the defaults of a run without a budget."""
+        self._check_number("search_share", 1.0)
+        if self.budget is not None:
+            self._check_number("budget", 10_000)
+            if self.final_epochs is not None:
+                raise PruneGymError(
+                    f"final_epochs={self.final_epochs} and budget={self.budget} exclude each "
+                    "other: the final fine-tune lasts as long as the budget allows. Leave one out."
+                )
+            return
+        if all(getattr(self, name) is None for name in LIMITS):
+            object.__setattr__(self, "episodes", EPISODES)
+        if self.final_epochs is None:
+            object.__setattr__(self, "final_epochs", FINAL_EPOCHS)
+        self._check_number("final_epochs", 10_000)
+
     def _check_number(self, name: str, most: float) -> None:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise PruneGymError(f"{name}={value!r} must be a number")
-        if not 0 <= value < most or (value == 0 and name in LIMITS):
-            wanted = "above 0" if name in LIMITS else f"of at least 0 and below {most:,}"
-            raise PruneGymError(f"{name}={value} must be a finite number {wanted}")
+        positive = name in (*LIMITS, "budget", "search_share")
+        inside = 0 <= value <= most if most == 1 else 0 <= value < most
+        if not inside or (value == 0 and positive):
+            wanted = "above 0" if positive else "of at least 0"
+            bound = "" if most == math.inf else f" and at most {most:,.0f}"
+            raise PruneGymError(f"{name}={value} must be a finite number {wanted}{bound}")
 
     @property
     def limits(self) -> dict[str, float]:
         """The limits of the search that are given, by name."""
         return {n: getattr(self, n) for n in LIMITS if getattr(self, n) is not None}
 
-    def budget(self) -> Budget:
-        """The limits as a new budget; its clock starts now."""
-        return Budget(self.episodes, self.steps, self.search_macs, self.seconds)
+    def search_budget(self, epoch: int) -> Budget:
+        """The limits of the search, as a new budget whose clock starts now.
+
+        Args:
+            epoch: MACs of an epoch-equivalent.
+        """
+        macs = self.search_macs
+        if self.budget is not None:
+            share = max(1, int(self.search_share * self.budget * epoch))
+            macs = share if macs is None else min(macs, share)
+        return Budget(self.episodes, self.steps, macs, self.seconds)
 
     @property
     def folder(self) -> Path:
@@ -146,7 +182,12 @@ class RunConfig:
     def command(self) -> list[str]:
         """The words of the command line that does the same: ``["prune-gym", "train", ...]``."""
         words = ["prune-gym", "train", self.env_id, "--agent", self.agent, "--seed", str(self.seed)]
-        words += ["--out", str(self.out or "RUN"), "--final-epochs", _number(self.final_epochs)]
+        words += ["--out", str(self.out or "RUN")]
+        for name in ("budget", "final_epochs"):
+            if (given := getattr(self, name)) is not None:
+                words += [f"--{name.replace('_', '-')}", _number(given)]
+        if self.search_share != SEARCH_SHARE:
+            words += ["--search-share", _number(self.search_share)]
         for name, value in self.limits.items():
             minutes = name == "seconds"
             words.append("--minutes" if minutes else f"--{name.replace('_', '-')}")

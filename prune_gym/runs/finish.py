@@ -11,6 +11,7 @@ from torch import nn
 from tqdm import tqdm
 
 from prune_gym import manifest
+from prune_gym.costs import StepCosts
 from prune_gym.envs import PruningEnv, render
 from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.state import State
@@ -20,8 +21,9 @@ from prune_gym.pruning.saved import read_description, save_network
 from prune_gym.runs import checkpoint
 from prune_gym.runs import folder as files
 from prune_gym.runs.checkpoint import load_best
+from prune_gym.runs.compute import Compute, FinalTuning, epoch_macs
 from prune_gym.runs.records import Accuracies, Accuracy, Report, Setup, Spending
-from prune_gym.training import TrainingOptions, split_accuracy, train
+from prune_gym.training import CachedTeacher, TrainingOptions, split_accuracy, train
 
 FINAL_TUNING = TrainingOptions(
     learning_rate=0.05, schedule="one_cycle", distillation=0.7, temperature=4.0
@@ -35,15 +37,25 @@ def finish(
     env: PruningEnv,
     best: State,
     setup: Setup,
-    epochs: float,
+    length: FinalTuning,
+    search_macs: int,
     seed: int,
     quiet: bool = False,
     export: bool = True,
 ) -> Report:
     """Fine-tune the best network, read the test split once, export it to ``RUN/best``.
 
-    See :func:`fine_tune` for ``best``, ``epochs`` and ``seed``. Without ``export``, the network is
-    only saved (:func:`prune_gym.pruning.saved.save_network`).
+    Args:
+        folder: Folder of the run.
+        env: Environment of the run.
+        best: See :func:`fine_tune`.
+        setup: What the run was started with.
+        length: Length of the final fine-tune, from :func:`final_tuning`.
+        search_macs: MACs that the search took.
+        seed: See :func:`fine_tune`.
+        quiet: Whether to hide the progress bar.
+        export: Whether to export the network. Without, it is only saved
+            (:func:`prune_gym.pruning.saved.save_network`).
 
     Returns:
         The report, as written to ``best/report.json``.
@@ -53,14 +65,14 @@ def finish(
     """
     started = time.monotonic()
     baseline, target = env.baseline, folder / files.BEST
-    batches = _batches(baseline, epochs)
-    with tqdm(total=batches, desc="final fine-tune", disable=quiet or not epochs) as bar:
+    batches, epochs = length.batches, epochs_of(baseline, length.batches)
+    with tqdm(total=batches, desc="final fine-tune", disable=quiet or not batches) as bar:
 
         def progress(batch: int, loss: float) -> None:
             bar.update(1)
             bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
 
-        module, validation, test = fine_tune(baseline, best, epochs, seed, progress)
+        module, validation, test = fine_tune(baseline, best, batches, seed, progress)
     network = replace(best.network(baseline.network), module=module)
     differences, failure, facts = {}, None, {FINE_TUNED: epochs}
     if export:
@@ -85,6 +97,7 @@ def finish(
         final_epochs=epochs,
         final_seed=seed,
         search=Spending.of(files.read_episodes(folder)),
+        compute=Compute(epoch_of(baseline), search_macs, length.tuning, length.teacher),
         differences=differences,
         final_seconds=round(time.monotonic() - started, 3),
     )
@@ -115,14 +128,42 @@ def load_searched(folder: Path, env: PruningEnv) -> State:
     return checkpoint.load_state(kept / files.BEST, env)
 
 
-def _batches(baseline: Baseline, epochs: float) -> int:
-    return round(epochs * len(baseline.train_split.labels) / FINAL_TUNING.batch_size)
+def final_tuning(
+    baseline: Baseline, own: StepCosts, epochs: float | None, left: float
+) -> FinalTuning:
+    """The length of a final fine-tune.
+
+    Args:
+        baseline: Unpruned network with its data.
+        own: Costs of the pruned network.
+        epochs: Epochs; None: as many as ``left`` allows.
+        left: MACs that are left of the budget.
+    """
+    full, images, size = baseline.costs.of(), len(baseline.train_split), FINAL_TUNING.batch_size
+    if epochs is None:
+        return FinalTuning.within(left, own, full, size, images)
+    return FinalTuning.of(final_batches(baseline, epochs), own, full, size, images)
+
+
+def final_batches(baseline: Baseline, epochs: float) -> int:
+    """Mini-batches of a final fine-tune of so many epochs."""
+    return round(epochs * len(baseline.train_split) / FINAL_TUNING.batch_size)
+
+
+def epochs_of(baseline: Baseline, batches: int) -> float:
+    """Epochs of so many mini-batches of a final fine-tune."""
+    return batches * FINAL_TUNING.batch_size / len(baseline.train_split)
+
+
+def epoch_of(baseline: Baseline) -> int:
+    """MACs of an epoch-equivalent on a baseline's data."""
+    return epoch_macs(baseline.costs.of().macs, len(baseline.train_split))
 
 
 def fine_tune(
     baseline: Baseline,
     best: State,
-    epochs: float,
+    batches: int,
     seed: int,
     progress: Callable[[int, float], None] | None = None,
 ) -> tuple[nn.Module, Accuracy, Accuracy]:
@@ -131,7 +172,7 @@ def fine_tune(
     Args:
         baseline: Unpruned network with its data.
         best: State of the best network, which is not changed.
-        epochs: Epochs of the fine-tuning; 0 for none.
+        batches: Mini-batches of the fine-tuning; 0 for none.
         seed: Seed of the image order and augmentation.
         progress: Function to call after each mini-batch with its number and loss.
 
@@ -140,7 +181,6 @@ def fine_tune(
     """
     module = copy.deepcopy(best.module)
     generator = torch.Generator().manual_seed(seed)
-    batches = _batches(baseline, epochs)
     normalize, split = baseline.network.normalize, baseline.train_split
     train(
         module,
@@ -148,7 +188,7 @@ def fine_tune(
         batches,
         generator,
         FINAL_TUNING,
-        baseline.module,
+        CachedTeacher(baseline.module, split, normalize),
         progress,
         normalization=normalize,
     )

@@ -14,9 +14,10 @@ from prune_gym.envs.config import ACCURACY, EnvConfig
 from prune_gym.envs.reward import RewardFunction, make_reward
 from prune_gym.jsonfile import Amount, Count, JsonRecord, Share, Whole
 from prune_gym.pruning.finished import BlockRecord
+from prune_gym.runs.compute import Compute
 from prune_gym.runs.config import RunConfig
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the file format."""
 
 
@@ -264,6 +265,7 @@ class Report(JsonRecord):
         final_epochs: Epochs of the final fine-tune.
         final_seed: Seed of the final fine-tune.
         search: What the search took.
+        compute: What the whole run took.
         differences: Largest difference of a logit between each exported file and the network.
         final_seconds: Seconds of final fine-tune and export.
         setup: What the run was started with.
@@ -278,6 +280,7 @@ class Report(JsonRecord):
     final_epochs: Amount
     final_seed: Count
     search: Spending
+    compute: Compute
     setup: Setup
     differences: Mapping[str, Amount] = field(default_factory=dict)
     final_seconds: Amount = 0.0
@@ -321,4 +324,5 @@ class Report(JsonRecord):
         ):
             old, new = before[name], after[name]
             lines.append(f"{label:<22}{old:>12{form}}{new:>12{form}}{old / new:>8.2f}x")
-        return "\n".join(lines + self.target.lines())
+        budget = self.compute.line(self.setup.config.budget)
+        return "\n".join([*lines, *self.target.lines(), budget])

@@ -20,8 +20,9 @@ from prune_gym.provenance import machine, versions
 from prune_gym.registration import SURROGATE, make_environment, real_environment
 from prune_gym.runs import agents, checkpoint
 from prune_gym.runs import folder as files
+from prune_gym.runs.compute import check_spent
 from prune_gym.runs.config import LIMITS, RunConfig
-from prune_gym.runs.finish import finish, load_searched
+from prune_gym.runs.finish import epoch_of, final_tuning, finish, load_searched
 from prune_gym.runs.recorder import Recorder
 from prune_gym.runs.records import Report, Setup
 from prune_gym.surrogate.predicted import PredictedEvaluator
@@ -104,6 +105,7 @@ class Run:
         steps: int | None = None,
         search_macs: int | None = None,
         seconds: float | None = None,
+        budget: float | None = None,
         final_epochs: float | None = None,
         quiet: bool = False,
         trust: Iterable[str] = (),
@@ -120,6 +122,7 @@ class Run:
             steps: New limit of the search.
             search_macs: New limit of the search.
             seconds: New limit of the search.
+            budget: Epoch-equivalents of the whole run; the run's own by default.
             final_epochs: Epochs of the final fine-tune; the run's own by default.
             quiet: Whether to hide the progress bars.
             trust: Code that may be imported, see :meth:`open`.
@@ -139,7 +142,9 @@ class Run:
         limits: dict[str, Any] = dict(zip(LIMITS, given, strict=True))
         if any(value is not None for value in limits.values()):
             run.config = replace(run.config, **limits)
-        if final_epochs is not None:
+        if budget is not None:
+            run.config = replace(run.config, budget=budget, final_epochs=final_epochs)
+        elif final_epochs is not None:
             run.config = replace(run.config, final_epochs=final_epochs)
         env, surrogate, agent = run._make()
         exportable = run._exportable(real_environment(env))
@@ -156,7 +161,8 @@ class Run:
         :meth:`start` and :meth:`resume` do it at their end.
 
         Args:
-            final_epochs: Epochs of the final fine-tune; the run's own by default.
+            final_epochs: Epochs of the final fine-tune. None: the run's own, or what its budget
+                leaves.
             seed: Seed of the final fine-tune; the run's own by default.
 
         Returns:
@@ -167,14 +173,15 @@ class Run:
                 environment is not the one in which the run was started.
             Stopped: After Ctrl-C.
         """
-        epochs = self.config.final_epochs if final_epochs is None else final_epochs
         seed = self.config.seed if seed is None else seed
-        replace(self.config, final_epochs=epochs, seed=seed)  # checks both
+        changes: dict[str, Any] = {} if final_epochs is None else {"budget": None}
+        epochs = self.config.final_epochs if final_epochs is None else final_epochs
+        config = replace(self.config, final_epochs=epochs, seed=seed, **changes)
         with files.claimed(self.folder):
             self._check_unfinished()
             if (found := checkpoint.find(self.folder)) is not None:
                 checkpoint.hold_episodes(self.folder, checkpoint.read(found))
-            if not files.read_episodes(self.folder):
+            if not (episodes := files.read_episodes(self.folder)):
                 raise PruneGymError(
                     f"No episode of {str(self.folder)!r} was finished. Continue the search with: "
                     f"prune-gym train --resume {self.folder}"
@@ -182,7 +189,8 @@ class Run:
             env = real_environment(self.environment())
             setup = self._check_same(env)
             best, exportable = load_searched(self.folder, env), self._exportable(env)
-            return self._finish(setup, env, best, epochs, seed, exportable)
+            spent = episodes[-1].search_macs_total
+            return self._finish(setup, config, env, best, spent, exportable)
 
     def environment(self, changes: Mapping[str, Any] | None = None) -> gym.Env:
         """The environment of the run, reset.
@@ -263,7 +271,8 @@ class Run:
         exportable: bool,
         resumed: bool = False,
     ) -> Report:
-        inner, budget = real_environment(env), self.config.budget()
+        inner = real_environment(env)
+        budget = self.config.search_budget(epoch_of(inner.baseline))
         # Weights of policy, best network and two checkpoints, and the exported files.
         check_space(self.folder, 2 * FULL + 8 * 4 * inner.baseline.geometry.params())
         with closing(Recorder(self.folder, inner, setup, budget, self.quiet)) as recorder:
@@ -293,22 +302,38 @@ class Run:
                 "No episode was finished within the budget, so there is nothing to export. Resume "
                 "with a larger limit of episodes, steps, search_macs or seconds (--minutes)."
             )
-        epochs, seed = self.config.final_epochs, self.config.seed
-        report = self._finish(setup, inner, recorder.best, epochs, seed, exportable)
+        spent = inner.search_macs_total
+        report = self._finish(setup, self.config, inner, recorder.best, spent, exportable)
         env.close()
         return report
 
     def _finish(
         self,
         setup: Setup,
+        config: RunConfig,
         env: PruningEnv,
         best: State,
-        epochs: float,
-        seed: int,
+        search_macs: int,
         exportable: bool,
     ) -> Report:
+        """Fine-tune and export; ``config`` has the length and the seed of the final fine-tune."""
+        epoch, left = epoch_of(env.baseline), 0.0
+        if config.budget is not None:
+            check_spent(config.budget, search_macs, epoch, str(self.folder))
+            left = config.budget * epoch - search_macs
+        length = final_tuning(env.baseline, best.costs, config.final_epochs, left)
         try:
-            return finish(self.folder, env, best, setup, epochs, seed, self.quiet, exportable)
+            return finish(
+                self.folder,
+                env,
+                best,
+                setup,
+                length,
+                search_macs,
+                config.seed,
+                self.quiet,
+                exportable,
+            )
         except KeyboardInterrupt as stopped:
             raise Stopped(
                 "Stopped in the final fine-tune; the search is kept. Continue with: prune-gym "

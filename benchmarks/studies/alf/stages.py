@@ -97,7 +97,7 @@ def stages(setting: Setting) -> Iterator[Stage]:
     yield Stage("baseline", has, pretrain, setting.path("baseline.log"))
     alf, log = setting.run("alf"), setting.path("scratch.log")
     yield search_stage(alf, "alf", setting.path("alf.log"))
-    yield scratch_stage(alf, setting.longer, setting.scratch, log)
+    yield scratch_stage(alf, lambda: setting.longer, setting.scratch, log)
     for agent in AGENTS[1:]:
         yield search_stage(setting.run(agent), agent, setting.path(f"{agent}.log"))
 
