@@ -10,7 +10,7 @@ from prune_gym.costs import StepCosts
 from prune_gym.envs import PruningEnv
 from prune_gym.errors import PruneGymError
 from prune_gym.runs.compute import TOLERATED, Compute
-from prune_gym.runs.finish import epoch_of, epochs_of, final_batches, final_tuning, fine_tune
+from prune_gym.runs.finish import epoch_of, epochs_of, final_tuning, fine_tune
 from prune_gym.runs.records import Episode, Report, Step, best_so_far
 
 CLOSE = 1e-12
@@ -95,6 +95,8 @@ def _spending(result: Result) -> Iterator[str]:
         where = f"episode {episode.number}"
         if episode.number != number:
             yield f"{where} is at the place of episode {number}"
+        if config.episodes is not None and number >= config.episodes:
+            yield f"{where}: it began after the limit of {config.episodes} episodes"
         if total >= most:
             yield f"{where}: it began after the search's share of {most:g} MACs was spent"
         if episode.search_macs_total < total + episode.search_macs:
@@ -214,14 +216,11 @@ def _compare_report(report: Report, episode: Episode, env: PruningEnv) -> Iterat
     if dict(report.channels) != channels:
         yield f"report: channels are {dict(report.channels)}, here {channels}"
     config, compute, baseline = report.setup.config, report.compute, env.baseline
-    assert config.budget is not None
-    epoch = epoch_of(baseline)
-    rest = config.budget * epoch - compute.search
-    length = final_tuning(baseline, report.costs, None, rest)
+    length = final_tuning(baseline, report.costs, config, compute.search)
     wanted = {
         "final_epochs": epochs_of(baseline, length.batches),
         "final_seed": config.seed,
-        "compute": Compute(epoch, compute.search, length.tuning, length.teacher),
+        "compute": Compute(epoch_of(baseline), compute.search, length.tuning, length.teacher),
     }
     for name, value in wanted.items():
         if getattr(report, name) != value:
@@ -234,8 +233,8 @@ def _compare_accuracies(report: Report, env: PruningEnv, allowed: Tolerance) -> 
     A network that was not fine-tuned differs as much as after its last step: the repair of a
     collapsed network amplifies rounding, and only training evens it out.
     """
-    state, batches = env.snapshot(), final_batches(env.baseline, report.final_epochs)
-    _, validation, test = fine_tune(env.baseline, state, batches, report.final_seed)
+    state = env.snapshot()
+    _, validation, test = fine_tune(env.baseline, state, report.final_epochs, report.final_seed)
     for split, found in (("validation", validation), ("test", test)):
         for name, value in vars(getattr(report, split)).items():
             if value is not None:

@@ -21,7 +21,8 @@ from prune_gym.pruning.saved import read_description, save_network
 from prune_gym.runs import checkpoint
 from prune_gym.runs import folder as files
 from prune_gym.runs.checkpoint import load_best
-from prune_gym.runs.compute import Compute, FinalTuning, epoch_macs
+from prune_gym.runs.compute import Compute, FinalTuning, check_spent, epoch_macs
+from prune_gym.runs.config import RunConfig
 from prune_gym.runs.records import Accuracies, Accuracy, Report, Setup, Spending
 from prune_gym.training import CachedTeacher, TrainingOptions, split_accuracy, train
 
@@ -37,9 +38,8 @@ def finish(
     env: PruningEnv,
     best: State,
     setup: Setup,
-    length: FinalTuning,
+    config: RunConfig,
     search_macs: int,
-    seed: int,
     quiet: bool = False,
     export: bool = True,
 ) -> Report:
@@ -50,9 +50,8 @@ def finish(
         env: Environment of the run.
         best: See :func:`fine_tune`.
         setup: What the run was started with.
-        length: Length of the final fine-tune, from :func:`final_tuning`.
+        config: Length and seed of the final fine-tune: its budget, or its epochs.
         search_macs: MACs that the search took.
-        seed: See :func:`fine_tune`.
         quiet: Whether to hide the progress bar.
         export: Whether to export the network. Without, it is only saved
             (:func:`prune_gym.pruning.saved.save_network`).
@@ -62,17 +61,23 @@ def finish(
 
     Raises:
         ExportError: If the network cannot be exported; its weights and the report are written.
+        PruneGymError: If the search took more than the whole budget.
     """
     started = time.monotonic()
-    baseline, target = env.baseline, folder / files.BEST
-    batches, epochs = length.batches, epochs_of(baseline, length.batches)
+    baseline, target, epoch = env.baseline, folder / files.BEST, epoch_of(env.baseline)
+    if config.budget is not None:
+        check_spent(config.budget, search_macs, epoch, str(folder))
+    length = final_tuning(baseline, best.costs, config, search_macs)
+    batches, epochs = length.batches, config.final_epochs
+    if epochs is None:
+        epochs = epochs_of(baseline, batches)
     with tqdm(total=batches, desc="final fine-tune", disable=quiet or not batches) as bar:
 
         def progress(batch: int, loss: float) -> None:
             bar.update(1)
             bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
 
-        module, validation, test = fine_tune(baseline, best, batches, seed, progress)
+        module, validation, test = fine_tune(baseline, best, epochs, config.seed, progress)
     network = replace(best.network(baseline.network), module=module)
     differences, failure, facts = {}, None, {FINE_TUNED: epochs}
     if export:
@@ -95,9 +100,9 @@ def finish(
             name: count for name, count in left.items() if name not in baseline.geometry.counts()
         },
         final_epochs=epochs,
-        final_seed=seed,
+        final_seed=config.seed,
         search=Spending.of(files.read_episodes(folder)),
-        compute=Compute(epoch_of(baseline), search_macs, length.tuning, length.teacher),
+        compute=Compute(epoch, search_macs, length.tuning, length.teacher),
         differences=differences,
         final_seconds=round(time.monotonic() - started, 3),
     )
@@ -129,30 +134,36 @@ def load_searched(folder: Path, env: PruningEnv) -> State:
 
 
 def final_tuning(
-    baseline: Baseline, own: StepCosts, epochs: float | None, left: float
+    baseline: Baseline, own: StepCosts, config: RunConfig, search_macs: int
 ) -> FinalTuning:
-    """The length of a final fine-tune.
+    """The length of the final fine-tune of a network.
 
     Args:
         baseline: Unpruned network with its data.
         own: Costs of the pruned network.
-        epochs: Epochs; None: as many as ``left`` allows.
-        left: MACs that are left of the budget.
+        config: Budget of the run, or epochs of the final fine-tune.
+        search_macs: MACs that the search took.
     """
-    full, images, size = baseline.costs.of(), len(baseline.train_split), FINAL_TUNING.batch_size
-    if epochs is None:
+    full, images, size = baseline.costs.of(), len(baseline.train_split), _size(baseline)
+    if config.budget is not None:
+        left = config.budget * epoch_of(baseline) - search_macs
         return FinalTuning.within(left, own, full, size, images)
-    return FinalTuning.of(final_batches(baseline, epochs), own, full, size, images)
+    assert config.final_epochs is not None
+    return FinalTuning.of(_batches(baseline, config.final_epochs), own, full, size, images)
 
 
-def final_batches(baseline: Baseline, epochs: float) -> int:
-    """Mini-batches of a final fine-tune of so many epochs."""
-    return round(epochs * len(baseline.train_split) / FINAL_TUNING.batch_size)
+def _batches(baseline: Baseline, epochs: float) -> int:
+    return round(epochs * len(baseline.train_split) / _size(baseline))
+
+
+def _size(baseline: Baseline) -> int:
+    """Images of a mini-batch; a smaller split is a single mini-batch."""
+    return min(FINAL_TUNING.batch_size, len(baseline.train_split))
 
 
 def epochs_of(baseline: Baseline, batches: int) -> float:
     """Epochs of so many mini-batches of a final fine-tune."""
-    return batches * FINAL_TUNING.batch_size / len(baseline.train_split)
+    return batches * _size(baseline) / len(baseline.train_split)
 
 
 def epoch_of(baseline: Baseline) -> int:
@@ -163,7 +174,7 @@ def epoch_of(baseline: Baseline) -> int:
 def fine_tune(
     baseline: Baseline,
     best: State,
-    batches: int,
+    epochs: float,
     seed: int,
     progress: Callable[[int, float], None] | None = None,
 ) -> tuple[nn.Module, Accuracy, Accuracy]:
@@ -172,7 +183,7 @@ def fine_tune(
     Args:
         baseline: Unpruned network with its data.
         best: State of the best network, which is not changed.
-        batches: Mini-batches of the fine-tuning; 0 for none.
+        epochs: Epochs of the fine-tuning; 0 for none.
         seed: Seed of the image order and augmentation.
         progress: Function to call after each mini-batch with its number and loss.
 
@@ -181,6 +192,7 @@ def fine_tune(
     """
     module = copy.deepcopy(best.module)
     generator = torch.Generator().manual_seed(seed)
+    batches = _batches(baseline, epochs)
     normalize, split = baseline.network.normalize, baseline.train_split
     train(
         module,

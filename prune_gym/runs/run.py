@@ -20,9 +20,8 @@ from prune_gym.provenance import machine, versions
 from prune_gym.registration import SURROGATE, make_environment, real_environment
 from prune_gym.runs import agents, checkpoint
 from prune_gym.runs import folder as files
-from prune_gym.runs.compute import check_spent
 from prune_gym.runs.config import LIMITS, RunConfig
-from prune_gym.runs.finish import epoch_of, final_tuning, finish, load_searched
+from prune_gym.runs.finish import epoch_of, finish, load_searched
 from prune_gym.runs.recorder import Recorder
 from prune_gym.runs.records import Report, Setup
 from prune_gym.surrogate.predicted import PredictedEvaluator
@@ -317,22 +316,9 @@ class Run:
         exportable: bool,
     ) -> Report:
         """Fine-tune and export; ``config`` has the length and the seed of the final fine-tune."""
-        epoch, left = epoch_of(env.baseline), 0.0
-        if config.budget is not None:
-            check_spent(config.budget, search_macs, epoch, str(self.folder))
-            left = config.budget * epoch - search_macs
-        length = final_tuning(env.baseline, best.costs, config.final_epochs, left)
         try:
             return finish(
-                self.folder,
-                env,
-                best,
-                setup,
-                length,
-                search_macs,
-                config.seed,
-                self.quiet,
-                exportable,
+                self.folder, env, best, setup, config, search_macs, self.quiet, exportable
             )
         except KeyboardInterrupt as stopped:
             raise Stopped(

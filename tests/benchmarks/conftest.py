@@ -37,11 +37,11 @@ def real_run(tiny_trained, tmp_path_factory):
     setup = describe(config, env)
     folder.mkdir()
     files.write_setup(folder, setup)
-    budget = config.budget()
+    budget = config.search_budget(1)
     recorder = Recorder(folder, env, setup, budget, quiet=True)
     agents.make("l1", env, seed=0).learn(budget, recorder)
     recorder.close()
-    finish(folder, env, recorder.best, setup, 0.5, 0, quiet=True)
+    finish(folder, env, recorder.best, setup, config, env.search_macs_total, quiet=True)
     return folder
 
 

@@ -19,7 +19,9 @@ def test_page_shows_the_numbers(make_run):
     assert best["test, final"].text == "85.00"
     assert best["test, final"].small == "80.00 – 90.00"
     assert best["seeds"].text == "2"
-    assert best["search MACs"].text == "3 k"
+    compute = load(runs)[0].report.compute
+    assert best["compute"].text == f"{compute.total:.3g}"
+    assert best["searched"].text == f"{100 * compute.searched:.2f}"
     assert best["same shape from scratch"].text == "–"
     control = dict(zip(names, table.lines[1].cells, strict=True))["same shape from scratch"]
     assert control.text == "25.00"
@@ -32,7 +34,9 @@ def test_text_shows_the_numbers_best_test_first(make_run):
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["l2pf", "l1 (control)"]
     assert "| 2 | " in lines[2]
     assert "| 85.00% | 80.00% to 90.00% |" in lines[2]
-    assert lines[2].endswith("| 2.00e+03 |  | +35.00 |")
+    compute = load(runs)[0].report.compute
+    shares = f"| {compute.total:.2f} | {compute.searched:.0%} |"
+    assert lines[2].endswith(f"{shares}  | +35.00 |")
     assert "| 50.00% |  | 25.00% |" in lines[3]
 
 

@@ -126,7 +126,7 @@ def test_damaged_records(make_run, write_records, tmp_path):
     with pytest.raises(PruneGymError, match=r"records.jsonl' line 2 is damaged.*Remove that line"):
         load([path])
     other = write_records(folder, name="other.jsonl", schema=1)
-    with pytest.raises(PruneGymError, match=r"line 1 is of schema 1, not 2.*Use that version"):
+    with pytest.raises(PruneGymError, match=r"line 1 is of schema 1, not 3.*Use that version"):
         load([other])
     (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(PruneGymError, match="is no text"):

@@ -57,7 +57,7 @@ def home(workplace):
         patch.setenv("PRUNE_GYM_HOME", str(workplace / "home"))
         environment = {"network": NETWORK, "image_size": 8, "eval_images": 32, "batch_size": 32}
         environment |= {"repair_images": 32, "max_epochs": 0.5, "target": {"macs": 0.6}}
-        tiny = Task("tiny", 3, "PruneResNet20-v0", environment, 1e6, 0.5, needs_data=True)
+        tiny = Task("tiny", 3, "PruneResNet20-v0", environment, 2.0, 0.1, needs_data=True)
         patch.setitem(TASKS, "tiny", tiny)
         every = replace(tiny, name="tiny-all", environment={**environment, "scope": "all"})
         patch.setitem(TASKS, "tiny-all", every)
@@ -120,9 +120,13 @@ def test_the_matrix_and_its_records(benched, words, workplace, capsys):
     for result in found:
         assert result.task == ("tiny", 3)
         assert result.report.target.met
-        assert result.scratch.options.epochs == 0.5
-        assert 0 < result.scratch.test_accuracy < 1
+        assert 1.4 < result.report.compute.total <= 2
         assert any(episode.steps for episode in result.episodes)
+    # One shape is trained from scratch, with all that its run had.
+    scratch = [result.scratch for result in found if result.scratch is not None]
+    assert [result.scratch is not None for result in found] == [True, False, False, False]
+    assert scratch[0].options.epochs == pytest.approx(2 * found[0].report.ratios["macs"], 1e-3)
+    assert 0 < scratch[0].test_accuracy < 1
     # Nothing is left to be done, so nothing is run.
     times = {path: path.stat().st_mtime for path in benched.rglob("report.json")}
     assert main(words(benched, "l1,random", "--seeds", "2")) == 0
@@ -142,9 +146,8 @@ def test_a_missing_control_is_made_up_and_can_be_left_out(words, benched, tmp_pa
     assert weights.read_bytes() == before
     assert report.stat().st_mtime == searched
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| l1 "))
-    recipes = [benched / f"l1-{seed}" / "scratch.json" for seed in (0, 1)]
-    printed = [json.loads(recipe.read_text())["test_accuracy"] for recipe in recipes]
-    assert f"| {sum(printed) / 2:.2%} |" in row
+    recipe = benched / "l1-0" / "scratch.json"
+    assert f"| {json.loads(recipe.read_text())['test_accuracy']:.2%} |" in row
     out = tmp_path / "out"
     assert main(words(out, "uniform", "--no-scratch")) == 0
     assert not (out / "uniform-0" / "scratch.json").exists()
@@ -185,6 +188,12 @@ def _longer(record):
     record["episodes"].append(last)
 
 
+def _dearer(record):
+    """Add an episode after the search had spent its share."""
+    record["episodes"][-1]["search_macs_total"] *= 1000
+    _longer(record)
+
+
 def _seed_of_a_later_episode(record):
     """Another seed's run, whose first draw is not checked in a later episode."""
     _another_seed(record)
@@ -210,7 +219,8 @@ def _seed_of_a_later_episode(record):
         (lambda r: r["setup"]["config"].update(seed=7), "is not one that seed 7 draws"),
         (_another_seed, "is not one that seed 7 draws"),
         (lambda r: _best(r).update(search_macs_total=5), "search_macs_total is 5, less than"),
-        (_longer, "it began after the budget of 1e+06 search MACs was spent"),
+        (_longer, "it began after the limit of 1 episodes"),
+        (_dearer, "it began after the search's share of"),
         (_seed_of_a_later_episode, "episode 1 is at the place of episode 0"),
         (lambda r: _best(r).update(complete=False), "it has steps and was not the best so far"),
         (lambda r: _best(r)["steps"][0].update(space="trunk9"), "of other layers"),
@@ -218,7 +228,13 @@ def _seed_of_a_later_episode(record):
         (lambda r: r["setup"]["costs"].update(latency_ms=1), "unpruned network: latency_ms is 1"),
         (lambda r: r["setup"].update(channels={}), "unpruned network: channels are {}, here"),
         (lambda r: r["report"].update(channels={}), "report: channels are {}, here"),
-        (lambda r: r["report"].update(final_epochs=30), "final_epochs is 30.0, the run's is 0.5"),
+        (lambda r: r["report"].update(final_epochs=30), "final_epochs is 30.0, the run's is"),
+        (lambda r: r["report"]["compute"].update(tuning=1), "compute is Compute(epoch="),
+        (lambda r: r["report"]["compute"].update(search=1), "report: its search took 1 MACs"),
+        (
+            lambda r: r["report"]["compute"].update(teacher=10**18),
+            "of 2 epoch-equivalents",
+        ),
         (lambda r: r["report"].update(final_seed=30), "final_seed is 30, the run's is 0"),
         (lambda r: r["report"]["costs"].update(params=1), "report: params is 1, here"),
         (lambda r: [e.update(steps=[]) for e in r["episodes"]], "no episode has steps"),
@@ -310,9 +326,10 @@ def test_what_was_edited_everywhere_passes_nowhere(records, capsys, validate):
         (lambda r: r.update(task="other"), "task 'other'"),
         (lambda r: r["setup"].update(env_revision=1), "revision 1"),
         (lambda r: _config(r)["env_arguments"].update(tolerance=0.9), "env_arguments is"),
-        (lambda r: _config(r).update(search_macs=10**9), "budget is"),
-        (lambda r: _config(r).update(episodes=3), "budget is"),
-        (lambda r: _config(r).update(final_epochs=9), "final_epochs is 9"),
+        (lambda r: _config(r).update(search_macs=10**9), "limits is"),
+        (lambda r: _config(r).update(episodes=3), "limits is"),
+        (lambda r: _config(r).update(budget=9), "budget is 9"),
+        (lambda r: _config(r).update(search_share=0.5), "search_share is 0.5"),
         (lambda r: _config(r).update(env_id="Other-v0"), "environment is Other-v0"),
         (lambda r: _config(r).update(env_id=""), "env_id='' must be a name"),
         (lambda r: _config(r).update(seed="0"), "seed='0' (expected `int`"),
@@ -424,7 +441,7 @@ def test_bad_input(words, benched, tmp_path, capsys):
     assert "is a file" in fails(*words(tmp_path / "b" / "mine.txt", "l1"))
     assert main(["bench"]) == 0
     listed = capsys.readouterr().out.splitlines()
-    assert any(re.match(r"shapes +version 1 .*macs=0.26", line) for line in listed)
+    assert any(re.match(r"shapes +version 2 .*macs=0.26, 1 epoch-equivalents", line) for line in listed)
 
 
 def test_a_run_and_its_record_are_one_and_the_same(benched):
@@ -453,7 +470,7 @@ def test_variants_of_an_agent(words, tmp_path, capsys):
 @pytest.mark.float
 def test_networks_compressed_as_a_whole_are_held_by_their_costs(words, tmp_path, capsys, validate):
     out = tmp_path / "out"
-    command = words(out, "alf@epochs=1@first_updates=60", "--no-scratch")
+    command = words(out, "alf@epochs=0.2@first_updates=60", "--no-scratch")
     command[1] = "tiny-all"
     assert main(command) == 0
     path = out / "records.jsonl"

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from prune_gym.errors import PruneGymError, UnknownNameError
-from prune_gym.runs import RunConfig
+from prune_gym.runs import RunConfig, agents
 
 FULL = RunConfig(
     "PruneResNet20-v0",
@@ -32,7 +32,29 @@ def test_json_keeps_everything():
 def test_the_default_is_ten_episodes_and_only_without_another_limit():
     assert RunConfig("PruneResNet20-v0").limits == {"episodes": 10}
     assert RunConfig("PruneResNet20-v0", steps=5).limits == {"steps": 5}
-    assert not RunConfig("PruneResNet20-v0", steps=5).budget().spent(99, 4, 99)
+    assert not RunConfig("PruneResNet20-v0", steps=5).search_budget(7).spent(99, 4, 99)
+
+
+def test_a_budget_limits_the_search_by_its_share_and_replaces_the_other_defaults():
+    config = RunConfig("PruneResNet20-v0", budget=2.0, search_share=0.25)
+    assert config.limits == {}
+    assert config.final_epochs is None
+    assert config.search_budget(1000).search_macs == 500
+    assert replace(config, search_macs=100).search_budget(1000).search_macs == 100
+    assert replace(config, search_macs=900).search_budget(1000).search_macs == 500
+    assert RunConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+    words = config.command()
+    assert words[words.index("--budget") + 1] == "2"
+    assert words[words.index("--search-share") + 1] == "0.25"
+    assert "--final-epochs" not in words
+
+
+def test_an_agent_without_a_search_plays_one_episode_of_a_budget():
+    budget = RunConfig("PruneResNet20-v0", "l1", budget=2.0)
+    assert agents.completed(budget).limits == {"episodes": 1}
+    assert agents.completed(replace(budget, episodes=3)).limits == {"episodes": 3}
+    assert agents.completed(replace(budget, agent="random")).limits == {}
+    assert agents.completed(RunConfig("PruneResNet20-v0", "l1", steps=9)).limits == {"steps": 9}
 
 
 def test_what_was_given_cannot_be_changed_from_outside():
@@ -62,6 +84,11 @@ def test_what_was_given_cannot_be_changed_from_outside():
         ({"final_epochs": -1}, "final_epochs=-1 must be a finite number of at least 0"),
         ({"final_epochs": float("inf")}, "final_epochs=inf must be"),
         ({"final_epochs": "many"}, "final_epochs='many' must be a number"),
+        ({"budget": 2.0}, "final_epochs=0.25 and budget=2.0 exclude each other"),
+        ({"final_epochs": None, "budget": 0}, "budget=0 must be a finite number above 0"),
+        ({"final_epochs": None, "budget": "2"}, "budget='2' must be a number"),
+        ({"search_share": 0}, "search_share=0 must be a finite number above 0 and at most 1"),
+        ({"search_share": 1.5}, "search_share=1.5 must be a finite number above 0 and at most 1"),
         ({"warm_start": -1}, "warm_start=-1 must be at least 0"),
         ({"env_arguments": 3}, "env_arguments=3 must be a mapping"),
         ({"agent_options": {"keep": object()}}, "cannot be written as JSON"),

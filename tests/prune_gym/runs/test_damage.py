@@ -267,7 +267,7 @@ def test_a_full_disk_at_each_stage_of_a_run(stage, small_disk, workplace, capsys
     if stage == "start":
         again = [*train_command(workplace, out), "--quiet"]
     assert main(again) == 0
-    assert json.loads((out / "best" / "report.json").read_text())["schema"] == 2
+    assert json.loads((out / "best" / "report.json").read_text())["schema"] == 3
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from prune_gym.costs import Costs, StepCosts
 from prune_gym.envs.state import BlockRecord
 from prune_gym.errors import PruneGymError
 from prune_gym.runs import Episode, Report, RunConfig, Setup, Step
+from prune_gym.runs.compute import Compute
 from prune_gym.runs.records import Accuracies, Accuracy, Spending, best_so_far
 
 FULL = Costs(1000, 2000, 300, 1.5, 80.0, 2000, 500)
@@ -45,6 +46,7 @@ def make_report(setup):
         0.5,
         0,
         Spending(2, 40, 10**12, 3.5, 7.0),
+        Compute(10**12, 10**12, 2 * 10**12, 10**12),
         setup,
         {"model.onnx": 1e-6},
     )
@@ -120,7 +122,8 @@ def test_the_summary_has_costs_and_target():
     lines = make_report(make_setup({"macs": 0.5})).summary().splitlines()
     assert lines[1].split() == ["test", "accuracy", "91.00%", "88.00%", "-3.00", "p"]
     assert lines[3].split() == ["MACs", "2,000", "800", "2.50x"]
-    assert lines[-1].split() == ["target", "macs", "<=", "0.5", "0.4000", "met"]
+    assert lines[-2].split() == ["target", "macs", "<=", "0.5", "0.4000", "met"]
+    assert lines[-1].split(maxsplit=1)[1] == "4.00 (search 1.00, fine-tune 2.00, teacher 1.00)"
 
 
 @pytest.mark.parametrize(
@@ -164,10 +167,10 @@ def test_missing_values_and_other_schemas_are_named():
     del damaged["accuracy"]["test"]["final"]
     with pytest.raises(PruneGymError, match=r"accuracy\.test\.final is missing"):
         Report.from_json(damaged, "file")
-    with pytest.raises(PruneGymError, match="file is of schema 1, not 2"):
+    with pytest.raises(PruneGymError, match="file is of schema 1, not 3"):
         Report.from_json({**whole, "schema": 1}, "file")
     with pytest.raises(PruneGymError, match="file holds no JSON object"):
         Setup.from_json(3, "file")
-    setup = {"schema": 2, **whole["setup"]}
+    setup = {"schema": 3, **whole["setup"]}
     with pytest.raises(PruneGymError, match="file: seed=-1 must be at least 0"):
         Setup.from_json({**setup, "config": {"env_id": "x", "seed": -1}}, "file")
