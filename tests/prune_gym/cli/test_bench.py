@@ -441,7 +441,9 @@ def test_bad_input(words, benched, tmp_path, capsys):
     assert "is a file" in fails(*words(tmp_path / "b" / "mine.txt", "l1"))
     assert main(["bench"]) == 0
     listed = capsys.readouterr().out.splitlines()
-    assert any(re.match(r"shapes +version 2 .*macs=0.26, 1 epoch-equivalents", line) for line in listed)
+    assert any(
+        re.match(r"shapes +version 2 .*macs=0.26, 1 epoch-equivalents", line) for line in listed
+    )
 
 
 def test_a_run_and_its_record_are_one_and_the_same(benched):
