@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -113,6 +114,23 @@ def set_module(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str) ->
         module.load_state_dict(pick(tensors, prefix))
     except RuntimeError as error:
         raise WeightsError(f"The saved {prefix!r} does not fit: {error}") from error
+
+
+def numbers(folder: Path, value: object, length: int) -> npt.NDArray[np.float64]:
+    """Read a list of so many finite numbers.
+
+    Raises:
+        WeightsError: It is another value, because the policy is of another network or damaged.
+    """
+    try:
+        found = np.asarray(value, np.float64)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"The policy in {str(folder)!r} is damaged: {error}.") from error
+    if found.shape != (length,) or not np.isfinite(found).all():
+        raise WeightsError(
+            f"The policy in {str(folder)!r} is of another network: it has no {length} numbers."
+        )
+    return found
 
 
 def set_random(random: np.random.Generator, state: Any) -> None:

@@ -16,6 +16,7 @@ from gymnasium.error import ResetNeeded
 
 from prune_gym.costs import Costs
 from prune_gym.data import Dataset
+from prune_gym.envs import sensitivity
 from prune_gym.envs.alf_mode import ALFMode
 from prune_gym.envs.baseline import Baseline, default_threads, shared_baseline
 from prune_gym.envs.config import ENV_REVISION, EnvConfig
@@ -23,6 +24,7 @@ from prune_gym.envs.evaluation import Evaluation, Evaluator, make_evaluator
 from prune_gym.envs.filter_mode import FilterMode
 from prune_gym.envs.mode import Action, Choice, Mode
 from prune_gym.envs.reward import make_reward
+from prune_gym.envs.sensitivity import Sensitivities
 from prune_gym.envs.state import Build, Spent, State, StepRecord
 from prune_gym.errors import PruneGymError
 from prune_gym.interface import Info
@@ -461,6 +463,25 @@ class PruningEnv(gym.Env[Observation, Action]):
             ResetNeeded: Before the first reset.
         """
         return self.target.ratio_for_rest(self._present().decided())
+
+    def sensitivities(self) -> Sensitivities:
+        """What cutting each visited space alone does to the unpruned network's outputs.
+
+        They are measured once for a network and its images, and kept in a file. Their MACs are
+        added to ``search_macs_total`` each time.
+
+        Raises:
+            PruneGymError: In the ALF mode, and if a surrogate predicts the accuracy.
+        """
+        if self.predicted or self.action_mode != "filters":
+            raise PruneGymError(
+                "sensitivities are measured by cutting filters of a real network: use an "
+                "environment with surrogate=False and action_mode='filters'"
+            )
+        torch.set_num_threads(self.threads)
+        found, macs = sensitivity.measured(self.baseline, self.visited)
+        self.search_macs_total += macs
+        return found
 
     def export(self, folder: str | Path) -> dict[str, Any]:
         """Write the present network as ONNX, torch.export and safetensors files, and check them.
