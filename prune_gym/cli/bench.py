@@ -8,16 +8,16 @@ from prune_gym.cli.settings import Commands, add_command
 
 DESCRIPTION = """\
 Run agents on a benchmark task, several seeds each, in parallel processes (one thread each), and
-print the leaderboard. A task fixes environment, target, budget and final fine-tune, so results of
-one version can be compared; `prune-gym bench` without a task lists them.
+print the leaderboard. A task fixes environment, target and one budget for search and training, so
+results of one version can be compared; `prune-gym bench` without a task lists them.
 
 Every cell is a run folder OUT/AGENT-SEED with its log beside it. The same command continues an
 interrupted benchmark: finished cells are not run again, interrupted ones continue from their last
 checkpoint, and a cell that fails does not stop the others. OUT/records.jsonl holds what
 `prune-gym validate` replays; `prune-gym report OUT -o report/` makes a page of it.
 
-After each run the shape of its network is trained from scratch for as many epochs as the final
-fine-tune had. This control shows how much the trained weights contribute.
+The shape of one run (l1's first seed, or the first agent's) is trained from scratch with the whole
+budget. This control shows how much the trained weights contribute.
 """
 
 
@@ -42,7 +42,7 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
         "--against", type=Path, action="append", default=[], metavar="RECORDS",
         help="records of the same task to show in the leaderboard, not run again",
     )  # fmt: skip
-    parser.add_argument("--no-scratch", action="store_true", help="no from-scratch controls")
+    parser.add_argument("--no-scratch", action="store_true", help="no from-scratch control")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
 
