@@ -130,6 +130,10 @@ _SHORT: dict[str, dict[str, Any]] = {
 """With a budget of about ten episodes, an agent has to start learning early."""
 
 
+_INNER: dict[str, Any] = {"scope": "inner", "reward": "step"}
+"""The tasks name what they measure, whatever the defaults are."""
+
+
 def _cifar10(
     name: str,
     target: Mapping[str, float],
@@ -142,7 +146,7 @@ def _cifar10(
     """A task with a budget in search MACs and final epochs: to learn on a GPU, or for two cores."""
     short = name.endswith("-short")
     sizes = {"eval_images": 500, "repair_images": 128} if short else {"eval_images": 1000}
-    environment = {"target": target, "tolerance": 0.5, **sizes, **more}
+    environment = {"target": target, "tolerance": 0.5, **_INNER, **sizes, **more}
     own = (_SHORT if short else {"l2pf": _SHORT["l2pf"]}) | dict(options or {})
     return Task(name, version, f"Prune{network}-CIFAR10-v0", environment, *budget, True, own)
 
@@ -182,14 +186,26 @@ _ALL = (
         "smoke",
         1,
         "PruneResNet20-v0",
-        {"target": {"macs": 0.5}, "tolerance": 0.5, "eval_images": 50, "repair_images": 32},
+        {
+            "target": {"macs": 0.5},
+            "tolerance": 0.5,
+            **_INNER,
+            "eval_images": 50,
+            "repair_images": 32,
+        },
         *(1e10, 0, False, _SHORT),
     ),
     Task(
         "shapes",
         1,
         "PruneResNet20-v0",
-        {"target": {"macs": 0.26}, "tolerance": 0.5, "eval_images": 250, "repair_images": 128},
+        {
+            "target": {"macs": 0.26},
+            "tolerance": 0.5,
+            **_INNER,
+            "eval_images": 250,
+            "repair_images": 128,
+        },
         *(2e12, 0.5, False, _SHORT),
     ),
     _cifar10("cifar10-2x", _HALF),
