@@ -44,9 +44,10 @@ class PruningEnv(gym.Env[Observation, Action]):
 
     ## Description
     An episode starts from the trained, unpruned network. In each step the agent sees one channel
-    space (a layer's filters, or those that layers share) and decides which filters stay and how long the network is
-    fine-tuned. The network is then cut physically, repaired without labels, fine-tuned and
-    evaluated on a fixed part of the validation split; :mod:`hw_sim` computes its cost.
+    space (a layer's filters, or those that layers share) and decides which filters stay and how
+    long the network is fine-tuned. The network is then cut physically, repaired without labels,
+    fine-tuned and evaluated on a fixed part of the validation split; :mod:`hw_sim` computes its
+    cost.
 
     With ``action_mode="alf"`` a step compresses one convolution instead of removing filters: the
     convolution becomes fewer code filters and a 1 x 1 expansion (:mod:`prune_gym.alf`). The
