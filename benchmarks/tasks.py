@@ -131,6 +131,10 @@ _SHORT: dict[str, dict[str, Any]] = {
 """With a budget of a few episodes, an agent has to start learning early."""
 
 
+_SPACES: dict[str, Any] = {"scope": "all", "reward": "target"}
+"""The tasks name what they measure, whatever the defaults are."""
+
+
 def _cifar10(
     name: str,
     target: Mapping[str, float],
@@ -144,7 +148,7 @@ def _cifar10(
     """A task to learn on a GPU, or, with a small budget, for two cores."""
     short = name.endswith("-short")
     sizes = {"eval_images": 500, "repair_images": 128} if short else {"eval_images": 1000}
-    environment = {"target": target, "tolerance": 0.5, **sizes, **more}
+    environment = {"target": target, "tolerance": 0.5, **_SPACES, **sizes, **more}
     own = (_SHORT if short else {"l2pf": _SHORT["l2pf"]}) | dict(options or {})
     id = f"Prune{network}-CIFAR10-v0"
     return Task(name, version, id, environment, budget, search_share, True, own)
@@ -183,7 +187,13 @@ _ALL = (
         "smoke",
         2,
         "PruneResNet20-v0",
-        {"target": {"macs": 0.5}, "tolerance": 0.5, "eval_images": 50, "repair_images": 32},
+        {
+            "target": {"macs": 0.5},
+            "tolerance": 0.5,
+            **_SPACES,
+            "eval_images": 50,
+            "repair_images": 32,
+        },
         0.02,
         agent_options=_SHORT,
     ),
@@ -191,7 +201,13 @@ _ALL = (
         "shapes",
         2,
         "PruneResNet20-v0",
-        {"target": {"macs": 0.26}, "tolerance": 0.5, "eval_images": 250, "repair_images": 128},
+        {
+            "target": {"macs": 0.26},
+            "tolerance": 0.5,
+            **_SPACES,
+            "eval_images": 250,
+            "repair_images": 128,
+        },
         1.0,
         agent_options=_SHORT,
     ),

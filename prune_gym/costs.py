@@ -1,6 +1,7 @@
 """Costs of a network with given channel counts, on the accelerator and in memory."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -9,7 +10,7 @@ import hw_sim
 from prune_gym.errors import PruneGymError, UnknownNameError
 from prune_gym.jsonfile import Positive, Whole
 from prune_gym.pruning.geometry import Geometry
-from prune_gym.pruning.layer_geometry import Counts
+from prune_gym.pruning.layer_geometry import Counts, LayerGeometry
 
 OBJECTIVES = ("latency", "energy", "edp", "macs", "params")
 MEMO_SIZE = 1 << 14
@@ -117,6 +118,37 @@ class CostModel:
         key = tuple(full.values())
         return self._memo.get(key) or remember(self._memo, key, self._compute(full))
 
+    def of_if(self, counts: Counts, worth: Callable[[StepCosts], bool]) -> Costs | None:
+        """The costs, or None if a lower bound of them is not ``worth`` the search for mappings.
+
+        Args:
+            counts: Channel counts, as for :meth:`of`.
+            worth: Whether costs are low enough; it may not be true for costs of which each is
+                higher than those for which it is false.
+        """
+        full = self.geometry.counts(counts)
+        layers = self.geometry.numbered(full)
+        known = [self._layers.get((index, *layer.channels(full))) for index, layer in layers]
+        unknown = [place for place, cost in enumerate(known) if cost is None]
+        if not unknown:
+            return self.of(full)
+        macs = [layer.macs(full) for _, layer in layers]
+        params = self.geometry.other_params(full) + sum(w.weights(full) for _, w in layers)
+        # A PE does one MAC a cycle.
+        cycles = [
+            -(-own * self.batch // self.accelerator.pes) if cost is None else cost.cost.cycles
+            for own, cost in zip(macs, known, strict=True)
+        ]
+        energy = [0 if cost is None else cost.cost.energy_fj for cost in known]
+        for place in sorted(unknown, key=lambda place: -macs[place]):
+            total = sum(cycles)
+            milliseconds = total / (1000 * self.accelerator.clock_mhz)
+            if not worth(StepCosts(params, sum(macs), total, milliseconds, sum(energy) / 1e9)):
+                return None
+            found = self._layer_cost(*layers[place], full).cost
+            cycles[place], energy[place] = found.cycles, found.energy_fj
+        return self.of(full)
+
     def of_geometry(self, geometry: Geometry) -> "CostModel":
         """The cost model of other shapes, on the same accelerator for the same objective."""
         return CostModel(geometry, self.accelerator, self.objective, self.batch)
@@ -145,23 +177,19 @@ class CostModel:
 
     def _layer_costs(self, counts: Counts) -> list[_LayerCosts]:
         """Return all layers for counts that list every space."""
-        result = []
-        for index, layer in self.geometry.numbered(counts):
-            # The cost of a layer depends only on its numbers of channels.
-            key = (index, *layer.channels(counts))
-            known = self._layers.get(key)
-            if known is None:
-                cost = hw_sim.search(
-                    layer.accelerator_layer(counts, self.batch),
-                    self.accelerator,
-                    self._searched_for,
-                )
-                known = _LayerCosts(
-                    layer.weights(counts), layer.macs(counts), layer.activations(counts), cost
-                )
-                remember(self._layers, key, known)
-            result.append(known)
-        return result
+        return [self._layer_cost(*each, counts) for each in self.geometry.numbered(counts)]
+
+    def _layer_cost(self, index: int, layer: LayerGeometry, counts: Counts) -> _LayerCosts:
+        """Return the costs of one layer, by its number for all counts."""
+        # The cost of a layer depends only on its numbers of channels.
+        key = (index, *layer.channels(counts))
+        known = self._layers.get(key)
+        if known is not None:
+            return known
+        size = layer.accelerator_layer(counts, self.batch)
+        cost = hw_sim.search(size, self.accelerator, self._searched_for)
+        sizes = layer.weights(counts), layer.macs(counts), layer.activations(counts)
+        return remember(self._layers, key, _LayerCosts(*sizes, cost))
 
 
 def remember(memo: dict[Key, Value], key: Key, value: Value, size: int = MEMO_SIZE) -> Value:

@@ -46,8 +46,24 @@ def residual_trained():
 @pytest.fixture
 def make_tiny_env(tiny_trained):
     """A function that makes environments of the tiny network with the arguments of PruningEnv."""
-    network, dataset = tiny_trained
+    return _maker(*tiny_trained)
 
+
+@pytest.fixture
+def make_tied_env(residual_trained):
+    """The same of the network with a tied trunk, which an episode visits first by default."""
+    return _maker(*residual_trained)
+
+
+@pytest.fixture(params=["chained", "tied"])
+def make_each_env(request):
+    """Both of these in turn."""
+    return request.getfixturevalue(
+        {"chained": "make_tiny_env", "tied": "make_tied_env"}[request.param]
+    )
+
+
+def _maker(network, dataset):
     def make(**arguments):
         settings = {
             "eval_images": 64,

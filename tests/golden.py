@@ -84,7 +84,7 @@ def rollout(
     name: str = "PruneResNet20-v0", *, tries: int = 0, network: bool = True, **arguments: Any
 ) -> list[Any]:
     """An episode of random actions, each of which is repeated from a restored snapshot."""
-    env: Any = gym.make(name, **(SMALL | arguments)).unwrapped
+    env: Any = gym.make(name, **(SMALL | {"scope": "inner"} | arguments)).unwrapped
     rng = np.random.default_rng(5)
     observation, info = env.reset(seed=3)
     values: list[Any] = [observation, info, env.ratio_for_target()]
@@ -116,6 +116,10 @@ def trained(*words: str, kill: bool = False) -> dict[str, Any]:
         out = Path(folder) / "run"
         given = [f"--env={name}={value}" for name, value in SMALL.items() if name != "threads"]
         command = [sys.executable, "-m", "prune_gym.cli", "train"]
+        # Named, so that goldens outlive a change of the defaults.
+        for name, value in (("scope", "inner"), ("reward", "step")):
+            if not any(word.startswith(f"--env={name}=") for word in words):
+                given.append(f"--env={name}={value}")
         first = [*command, *words, *given, "--threads=1", f"--out={out}", "--quiet"]
         if kill:
             process = subprocess.Popen(first, stdout=subprocess.DEVNULL)

@@ -13,13 +13,13 @@ from prune_gym.pruning.layer_geometry import Counts, LayerGeometry, Width
 
 
 def code_spaces(
-    module: nn.Module, geometry: Geometry, images: Images, scope: str
+    module: nn.Module, geometry: Geometry, images: Images, every: bool
 ) -> tuple[ChannelSpace, ...]:
     """The future code spaces of the convolutions to compress, from input to output.
 
     There is one space per ungrouped convolution with a kernel larger than 1 that is not yet
-    compressed. Scope ``"inner"`` leaves out convolutions that read the images. A pass over the
-    first image finds the batch norm after each convolution.
+    compressed. Unless ``every`` is set, convolutions that read the images are left out. A pass over
+    the first image finds the batch norm after each convolution.
     """
     norms, dense = _norms(module, images[:1]), set(convertible(module))
     return tuple(
@@ -29,7 +29,7 @@ def code_spaces(
         and layer.outputs.space is not None
         # A convolution that makes codes is not compressed again.
         and layer.outputs.space != code_space_name(layer.name.rpartition(".")[0])
-        and (scope == "all" or bool(layer.inputs.parts))
+        and (every or bool(layer.inputs.parts))
     )
 
 

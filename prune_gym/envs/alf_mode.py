@@ -66,13 +66,12 @@ class ALFMode(Mode[CodeChoice]):
     """
 
     def __init__(self, config: EnvConfig, baseline: Baseline, evaluator: DirectEvaluator) -> None:
-        visited = code_spaces(
-            baseline.module, baseline.geometry, baseline.eval_images, config.scope
-        )
+        every = config.scope == "all"
+        visited = code_spaces(baseline.module, baseline.geometry, baseline.eval_images, every)
         if not visited:
             raise PruneGymError(
                 "action_mode='alf' finds no dense convolution with a kernel above 1"
-                + ("; try scope='all'." if config.scope == "inner" else "; use 'filters'.")
+                + ("; use 'filters'." if every else "; try scope='all'.")
             )
         if config.order == "backward":
             visited = visited[::-1]

@@ -17,12 +17,16 @@ from prune_gym.pruning.repair import METHODS
 from prune_gym.training import TrainingOptions
 
 ENV_REVISION = 3
-"""Revision of the environments: it counts changes of observations, transitions and rewards."""
+"""Revision of the environments: it counts changes of observations, transitions and rewards.
+
+A default on which they depend counts, too: revision 3 visits all spaces and pays to the target.
+"""
 TRANSITION_REVISION = 2
 """Revision in which the networks and accuracies after the steps of built-in networks last changed.
 
-Surrogates are found by it: revision 3 changed what networks cost and what repairs are counted as,
-but a step of ResNet-20 gives the same weights and accuracy, bit for bit.
+Surrogates are found by it: revision 3 changed what networks cost, what repairs are counted as and
+which spaces and reward are the default, but a step of ResNet-20 with the same arguments gives the
+same weights and accuracy, bit for bit.
 """
 ACTION_MODES = ("filters", "alf")
 ORDERS = ("forward", "backward")
@@ -91,7 +95,8 @@ class EnvConfig:
             one that the recipe of the weights names, else the network's own.
         order: Order of the visits, ``"forward"`` (from input to output) or ``"backward"``.
         scope: Spaces to visit, ``"inner"`` (spaces with one producer; in the ALF mode convolutions
-            that do not read the images) or ``"all"``.
+            that do not read the images) or ``"all"``. None: ``"all"``; in the ALF mode
+            ``"inner"``.
         observation: Kind of observation, ``"features"`` or ``"weights"``.
         recovery: Repair after a cut, ``"lsq"`` (least-squares refit of the consumers), ``"bn"``
             (batch norm is re-estimated) or ``"none"``. In the ALF mode ``"lsq"`` refits the
@@ -102,7 +107,7 @@ class EnvConfig:
         accelerator_batch: Number of images that the accelerator processes at a time.
         reward: Kind of reward, ``"step"`` (a step earns what it saves, weighted by the accuracy
             after it) or, with a target, ``"target"`` (a step earns its progress towards the
-            target).
+            target). None: ``"target"`` if the target holds a cost, else ``"step"``.
         tolerance: Drop in accuracy at which a step earns nothing (b of the reward).
         duration_weight: Weight of the duration (w of the reward).
         target: Requirements for the final network, for example ``{"macs": 0.26, "latency": 0.6}``:
@@ -143,13 +148,13 @@ class EnvConfig:
     image_channels: int = 3
     normalization: Normalization | None = None
     order: str = "forward"
-    scope: str = "inner"
+    scope: str | None = None
     observation: str = "features"
     recovery: str = "lsq"
     objective: str = "latency"
     accelerator: str = "eyeriss"
     accelerator_batch: int = 1
-    reward: str = "step"
+    reward: str | None = None
     tolerance: float = 0.2
     duration_weight: float = 0.02
     target: Mapping[str, float] | None = None
@@ -174,6 +179,10 @@ class EnvConfig:
         for name, (types, wanted) in _TYPES.items():
             if not isinstance(getattr(self, name), types):
                 raise ValueError(f"{name}={getattr(self, name)!r} must be {wanted}")
+        _check_target(self.target)
+        for name, value in self._resolved().items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 raise UnknownNameError(name, getattr(self, name), known)
@@ -188,7 +197,6 @@ class EnvConfig:
             _check_number(name, getattr(self, name), zero=name == "duration_weight")
         if self.tolerance > 1:
             raise ValueError(f"tolerance={self.tolerance} must be above 0 and at most 1")
-        _check_target(self.target)
         if self.reward == "target" and not self.wanted_costs:
             raise ValueError(
                 "reward='target' needs a target with a cost, for example target={'macs': 0.5}"
@@ -198,6 +206,13 @@ class EnvConfig:
                 f"action_mode={self.action_mode!r}: a surrogate only predicts the removal of "
                 "filters. Use the real environment, without --warm-start."
             )
+
+    def _resolved(self) -> dict[str, str]:
+        """The values of the arguments whose default, None, depends on other arguments."""
+        return {
+            "scope": "inner" if self.action_mode == "alf" else "all",
+            "reward": "target" if self.wanted_costs else "step",
+        }
 
     @property
     def predicted(self) -> bool:
@@ -240,11 +255,12 @@ class EnvConfig:
 
     def changed(self) -> dict[str, Any]:
         """The arguments that differ from their defaults, by name, as JSON; without objects."""
-        values = [(field, getattr(self, field.name)) for field in fields(self)]
+        defaults = {field.name: field.default for field in fields(self)} | self._resolved()
+        values = {name: getattr(self, name) for name in defaults}
         return {
-            field.name: value.to_json() if isinstance(value, Normalization) else value
-            for field, value in values
-            if not isinstance(value, Network | Dataset) and value != field.default
+            name: value.to_json() if isinstance(value, Normalization) else value
+            for name, value in values.items()
+            if not isinstance(value, Network | Dataset) and value != defaults[name]
         }
 
 

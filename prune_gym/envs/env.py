@@ -36,7 +36,8 @@ MEMO = 32
 """Number of step results that are remembered: the candidates of one state."""
 NO_NETWORK = (
     "A surrogate has no network, only a prediction of its accuracy. Use the real environment, "
-    "for example PruneResNet20-v0: prune-gym train PruneResNet20-v0 --warm-start surrogate."
+    "for example PruneResNet20-v0: prune-gym train PruneResNet20-v0 --env scope=inner --warm-start "
+    "surrogate."
 )
 
 
@@ -45,9 +46,10 @@ class PruningEnv(gym.Env[Observation, Action]):
 
     ## Description
     An episode starts from the trained, unpruned network. In each step the agent sees one channel
-    space (a layer's filters) and decides which filters stay and how long the network is
-    fine-tuned. The network is then cut physically, repaired without labels, fine-tuned and
-    evaluated on a fixed part of the validation split; :mod:`hw_sim` computes its cost.
+    space (a layer's filters, or those that layers share) and decides which filters stay and how
+    long the network is fine-tuned. The network is then cut physically, repaired without labels,
+    fine-tuned and evaluated on a fixed part of the validation split; :mod:`hw_sim` computes its
+    cost.
 
     With ``action_mode="alf"`` a step compresses one convolution instead of removing filters: the
     convolution becomes fewer code filters and a 1 x 1 expansion (:mod:`prune_gym.alf`). The
@@ -70,8 +72,8 @@ class PruningEnv(gym.Env[Observation, Action]):
 
     ## Rewards
     ``prune + duration_weight * duration``, see :class:`prune_gym.envs.reward.RewardFunction` and,
-    for ``reward="target"``, :class:`prune_gym.envs.reward.TargetReward`. ``info["rewards"]`` has
-    the components.
+    for ``reward="target"`` (the default if the target holds a cost),
+    :class:`prune_gym.envs.reward.TargetReward`. ``info["rewards"]`` has the components.
 
     ## Starting State
     The unpruned network. The seed determines order and augmentation of the fine-tuning images.
@@ -92,7 +94,8 @@ class PruningEnv(gym.Env[Observation, Action]):
 
     ## ALF mode
     An episode visits every dense convolution with a kernel above 1, including those of the trunk,
-    since the number of outputs does not change. The action is ``Dict(sparsity=Box(0, 1, (1,)),
+    since the number of outputs does not change; ``scope="inner"``, the default of this mode,
+    leaves out those that read the images. The action is ``Dict(sparsity=Box(0, 1, (1,)),
     duration=Box(0, 1, (1,)))``: the share of codes to remove (the block's pr_max) and the length of
     the two-player training. Before the training, and without images, the autoencoder is updated as
     many times as in ``max_epochs`` of training; a sparsity above 0 therefore removes codes even at
@@ -109,7 +112,8 @@ class PruningEnv(gym.Env[Observation, Action]):
     With ``surrogate=True``, or under the id ``PruneResNet20-Surrogate-v0``, a fitted regressor
     predicts the accuracy, and no network is cut, trained or evaluated. At thousands of steps a
     second, it is meant for pretraining agents. Costs are exact and the rules are the same. The
-    observed statistics and the norms for clipping are those of the unpruned network. A step draws
+    observed statistics and the norms for clipping are those of the unpruned network. The id visits
+    the inner spaces, for which its surrogate was fitted. A step draws
     no random numbers, so ``info`` has no ``seed``; it has ``surrogate``, which is True.
     ``search_macs`` and ``search_macs_total`` stay 0: limit agents by steps or episodes. There is
     no network to export or render.

@@ -43,6 +43,12 @@ class FilterChoice(Choice):
         return self.mask.tobytes(), self.batches
 
 
+def visited_spaces(config: EnvConfig, every: tuple[ChannelSpace, ...]) -> tuple[ChannelSpace, ...]:
+    """The spaces that an episode visits, in their order; none if the scope leaves none."""
+    visited = tuple(space for space in every if config.scope == "all" or not space.tied)
+    return visited[::-1] if config.order == "backward" else visited
+
+
 class FilterRules(Mode[FilterChoice]):
     """Parses the actions of the filter mode, whether or not there is a network to cut.
 
@@ -54,12 +60,9 @@ class FilterRules(Mode[FilterChoice]):
     def __init__(
         self, config: EnvConfig, baseline: Baseline, observer_class: type[Observer]
     ) -> None:
-        every = config.scope == "all"
-        visited = tuple(space for space in baseline.network.spaces if every or not space.tied)
+        visited = visited_spaces(config, baseline.network.spaces)
         if not visited:
             raise ValueError("all channel spaces are tied; use scope='all'")
-        if config.order == "backward":
-            visited = visited[::-1]
         observer = observer_class(baseline, visited, config.observation)
         super().__init__(config, baseline, visited, baseline.costs, observer)
         self.action_space = spaces.Dict(

@@ -1,6 +1,14 @@
-"""Observations: padded 1-D arrays with finite bounds."""
+"""Observations: padded 1-D arrays with finite bounds.
+
+What is shown of a tied space is the whole space's: norms and distances are those of the filters of
+all producers, concatenated; scale and shift are summed over its batch norms, as the network sums
+the producers' outputs; sizes are means over the producers, since the first one (in a ResNet the
+stem, or a shortcut) is like none of the others. Only ``activation`` is measured at one place, the
+last follower.
+"""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +80,6 @@ class Observer:
         self.width = max(space.channels for space in visited)
         self.row = max(filter_rows(baseline.module, space).shape[1] for space in visited)
         self._layers = {layer.name: layer for layer in baseline.geometry.layers}
-        self._macs = self._macs_by_space()
 
     def observation_space(self) -> spaces.Dict:
         """The space of the observations."""
@@ -180,46 +187,58 @@ class Observer:
         }
 
     def _layer(self, state: State, budget_left: float) -> Array:
-        """AMC's layer features (He et al. 2018, section 3.1), shares of cost, and the budget."""
-        visited = self.visited[state.position]
-        layer = next(self._layers[n] for n in visited.producers if n in self._layers)
+        """AMC's layer features (He et al. 2018, section 3.1), shares of cost, and the budget.
+
+        ``cost_share`` counts the layers whose costs the step changes, and ``rest`` those that later
+        steps change; a layer between two spaces counts once.
+        """
         costs, baseline = self.baseline.costs, self.baseline.costs.of()
         objective = costs.objective
-        total_macs = max(self.baseline.geometry.macs(), 1)
-        upcoming = sum(self._macs[space.name] for space in self.visited[state.position + 1 :])
         last = state.history[-1].mask.mean() if state.history else 1.0
-        most = {
-            field: max(getattr(other, field) for other in self._layers.values())
-            for field in ("out_channels", "in_channels")
-        }
-        stride = max(max(other.stride) for other in self._layers.values())
-        size = [max(layer.in_size[i] for layer in self._layers.values()) for i in (0, 1)]
-        kernel = max(max(other.kernel) for other in self._layers.values())
         values = (
             state.position / len(self.visited),
-            float(visited.tied),
-            layer.out_channels / most["out_channels"],
-            layer.in_channels / most["in_channels"],
-            layer.in_size[0] / size[0],
-            layer.in_size[1] / size[1],
-            max(layer.stride) / stride,
-            layer.kernel[0] / kernel,
-            self._macs[visited.name] / total_macs,
+            float(self.visited[state.position].tied),
+            *self._sizes[state.position],
+            self._macs_share(self.visited[state.position : state.position + 1]),
             1 - state.costs.of(objective) / baseline.of(objective),
-            upcoming / total_macs,
+            self._macs_share(self.visited[state.position + 1 :]),
             float(last),
             budget_left,
         )
         return np.clip(np.array(values, np.float32), 0, 1)
 
-    def _macs_by_space(self) -> dict[str, int]:
-        """MACs of each space's producers and consumers."""
-        counts = self.baseline.geometry.counts()
-        layers = {name: layer.macs(counts) for name, layer in self._layers.items()}
-        return {
-            space.name: sum(layers.get(name, 0) for name in {*space.producers, *space.consumers})
-            for space in self.baseline.network.spaces
+    @cached_property
+    def _sizes(self) -> list[tuple[float, ...]]:
+        """For each visited space: channels, inputs, height, width, stride, kernel.
+
+        They are relative to the largest of the network.
+        """
+        sizes = {
+            name: (
+                *(layer.out_channels, layer.in_channels, *layer.in_size),
+                *(max(layer.stride), layer.kernel[0]),
+            )
+            for name, layer in self._layers.items()
         }
+        most = np.max(list(sizes.values()), axis=0)
+        most[-1] = max(max(layer.kernel) for layer in self._layers.values())
+        return [
+            tuple(np.mean([sizes[n] for n in space.producers if n in sizes], axis=0) / most)
+            for space in self.visited
+        ]
+
+    def _macs_share(self, spaces: Sequence[ChannelSpace]) -> float:
+        """The share of the network's MACs in the layers whose costs depend on these spaces."""
+        names = {name for space in spaces for name in self._changed_layers(space)}
+        return sum(self._macs.get(name, 0) for name in names) / max(sum(self._macs.values()), 1)
+
+    @cached_property
+    def _macs(self) -> dict[str, int]:
+        counts = self.baseline.geometry.counts()
+        return {name: layer.macs(counts) for name, layer in self._layers.items()}
+
+    def _changed_layers(self, space: ChannelSpace) -> tuple[str, ...]:
+        return space.producers + space.consumers
 
 
 class ALFObserver(Observer):
@@ -254,6 +273,5 @@ class ALFObserver(Observer):
         # Before its step a convolution has all of its filters.
         return self.visited[state.position]
 
-    def _macs_by_space(self) -> dict[str, int]:
-        counts = self.baseline.geometry.counts()
-        return {space.name: self._layers[space.producers[0]].macs(counts) for space in self.visited}
+    def _changed_layers(self, space: ChannelSpace) -> tuple[str, ...]:
+        return space.producers

@@ -48,7 +48,7 @@ class Target:
             rules = config.min_keep, config.round_to
             self._completions = Completions(config.wanted_costs, costs, visited, *rules)
             if self._completions.completion(()) is None:
-                raise TargetError(_refusal(self._completions))
+                raise TargetError(_refusal(self._completions, config.scope == "all"))
 
     def reached(self, costs: Costs, accuracy: float) -> dict[str, float]:
         """What a network reaches of each wanted figure: shares of cost, and drop in accuracy."""
@@ -149,8 +149,11 @@ class Target:
         return {name: figures[name] / share for name, share in self._completions.shares.items()}
 
 
-def _refusal(completions: Completions) -> str:
-    """The message for a target that is out of reach: the limits, the best network, the remedies."""
+def _refusal(completions: Completions, every: bool) -> str:
+    """The message for a target that is out of reach: the limits, the best network, the remedies.
+
+    ``every``: whether all spaces are visited.
+    """
     shares = completions.shares
     best = {
         name: min(completions.figures(counts)[name] for counts in completions.lean)
@@ -164,9 +167,10 @@ def _refusal(completions: Completions) -> str:
         least = (
             f"each limit can be met alone, but the nearest network has {_listed(nearest, up=True)}"
         )
+    more = ", visit more spaces (scope='all')"
     return (
         f"The target {_listed(shares)} cannot be reached: {least} (share of the unpruned network's "
-        "cost). Raise the limit, visit more spaces (scope='all'), or lower min_keep or round_to."
+        f"cost). Raise the limit{'' if every else more}, or lower min_keep or round_to."
     )
 
 

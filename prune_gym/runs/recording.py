@@ -101,7 +101,8 @@ def header(env: PruningEnv, name: str, arguments: dict[str, Any], seed: int) -> 
         "schema": SCHEMA,
         "kind": KIND,
         "id": name,
-        "env_arguments": arguments,
+        # A fit therefore visits the same spaces, whatever the default is by then.
+        "env_arguments": {**arguments, "scope": env.config.scope},
         "seed": seed,
         "threads": env.threads,
         "accelerator": env.baseline.costs.accelerator.fingerprint,

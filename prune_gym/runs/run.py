@@ -226,7 +226,9 @@ class Run:
         surrogate = None
         if config.warm_start:
             arguments = gym.spec(config.env_id).kwargs | dict(config.env_arguments)
-            surrogate = make_environment(SURROGATE, arguments)
+            # The surrogate's id has a scope of its own, but the agent has to meet the same spaces.
+            scope = real_environment(env).config.scope
+            surrogate = make_environment(SURROGATE, arguments | {"scope": scope})
         agent = agents.make(config, env)
         env.reset(seed=config.seed)
         return env, surrogate, agent

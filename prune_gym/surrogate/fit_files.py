@@ -44,7 +44,8 @@ def fit_files(
         raise PruneGymError(f"out={str(out)!r} must be the name of a .safetensors file")
     predictor.import_library()
     joined = records.joined([records.read(path) for path in paths], [str(path) for path in paths])
-    arguments = dict(joined.header["env_arguments"])
+    # Records that name no scope were made when "inner" was the default.
+    arguments = {"scope": "inner", **joined.header["env_arguments"]}
     networks.check_trusted(arguments.get("network"), str(paths[0]))
     if threads is not None:
         arguments["threads"] = threads

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from prune_gym.envs.baseline import Baseline
-from prune_gym.envs.config import EnvConfig
+from prune_gym.envs.config import SCOPES, EnvConfig
 from prune_gym.envs.evaluation import Evaluation
-from prune_gym.envs.filter_mode import FilterChoice, FilterRules, Norms
+from prune_gym.envs.filter_mode import FilterChoice, FilterRules, Norms, visited_spaces
 from prune_gym.envs.observation import LAYER_FEATURES, Observer, filter_rows
 from prune_gym.envs.state import Build, State
 from prune_gym.errors import PruneGymError
@@ -140,7 +140,8 @@ class PredictedEvaluator:
         here = conditions(config, baseline, visited)
         given = {name: value for name, value in config.changed().items() if name != "surrogate"}
         named = isinstance(config.surrogate, str)
-        path = Path(str(config.surrogate)) if named else predictor.find(here, given)
+        others = {} if named else _other_scopes(config, baseline)
+        path = Path(str(config.surrogate)) if named else predictor.find(here, given, others)
         self.surrogate = predictor.load(path, here, self.features.names)
         self._kept: OrderedDict[object, KeptShares] = OrderedDict()
         # The first prediction compiles the kernel or reads it from its cache.
@@ -169,3 +170,13 @@ class PredictedEvaluator:
         self._kept[token] = shares
         if len(self._kept) > REMEMBERED:
             self._kept.popitem(last=False)
+
+
+def _other_scopes(config: EnvConfig, baseline: Baseline) -> dict[str, dict[str, Any]]:
+    """The conditions of the environment with each other scope, by the argument that sets it."""
+    return {
+        f"scope={scope!r}": conditions(config, baseline, visited)
+        for scope in SCOPES
+        if scope != config.scope
+        and (visited := visited_spaces(replace(config, scope=scope), baseline.network.spaces))
+    }

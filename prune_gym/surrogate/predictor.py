@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,24 +78,37 @@ def cache_folder() -> Path:
     return files.home() / "surrogates"
 
 
-def find(conditions: dict[str, Any], arguments: dict[str, Any]) -> Path:
+def find(
+    conditions: dict[str, Any], arguments: dict[str, Any], others: Mapping[str, dict[str, Any]]
+) -> Path:
     """The file of an environment's surrogate; the user's own takes precedence over a shipped one.
 
+    Args:
+        conditions: Conditions of the environment.
+        arguments: Arguments of the environment.
+        others: Conditions of the same environment with other arguments, by their text.
+
     Raises:
-        WeightsError: If there is none; the message says how to make it with these arguments.
+        WeightsError: If there is none; the message says how to make it with these arguments, and
+            which of the others has one.
     """
-    for folder in (cache_folder(), baselines.SHIPPED):
-        path = folder / file_name(conditions)
-        if path.is_file():
-            return path
+    if (path := _fitted(conditions)) is not None:
+        return path
+    fitted = [text for text, other in others.items() if _fitted(other) is not None]
+    hint = f" Or use {fitted[0]}, for which one was fitted." if fitted else ""
     given = "".join(
         f" --env {shlex.quote(f'{key}={value}')}" for key, value in sorted(arguments.items())
     )
     raise WeightsError(
         "No surrogate was fitted for this network, data set and arguments. Make one: "
         f"prune-gym record PruneResNet20-v0{given} --out records.jsonl, then "
-        "prune-gym fit-surrogate records.jsonl."
+        f"prune-gym fit-surrogate records.jsonl.{hint}"
     )
+
+
+def _fitted(conditions: dict[str, Any]) -> Path | None:
+    paths = (folder / file_name(conditions) for folder in (cache_folder(), baselines.SHIPPED))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def load(path: Path, conditions: dict[str, Any], features: tuple[str, ...]) -> Surrogate:

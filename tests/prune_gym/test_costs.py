@@ -1,14 +1,16 @@
 """Costs memoised by layer equal the accelerator model's costs of the whole network."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 import hw_sim
 from prune_gym import costs as costs_module
-from prune_gym.costs import CostModel, remember
+from prune_gym.costs import OBJECTIVES, CostModel, remember
 from prune_gym.networks import build
 from prune_gym.pruning import Geometry
-from tests.tiny import tiny_network
+from tests.tiny import tiny_network, tiny_residual
 
 
 def random_counts(spaces, rng):
@@ -61,6 +63,35 @@ def test_seen_layers_are_not_searched_again(monkeypatch):
     model.of({"one": 3, "two": 5})
     # Only `second`, which is between the two spaces, has a new shape.
     assert [arguments[0].name for arguments in searches] == ["second"]
+
+
+@pytest.mark.parametrize("preset", hw_sim.presets())
+@pytest.mark.parametrize("objective", ["latency", "energy"])
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_costs_are_searched_for_only_if_they_may_be_low_enough(preset, objective, name):
+    network = tiny_residual()
+    geometry = Geometry(network.module, network.spaces, network.input_shape)
+    exact = CostModel(geometry, preset, objective, batch=2)
+    full, refused = exact.of().of(name), 0
+    for share in (0.2, 0.5, 0.9):
+        model = CostModel(geometry, preset, objective, batch=2)
+        for counts in itertools.product((1, 5, 8), (1, 7, 12), (2, 10)):
+            named = dict(zip(("trunk", "mid", "last"), counts, strict=True))
+            found = model.of_if(named, lambda costs: costs.of(name) <= share * full)  # noqa: B023
+            refused += found is None
+            if found is None:
+                assert exact.of(named).of(name) > share * full
+            else:
+                assert found == exact.of(named)
+    assert refused
+
+
+def test_a_network_that_is_too_slow_by_its_macs_needs_no_search(monkeypatch):
+    network = tiny_residual()
+    geometry = Geometry(network.module, network.spaces, network.input_shape)
+    model = CostModel(geometry, "eyeriss")
+    monkeypatch.setattr(hw_sim, "search", None)
+    assert model.of_if({"trunk": 4}, lambda costs: costs.cycles < 10) is None
 
 
 def test_memory_is_bounded():

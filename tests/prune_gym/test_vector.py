@@ -18,7 +18,7 @@ SMALL = {"eval_images": 20, "repair_images": 10, "threads": 1}
 ID = "PruneResNet20-v0"
 
 
-def rollout(env, steps=11, seed=3):
+def rollout(env, steps=14, seed=3):
     """Observations, rewards and end flags of a random walk beyond the end of an episode."""
     trail = [env.reset(seed=seed)[0]]
     env.action_space.seed(seed)

@@ -30,9 +30,9 @@ FULL = {"mask": np.ones(6, np.int8), "duration": np.zeros(1, np.float32)}
 
 @pytest.mark.parametrize("form", [form for form in FORMS if form != "hybrid"])
 @pytest.mark.parametrize("observation", ["features", "weights"])
-def test_both_checkers(make_tiny_env, form, observation):
+def test_both_checkers(make_each_env, form, observation):
     sb3 = pytest.importorskip("stable_baselines3.common.env_checker")
-    env = adapt(make_tiny_env(observation=observation), form)
+    env = adapt(make_each_env(observation=observation), form)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         # Gymnasium's checker warns about any wrapper; ignore this warning.
@@ -160,11 +160,22 @@ def test_taylor_is_the_squared_change_of_the_loss(tiny_trained, position, gates,
 
     A norm without weights has no gates, so they follow the producer. Frozen layers have gates.
     """
-    network, dataset = copy.deepcopy(tiny_trained[0]), tiny_trained[1]
-    module, space = network.module.double().eval(), network.spaces[position]
+    network = copy.deepcopy(tiny_trained[0])
     if not affine:
-        module.norm = torch.nn.BatchNorm2d(6, affine=False).double().eval()
-    module.first.requires_grad_(False)
+        network.module.norm = torch.nn.BatchNorm2d(6, affine=False)
+    network.module.first.requires_grad_(False)
+    compare_with_differences(network, tiny_trained[1], position, gates)
+
+
+@pytest.mark.float
+def test_taylor_changes_all_producers_of_a_tied_space(residual_trained):
+    network, dataset = copy.deepcopy(residual_trained[0]), residual_trained[1]
+    compare_with_differences(network, dataset, 0, ("norm0", "norm2"))
+
+
+def compare_with_differences(network, dataset, position, gates):
+    """Taylor scores equal central differences of the loss if the gated layers change."""
+    module, space = network.module.double().eval(), network.spaces[position]
     images = IMAGENET(dataset.train.images[:64]).double()
     labels = dataset.train.labels[:64]
     found = criteria.taylor(module, space, images, labels)
@@ -186,7 +197,7 @@ def test_taylor_is_the_squared_change_of_the_loss(tiny_trained, position, gates,
         for channel in range(space.channels)
     ]
     assert all(parameter.grad is None for parameter in module.parameters())
-    assert found == pytest.approx(wanted, rel=1e-4)
+    assert found == pytest.approx(wanted, rel=1e-4, abs=1e-8)
     assert sum(value > 0 for value in wanted) >= 3
 
 

@@ -63,6 +63,8 @@ class Setting:
             "threads": self.threads,
             "eval_images": self.eval_images,
             "target": {"macs": MACS},
+            "scope": "inner",
+            "reward": "step",
         }
         if agent == "alf":
             given |= {"action_mode": "alf", "scope": "all"}

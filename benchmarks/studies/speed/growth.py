@@ -106,7 +106,8 @@ def growth(name: str, arguments: dict[str, Any], repeats: int) -> list[Measureme
     }
     for label, network in networks.items():
         network.module.eval()
-        rows.append(_row(label, PruningEnv(network, dataset, **arguments), repeats))
+        env = PruningEnv(network, dataset, scope="inner", **arguments)
+        rows.append(_row(label, env, repeats))
     for images in (250, 500, 1000, 2000):
         env = make(name, eval_images=images, **arguments)
         rows.append(_row(f"{images} evaluation images", env, repeats))

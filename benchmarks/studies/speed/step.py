@@ -30,8 +30,9 @@ STEP_TARGET_S, RESET_TARGET_MS = 0.6, 50.0
 
 
 def make(name: str, **arguments: Any) -> PruningEnv:
-    """An environment by id, unwrapped."""
-    env = gym.make(name, disable_env_checker=True, **arguments).unwrapped
+    """An environment by id, unwrapped; it visits the inner spaces, as in earlier measurements."""
+    given = {"scope": "inner", **arguments}
+    env = gym.make(name, disable_env_checker=True, **given).unwrapped
     assert isinstance(env, PruningEnv)
     return env
 

@@ -22,7 +22,7 @@ def rows(repeats: int) -> list[Measurement]:
     before = _resident("self")
     for label, processes in (("one process", False), ("worker processes", True)):
         started = time.perf_counter()
-        env = envs[label] = gym.make_vec(ID, num_envs=ENVS, processes=processes)
+        env = envs[label] = gym.make_vec(ID, num_envs=ENVS, processes=processes, scope="inner")
         _walk(env, 0, 0.0)
         start[label] = time.perf_counter() - started
         workers = getattr(env, "processes", [])

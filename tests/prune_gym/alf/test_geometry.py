@@ -10,7 +10,7 @@ def test_codes_are_counted_as_they_are_executed(residual_trained):
     network, dataset = residual_trained
     module = network.module
     base = Geometry(module, network.spaces, network.input_shape)
-    visited = code_spaces(module, base, IMAGENET(dataset.train.images[:1]), "all")
+    visited = code_spaces(module, base, IMAGENET(dataset.train.images[:1]), every=True)
     geometry = CodeGeometry(base, visited)
     assert len(visited) == 4
     for space in visited:

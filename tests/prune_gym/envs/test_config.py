@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from prune_gym.envs.config import FAST, EnvConfig
+from prune_gym.envs.config import ACTION_MODES, FAST, SCOPES, EnvConfig
 from prune_gym.errors import PruneGymError, UnknownNameError
 from tests.tiny import tiny_dataset, tiny_network
 
@@ -128,6 +128,34 @@ def test_changed_lists_what_differs_from_the_defaults():
     assert EnvConfig(**given).changed() == given
     # Networks and data sets have no name by which a record could find them.
     assert EnvConfig(tiny_network(), tiny_dataset(), min_keep=2).changed() == {"min_keep": 2}
+
+
+def test_the_default_scope_depends_on_the_action_mode():
+    assert EnvConfig().scope == "all"
+    assert EnvConfig(action_mode="alf").scope == "inner"
+    for mode in ACTION_MODES:
+        for scope in SCOPES:
+            assert EnvConfig(action_mode=mode, scope=scope).scope == scope
+
+
+@pytest.mark.parametrize("mode", ACTION_MODES)
+def test_the_default_reward_depends_on_the_target(mode):
+    for target in (None, {}, {"accuracy": 0.1}):
+        assert EnvConfig(target=target, action_mode=mode).reward == "step"
+    for target in ({"macs": 0.5}, {"latency": 0.5, "accuracy": 0.1}):
+        assert EnvConfig(target=target, action_mode=mode).reward == "target"
+        assert EnvConfig(target=target, action_mode=mode, reward="step").reward == "step"
+
+
+def test_changed_holds_defaults_against_the_other_arguments():
+    assert EnvConfig(scope="all", reward="step").changed() == {}
+    assert EnvConfig(scope="inner").changed() == {"scope": "inner"}
+    mode = {"action_mode": "alf"}
+    assert EnvConfig(**mode, scope="inner").changed() == mode
+    assert EnvConfig(**mode, scope="all").changed() == mode | {"scope": "all"}
+    target = {"target": {"macs": 0.5}}
+    assert EnvConfig(**target, reward="target").changed() == target
+    assert EnvConfig(**target, reward="step").changed() == target | {"reward": "step"}
 
 
 def test_only_some_arguments_are_shared_by_the_baseline():

@@ -26,16 +26,16 @@ def rollout(env, seed, chosen):
 @pytest.mark.parametrize("scope", ["inner", "all"])
 @pytest.mark.parametrize("observation", ["features", "weights"])
 @pytest.mark.parametrize("recovery", ["none", "bn", "lsq"])
-def test_gymnasium_checker(make_tiny_env, scope, observation, recovery):
+def test_gymnasium_checker(make_each_env, scope, observation, recovery):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        env = make_tiny_env(scope=scope, observation=observation, recovery=recovery)
+        env = make_each_env(scope=scope, observation=observation, recovery=recovery)
         check_env(env, skip_render_check=True)
 
 
 @pytest.mark.float
-def test_same_seed_and_actions_give_the_same_bits(make_tiny_env):
-    first, second = make_tiny_env(), make_tiny_env()
+def test_same_seed_and_actions_give_the_same_bits(make_each_env):
+    first, second = make_each_env(), make_each_env()
     chosen = actions(first, 7)
     one, weights = rollout(first, 3, chosen)
     two, others = rollout(second, 3, chosen)
@@ -47,8 +47,8 @@ def test_same_seed_and_actions_give_the_same_bits(make_tiny_env):
         assert torch.equal(weights[name], third[name])
 
 
-def test_another_seed_trains_differently(make_tiny_env):
-    env = make_tiny_env()
+def test_another_seed_trains_differently(make_each_env):
+    env = make_each_env()
     chosen = actions(env, 7)
     for action in chosen:
         action["duration"][:] = 1
@@ -58,8 +58,8 @@ def test_another_seed_trains_differently(make_tiny_env):
 
 
 @pytest.mark.float
-def test_cut_without_training_equals_the_masked_baseline(make_tiny_env):
-    env = make_tiny_env(recovery="none")
+def test_cut_without_training_equals_the_masked_baseline(make_each_env):
+    env = make_each_env(recovery="none")
     env.reset(seed=0)
     chosen = actions(env, 1)
     for action in chosen:
@@ -76,8 +76,8 @@ def test_cut_without_training_equals_the_masked_baseline(make_tiny_env):
 
 
 @pytest.mark.float
-def test_keeping_all_without_training_changes_nothing(make_tiny_env):
-    env = make_tiny_env()
+def test_keeping_all_without_training_changes_nothing(make_each_env):
+    env = make_each_env()
     _, start = env.reset(seed=0)
     everything = np.ones(env.width, np.int8)
     for _ in env.visited:
@@ -93,8 +93,8 @@ def test_keeping_all_without_training_changes_nothing(make_tiny_env):
     assert all(torch.equal(weights[name], baseline[name]) for name in baseline)
 
 
-def test_info_holds_the_size_of_the_cut_network(make_tiny_env):
-    env = make_tiny_env()
+def test_info_holds_the_size_of_the_cut_network(make_each_env):
+    env = make_each_env()
     env.reset(seed=0)
     for action in actions(env, 2):
         *_, info = env.step(action)
@@ -176,10 +176,10 @@ def test_stepping_past_the_end_needs_a_reset(make_tiny_env):
         env.step(action)
 
 
-def test_restore_returns_to_a_snapshot(make_tiny_env):
-    env = make_tiny_env()
+def test_restore_returns_to_a_snapshot(make_each_env):
+    env = make_each_env()
     env.reset(seed=5)
-    first, second = actions(env, 9)
+    first, second = actions(env, 9, 2)
     env.step(first)
     state = env.snapshot()
     one = env.step(second)
@@ -191,8 +191,8 @@ def test_restore_returns_to_a_snapshot(make_tiny_env):
 
 
 @pytest.mark.float
-def test_try_actions_equals_steps_from_a_snapshot(make_tiny_env):
-    env = make_tiny_env()
+def test_try_actions_equals_steps_from_a_snapshot(make_each_env):
+    env = make_each_env()
     env.reset(seed=5)
     env.step(actions(env, 9)[0])
     env.action_space.seed(1)
@@ -211,8 +211,8 @@ def test_try_actions_equals_steps_from_a_snapshot(make_tiny_env):
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_a_bad_action_among_others_leaves_the_state_alone(make_tiny_env, place):
-    env, untouched = make_tiny_env(), make_tiny_env()
+def test_a_bad_action_among_others_leaves_the_state_alone(make_each_env, place):
+    env, untouched = make_each_env(), make_each_env()
     for each in (env, untouched):
         each.reset(seed=5)
         each.step(actions(each, 9)[0])
@@ -241,8 +241,8 @@ def test_search_macs_follow_the_formula(make_tiny_env):
     assert env.search_macs_total == info["search_macs"]
 
 
-def test_the_lifetime_total_never_falls(make_tiny_env):
-    env = make_tiny_env()
+def test_the_lifetime_total_never_falls(make_each_env):
+    env = make_each_env()
     _, info = env.reset(seed=0)
     assert info["search_macs"] == 0
     candidates = actions(env, 1)
@@ -277,8 +277,8 @@ def test_a_network_that_the_user_passes_does_not_change(tiny_trained, make_tiny_
 
 
 @pytest.mark.float
-def test_pickle_round_trip(make_tiny_env):
-    env = make_tiny_env()
+def test_pickle_round_trip(make_each_env):
+    env = make_each_env()
     env.reset(seed=2)
     chosen = actions(env, 4)
     env.step(chosen[0])

@@ -70,12 +70,12 @@ def near(one, other, images):
 @pytest.mark.parametrize("order", ["forward", "backward"])
 @pytest.mark.parametrize("scope", ["inner", "all"])
 @pytest.mark.parametrize("recovery", ["lsq", "bn", "none"])
-def test_prefix_and_memo_change_no_bit(make_tiny_env, order, scope, recovery):
+def test_prefix_and_memo_change_no_bit(make_each_env, order, scope, recovery):
     settings = {"order": order, "scope": scope, "recovery": recovery}
-    plain = make_tiny_env(**settings, fast=["fold", "moments"])
-    cached = make_tiny_env(**settings, fast=["fold", "moments", "prefix", "memo"])
-    durations = (0.0, 0.3)
-    same_bits(play(plain, 3, 2, durations), play(cached, 3, 2, durations))
+    plain = make_each_env(**settings, fast=["fold", "moments"])
+    cached = make_each_env(**settings, fast=["fold", "moments", "prefix", "memo"])
+    durations, steps = (0.0, 0.3), len(plain.visited)
+    same_bits(play(plain, 3, steps, durations), play(cached, 3, steps, durations))
 
 
 @pytest.mark.float
@@ -129,9 +129,10 @@ def test_prefix_and_memo_change_no_bit_on_resnet(resnet, order, tune):
 @pytest.mark.float
 @pytest.mark.parametrize("scope", ["inner", "all"])
 @pytest.mark.parametrize("fast", [["fold"], ["moments"], ["prefix"], list(FAST)])
-def test_each_fast_path_agrees_with_the_slow_path(make_tiny_env, scope, fast):
-    slow, quick = make_tiny_env(scope=scope, fast=False), make_tiny_env(scope=scope, fast=fast)
-    near(play(slow, 5, 2), play(quick, 5, 2), 64)
+def test_each_fast_path_agrees_with_the_slow_path(make_each_env, scope, fast):
+    slow, quick = make_each_env(scope=scope, fast=False), make_each_env(scope=scope, fast=fast)
+    steps = len(slow.visited)
+    near(play(slow, 5, steps), play(quick, 5, steps), 64)
 
 
 @pytest.mark.float
@@ -142,15 +143,15 @@ def test_all_fast_paths_agree_with_the_slow_path_on_resnet(resnet, scope):
 
 
 @pytest.mark.float
-def test_try_actions_equals_single_steps(make_tiny_env):
+def test_try_actions_equals_single_steps(make_each_env):
     for fast in (True, False):
-        env = make_tiny_env(fast=fast)
+        env = make_each_env(fast=fast)
         env.reset(seed=4)
         candidates = actions(env, 4, 5)
         candidates.append(copy.deepcopy(candidates[0]))
         before = env.snapshot()
         together = env.try_actions(candidates)
-        alone = make_tiny_env(fast=fast)
+        alone = make_each_env(fast=fast)
         for action, (reward, info) in zip(candidates, together, strict=True):
             alone.reset(seed=4)
             _, expected, *_, expected_info = alone.step(action)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from prune_gym.envs import PruningEnv
@@ -67,6 +68,46 @@ def test_layer_features_follow_the_episode(make_tiny_env):
     assert observation["progress"] == 1
     for name in ("layer", "action_mask", *STATISTICS):
         assert (observation[name] == 0).all()
+
+
+@pytest.mark.float
+def test_a_tied_space_shows_all_its_producers(make_tied_env):
+    """The trunk of the residual network is made by two convolutions, each with a batch norm."""
+    env = make_tied_env(recovery="none")
+    observation, _ = env.reset(seed=0)
+    module = env.baseline.module
+    rows = torch.cat([layer.weight.flatten(1) for layer in (module.stem, module.outer)], 1)
+    for name, values in (
+        ("l1", rows.abs().sum(1)),
+        ("l2", rows.norm(dim=1)),
+        ("distance", torch.cdist(rows, rows).sum(1)),
+        ("bn_scale", module.norm0.weight + module.norm2.weight),
+        ("bn_shift", module.norm0.bias + module.norm2.bias),
+    ):
+        expected = (values / values.abs().mean()).detach().numpy()
+        np.testing.assert_allclose(observation[name][:8], expected, rtol=1e-4, atol=1e-5)
+    shown = make_tied_env(observation="weights").reset(seed=0)[0]["weights"].reshape(12, -1)
+    expected = (rows / rows.std()).detach().numpy()
+    np.testing.assert_allclose(shown[:8, : rows.shape[1]], expected, rtol=1e-4)
+
+
+@pytest.mark.float
+def test_layer_features_of_a_tied_space(make_tied_env):
+    env = make_tied_env(recovery="none")
+    macs = {layer.name: layer.macs({}) for layer in env.baseline.geometry.layers}
+    total = sum(macs.values())
+    observation, _ = env.reset(seed=0)
+    trunk = layer(observation)
+    assert trunk["tied"] == 1
+    # The stem reads 3 channels, and the other producer the largest number.
+    assert trunk["inputs"] == pytest.approx((3 + 12) / 2 / 12)
+    assert trunk["channels"] == pytest.approx(8 / 12)
+    # Cutting the trunk changes all layers but the head; later steps change all but the stem.
+    assert trunk["cost_share"] == pytest.approx(1 - macs["head"] / total)
+    assert trunk["rest"] == pytest.approx(1 - macs["stem"] / total)
+    mid = layer(env.step(keep(env, range(8)))[0])
+    assert mid["cost_share"] == pytest.approx((macs["inner"] + macs["outer"]) / total)
+    assert mid["rest"] == pytest.approx((macs["down"] + macs["head"]) / total)
 
 
 class Norms(nn.Module):

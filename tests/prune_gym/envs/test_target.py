@@ -31,33 +31,35 @@ def keep(env, filters, duration=0.0):
 
 
 @pytest.fixture(scope="module")
-def environments(tiny_trained):
+def environments(tiny_trained, residual_trained):
     """Environments with many settings, each made once."""
     from prune_gym.envs import PruningEnv
 
     made = {}
 
-    def make(**arguments):
-        key = json.dumps(arguments, sort_keys=True)
+    networks = {"chained": tiny_trained, "tied": residual_trained}
+
+    def make(network, **arguments):
+        key = network, json.dumps(arguments, sort_keys=True)
         if key not in made:
-            made[key] = PruningEnv(*tiny_trained, threads=1, batch_size=32, **arguments)
+            made[key] = PruningEnv(*networks[network], threads=1, batch_size=32, **arguments)
         return made[key]
 
     return make
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
+    kind=st.sampled_from([("chained", "inner"), ("tied", "all")]),
     target=st.sampled_from(TARGETS),
     order=st.sampled_from(["forward", "backward"]),
-    scope=st.sampled_from(["inner", "all"]),
     rules=st.sampled_from([(1, 1), (2, 1), (1, 2)]),
     density=st.sampled_from([0.0, 0.3, 0.7, 1.0]),
     seed=st.integers(0, 1000),
 )
-def test_random_actions_meet_the_target(environments, target, order, scope, rules, density, seed):
-    settings_ = {"min_keep": rules[0], "round_to": rules[1], "order": order, "scope": scope}
-    env = environments(target=target, **settings_, **FAST)
+def test_random_actions_meet_the_target(environments, kind, target, order, rules, density, seed):
+    settings_ = {"min_keep": rules[0], "round_to": rules[1], "order": order, "scope": kind[1]}
+    env = environments(kind[0], target=target, **settings_, **FAST)
     rng = np.random.default_rng(seed)
     _, info = env.reset(seed=seed)
     assert info["target_met"] is False
@@ -83,8 +85,9 @@ def test_random_actions_meet_the_target(environments, target, order, scope, rule
         assert costs.of(cost) <= share * full.of(cost)
 
 
-def test_an_action_that_keeps_the_target_in_reach_is_not_clipped(make_tiny_env):
-    free, bound = make_tiny_env(**FAST), make_tiny_env(target={"macs": 0.5}, **FAST)
+def test_an_action_that_keeps_the_target_in_reach_is_not_clipped(make_each_env):
+    free = make_each_env(**FAST)
+    bound = make_each_env(target={"macs": 0.5}, reward="step", **FAST)
     chosen = [keep(free, [0, 2, 5]), keep(free, [1, 3])]
     for env in (free, bound):
         env.reset(seed=0)
@@ -107,6 +110,17 @@ def test_filters_with_the_smallest_l1_norms_are_dropped(make_tiny_env):
         assert kept == sorted(sorted(asked, key=lambda i: -l1[i])[: len(kept)])
 
 
+def test_a_tied_filter_is_dropped_by_the_norms_of_all_its_producers(make_tied_env):
+    env = make_tied_env(target={"macs": 0.3}, recovery="none")
+    env.reset(seed=0)
+    *_, info = env.step(keep(env, range(8)))
+    module = env.baseline.module
+    l1 = sum(layer.weight.abs().sum((1, 2, 3)) for layer in (module.stem, module.outer))
+    kept = np.flatnonzero(info["mask"]).tolist()
+    assert 0 < len(kept) < 8
+    assert kept == sorted(l1.argsort(descending=True)[: len(kept)].tolist())
+
+
 def test_filters_with_the_largest_l2_norms_are_added():
     model, visited = cost_model("inner", PLATFORMS[2])
     target = target_of({"latency": 0.97}, model, visited, 0.9)
@@ -116,8 +130,8 @@ def test_filters_with_the_largest_l2_norms_are_added():
     assert mask.tolist() == [True, True, False, True]
 
 
-def test_tried_actions_are_clipped_like_steps(make_tiny_env):
-    env = make_tiny_env(target={"macs": 0.3, "latency": 0.5})
+def test_tried_actions_are_clipped_like_steps(make_each_env):
+    env = make_each_env(target={"macs": 0.3, "latency": 0.5})
     env.reset(seed=3)
     for _ in env.visited:
         candidates = [*actions(env, 5, 3), keep(env, range(5), 1.0)]
@@ -132,8 +146,8 @@ def test_tried_actions_are_clipped_like_steps(make_tiny_env):
     assert step_info["target_met"]
 
 
-def test_a_snapshot_continues_in_another_environment(make_tiny_env):
-    one, two = (make_tiny_env(target={"latency": 0.5}, **FAST) for _ in range(2))
+def test_a_snapshot_continues_in_another_environment(make_each_env):
+    one, two = (make_each_env(target={"latency": 0.5}, **FAST) for _ in range(2))
     one.reset(seed=1)
     one.step(keep(one, range(5)))
     two.reset(seed=2)
@@ -152,8 +166,8 @@ def test_a_state_from_which_the_target_is_out_of_reach_is_refused(make_tiny_env)
         bound.step(keep(bound, [0]))
 
 
-def test_the_ratio_for_the_target_meets_it_without_clipping(make_tiny_env):
-    env = make_tiny_env(target={"macs": 0.4}, **FAST)
+def test_the_ratio_for_the_target_meets_it_without_clipping(make_each_env):
+    env = make_each_env(target={"macs": 0.4}, **FAST)
     ratio = env.ratio_for_target()
     env.reset(seed=0)
     for space in env.visited:
@@ -161,12 +175,12 @@ def test_the_ratio_for_the_target_meets_it_without_clipping(make_tiny_env):
         *_, info = env.step(keep(env, range(wanted)))
         assert not info["mask_changed"]
     assert info["target_met"]
-    assert make_tiny_env(**FAST).ratio_for_target() is None
-    assert make_tiny_env(target={"accuracy": 0.1}, **FAST).ratio_for_target() is None
+    assert make_each_env(**FAST).ratio_for_target() is None
+    assert make_each_env(target={"accuracy": 0.1}, **FAST).ratio_for_target() is None
 
 
-def test_the_ratio_for_the_rest_compensates_for_earlier_layers(make_tiny_env):
-    env = make_tiny_env(target={"macs": 0.5}, **FAST)
+def test_the_ratio_for_the_rest_compensates_for_earlier_layers(make_each_env):
+    env = make_each_env(target={"macs": 0.5}, **FAST)
     with pytest.raises(ResetNeeded):
         env.ratio_for_rest()
     ratios = []
@@ -182,7 +196,7 @@ def test_the_ratio_for_the_rest_compensates_for_earlier_layers(make_tiny_env):
         assert info["target_met"]
         assert env.ratio_for_rest() is None
     assert ratios[0] > ratios[1]
-    env = make_tiny_env(**FAST)
+    env = make_each_env(**FAST)
     env.reset(seed=0)
     assert env.ratio_for_rest() is None
 
@@ -211,8 +225,8 @@ def test_without_a_target_every_network_meets_it(make_tiny_env):
     assert env.step(keep(env, [0]))[4]["target_met"] is True
 
 
-def test_gymnasium_checker(make_tiny_env):
-    check_env(make_tiny_env(target={"energy": 0.6}, **FAST), skip_render_check=True)
+def test_gymnasium_checker(make_each_env):
+    check_env(make_each_env(target={"energy": 0.6}, **FAST), skip_render_check=True)
 
 
 @pytest.mark.parametrize(
@@ -241,9 +255,9 @@ def test_the_reached_figures_are_compared_with_the_wanted_ones():
 
 
 @pytest.mark.parametrize("mode", ["filters", "alf"])
-def test_target_rewards_add_up_to_the_final_accuracy_term(make_tiny_env, mode):
+def test_target_rewards_add_up_to_the_final_accuracy_term(make_each_env, mode):
     reward = {"reward": "target", "tolerance": 1.0, "duration_weight": 0}
-    env = make_tiny_env(action_mode=mode, scope="all", target={"macs": 0.6}, **reward)
+    env = make_each_env(action_mode=mode, scope="all", target={"macs": 0.6}, **reward)
     check_env(env, skip_render_check=True)
     env.reset(seed=5)
     total = 0.0

@@ -10,6 +10,7 @@ from gymnasium.utils.env_checker import check_env
 import prune_gym
 from prune_gym.errors import WeightsError
 from prune_gym.networks.pretrained import SHIPPED
+from prune_gym.runs import Run, RunConfig
 from prune_gym.surrogate import predictor as model
 
 NAME = "PruneResNet20-Surrogate-v0"
@@ -50,6 +51,40 @@ def test_accuracy_is_high_with_all_filters_and_low_with_one(env):
         accuracies.append(info["accuracy"])
     assert abs(accuracies[0] - env.unwrapped.baseline.accuracy) < 0.02
     assert accuracies[1] < 0.4
+
+
+def test_it_visits_the_inner_spaces(env):
+    assert env.unwrapped.config.scope == "inner"
+    assert not any(space.tied for space in env.unwrapped.visited)
+
+
+@pytest.mark.parametrize("scope", ["all", None])
+def test_another_scope_is_refused_and_the_fitted_one_named(monkeypatch, tmp_path, scope):
+    monkeypatch.setattr(model, "cache_folder", lambda: tmp_path)
+    with pytest.raises(WeightsError, match=r"record PruneResNet20-v0 .*scope='inner', for which"):
+        gym.make(NAME, threads=1, scope=scope)
+
+
+def test_a_warm_start_meets_the_spaces_of_the_real_environment(monkeypatch, tmp_path):
+    monkeypatch.setattr(model, "cache_folder", lambda: tmp_path)
+
+    def run(**arguments):
+        given = {"threads": 1, **arguments}
+        out = str(tmp_path / "run")
+        config = RunConfig(
+            "PruneResNet20-v0", "l2pf", out, episodes=1, warm_start=1, env_arguments=given
+        )
+        return Run(config, quiet=True)
+
+    _, surrogate, _ = run(scope="inner", target={"macs": 0.5})._make()
+    assert (surrogate.unwrapped.config.scope, surrogate.unwrapped.config.reward) == (
+        "inner",
+        "target",
+    )
+    for arguments in ({}, {"scope": "all"}):
+        with pytest.raises(WeightsError, match="Or use scope='inner'"):
+            run(**arguments).start()
+    assert not (tmp_path / "run").exists()
 
 
 def test_other_settings_are_refused(monkeypatch, tmp_path):
