@@ -10,7 +10,7 @@ from prune_gym.costs import StepCosts
 from prune_gym.envs import PruningEnv
 from prune_gym.errors import PruneGymError
 from prune_gym.runs.compute import TOLERATED, Compute
-from prune_gym.runs.finish import epoch_of, epochs_of, final_tuning, fine_tune
+from prune_gym.runs.finish import epoch_of, epochs_of, final_options, final_tuning, fine_tune
 from prune_gym.runs.records import Episode, Report, Step, best_so_far
 
 CLOSE = 1e-12
@@ -234,7 +234,9 @@ def _compare_accuracies(report: Report, env: PruningEnv, allowed: Tolerance) -> 
     collapsed network amplifies rounding, and only training evens it out.
     """
     state = env.snapshot()
-    _, validation, test = fine_tune(env.baseline, state, report.final_epochs, report.final_seed)
+    options = final_options(report.setup.config)
+    epochs, seed = report.final_epochs, report.final_seed
+    _, validation, test = fine_tune(env.baseline, state, epochs, seed, options)
     for split, found in (("validation", validation), ("test", test)):
         for name, value in vars(getattr(report, split)).items():
             if value is not None:

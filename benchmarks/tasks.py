@@ -194,7 +194,7 @@ _ALL = (
             "eval_images": 50,
             "repair_images": 32,
         },
-        0.02,
+        0.12,
         agent_options=_SHORT,
     ),
     Task(

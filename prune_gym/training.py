@@ -48,7 +48,7 @@ def train(
     batches: int,
     generator: torch.Generator,
     options: TrainingOptions,
-    teacher: "nn.Module | CachedTeacher | None" = None,
+    teacher: nn.Module | None = None,
     progress: Callable[[int, float], None] | None = None,
     part: "Part | None" = None,
     optimizer: "Optimizer | None" = None,
@@ -66,9 +66,7 @@ def train(
         batches: Number of mini-batches; 0 changes nothing.
         generator: Random generator (CPU) of the image order and the augmentation.
         options: Options of optimiser, schedule and loss.
-        teacher: Teacher of the soft labels, required if ``distillation`` is above 0. A network
-            sees the images as the trained network does; a :class:`CachedTeacher` of ``split`` has
-            seen them before their augmentation.
+        teacher: Network for the soft labels; required if ``distillation`` is above 0.
         progress: Function that is called after each mini-batch with its number and loss.
         part: Part of the network to train; None for the whole network.
         optimizer: Optimiser; None for SGD on the part's parameters.
@@ -103,10 +101,7 @@ def train(
             chosen, order = order[: options.batch_size], order[options.batch_size :]
             images = normalize(augment(split.images[chosen], generator), device)
             labels = split.labels[chosen].to(device)
-            soft = None
-            if options.distillation and teacher is not None:
-                soft = _soft(teacher, chosen, images)
-            loss = _loss(part.forward(images), labels, options, soft)
+            loss = _loss(part.forward(images), labels, options, teacher, images)
             loss.backward()
             optimizer.step(_learning_rate(options, batch, batches))
             if progress is not None:
@@ -125,39 +120,6 @@ class Part:
 
     forward: Callable[[Tensor], Tensor]
     parameters: list[nn.Parameter]
-
-
-class CachedTeacher:
-    """The logits of a network for the images of a split, each computed once, when it is needed.
-
-    A forward pass of the unpruned network costs more than a training step of a student with a
-    quarter of its MACs. The logits are therefore those of the images before the augmentation, which
-    changes the class of no image (this project's choice; docs/performance.md has the comparison).
-
-    Args:
-        network: The network, in ``eval`` mode.
-        split: Images.
-        normalization: Normalisation of the network.
-    """
-
-    def __init__(self, network: nn.Module, split: Split, normalization: Normalization) -> None:
-        self.network, self.split, self.normalization = network, split, normalization
-        self._known = torch.zeros(len(split.labels), dtype=torch.bool)
-        self._logits: Tensor | None = None
-
-    @torch.no_grad()
-    def logits(self, chosen: Tensor) -> Tensor:
-        """The logits of some images, by their numbers in the split: shape (numbers, classes)."""
-        device = next(self.network.parameters()).device
-        missing = chosen[~self._known[chosen]]
-        if len(missing):
-            fresh = self.network(self.normalization(self.split.images[missing], device))
-            if self._logits is None:
-                self._logits = fresh.new_zeros(len(self._known), fresh.shape[1])
-            self._logits[missing.to(device)] = fresh
-            self._known[missing] = True
-        assert self._logits is not None
-        return self._logits[chosen.to(device)]
 
 
 class Optimizer(Protocol):
@@ -222,21 +184,18 @@ def _learning_rate(options: TrainingOptions, batch: int, batches: int) -> float:
     return options.learning_rate * (1 + math.cos(math.pi * (done - 0.3) / 0.7)) / 2
 
 
-@torch.no_grad()
-def _soft(teacher: "nn.Module | CachedTeacher", chosen: Tensor, images: Tensor) -> Tensor:
-    """The teacher's logits of the ``chosen`` images; ``images`` are augmented and normalised."""
-    if isinstance(teacher, CachedTeacher):
-        return teacher.logits(chosen)
-    logits: Tensor = teacher(images)
-    return logits
-
-
-def _loss(logits: Tensor, labels: Tensor, options: TrainingOptions, soft: Tensor | None) -> Tensor:
-    """The loss of a mini-batch; ``soft`` holds the teacher's logits, if there is a teacher."""
+def _loss(
+    logits: Tensor,
+    labels: Tensor,
+    options: TrainingOptions,
+    teacher: nn.Module | None,
+    images: Tensor,
+) -> Tensor:
     loss = functional.cross_entropy(logits, labels)
-    if soft is None:
+    if not options.distillation or teacher is None:
         return loss
-    soft = functional.softmax(soft / options.temperature, dim=1)
+    with torch.no_grad():
+        soft = functional.softmax(teacher(images) / options.temperature, dim=1)
     log_probabilities = functional.log_softmax(logits / options.temperature, dim=1)
     divergence = functional.kl_div(log_probabilities, soft, reduction="batchmean")
     kept = 1 - options.distillation

@@ -72,8 +72,7 @@ class FinalTuning:
     Args:
         batches: Number of mini-batches.
         tuning: MACs of the training.
-        teacher: MACs of the teacher's logits: one forward pass of the unpruned network for each
-            image that is used, once.
+        teacher: MACs of the teacher: a forward pass of the unpruned network for each image.
     """
 
     batches: int
@@ -82,34 +81,27 @@ class FinalTuning:
 
     @classmethod
     def of(
-        cls, batches: int, own: StepCosts, full: StepCosts, size: int, images: int
+        cls, batches: int, size: int, own: StepCosts, teacher: StepCosts | None
     ) -> "FinalTuning":
         """A final fine-tune of this length.
 
         Args:
             batches: Number of mini-batches.
+            size: Images of a mini-batch.
             own: Costs of the pruned network.
-            full: Costs of the unpruned network.
-            size: Images per mini-batch.
-            images: Number of images in the training split.
+            teacher: Costs of the teacher; None without one.
         """
-        used = batches * size
-        return cls(batches, PASSES * own.macs * used, full.macs * min(used, images))
+        images = batches * size
+        return cls(batches, PASSES * own.macs * images, teacher.macs * images if teacher else 0)
 
     @classmethod
-    def within(
-        cls, left: float, own: StepCosts, full: StepCosts, size: int, images: int
-    ) -> "FinalTuning":
-        """The longest final fine-tune that takes at most ``left`` MACs.
+    def within(cls, left: float, size: int, own: StepCosts) -> "FinalTuning":
+        """The longest final fine-tune without a teacher that takes at most ``left`` MACs.
 
         The other arguments are those of :meth:`of`.
         """
-        each = PASSES * own.macs * size
-        batches = int(left // (each + full.macs * size))
-        if batches * size > images:
-            # All logits of the teacher are there after an epoch.
-            batches = max(images // size, int((left - full.macs * images) // each))
-        return cls.of(max(0, batches), own, full, size, images)
+        batches = int(max(0.0, left) // (PASSES * own.macs * size))
+        return cls.of(batches, size, own, None)
 
 
 def check_spent(budget: float, search: int, epoch: int, folder: str) -> None:

@@ -24,11 +24,18 @@ from prune_gym.runs.checkpoint import load_best
 from prune_gym.runs.compute import Compute, FinalTuning, check_spent, epoch_macs
 from prune_gym.runs.config import RunConfig
 from prune_gym.runs.records import Accuracies, Accuracy, Report, Setup, Spending
-from prune_gym.training import CachedTeacher, TrainingOptions, split_accuracy, train
+from prune_gym.training import TrainingOptions, split_accuracy, train
 
 FINAL_TUNING = TrainingOptions(
     learning_rate=0.05, schedule="one_cycle", distillation=0.7, temperature=4.0
 )
+"""Options of a final fine-tune of a given number of epochs."""
+BUDGET_TUNING = TrainingOptions(learning_rate=0.1, schedule="one_cycle")
+"""Options of a final fine-tune that has the rest of a budget.
+
+A teacher's forward passes cost more than the training of a student with a quarter of its MACs:
+with everything counted, more epochs and a higher learning rate are better (docs/performance.md).
+"""
 FINE_TUNED = "final_epochs"
 """Entry of a network's description after the final fine-tune."""
 
@@ -77,7 +84,8 @@ def finish(
             bar.update(1)
             bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
 
-        module, validation, test = fine_tune(baseline, best, epochs, config.seed, progress)
+        options = final_options(config)
+        module, validation, test = fine_tune(baseline, best, epochs, config.seed, options, progress)
     network = replace(best.network(baseline.network), module=module)
     differences, failure, facts = {}, None, {FINE_TUNED: epochs}
     if export:
@@ -144,12 +152,12 @@ def final_tuning(
         config: Budget of the run, or epochs of the final fine-tune.
         search_macs: MACs that the search took.
     """
-    full, images, size = baseline.costs.of(), len(baseline.train_split), _size(baseline)
+    size = _size(baseline)
     if config.budget is not None:
-        left = config.budget * epoch_of(baseline) - search_macs
-        return FinalTuning.within(left, own, full, size, images)
+        return FinalTuning.within(config.budget * epoch_of(baseline) - search_macs, size, own)
     assert config.final_epochs is not None
-    return FinalTuning.of(_batches(baseline, config.final_epochs), own, full, size, images)
+    batches = _batches(baseline, config.final_epochs)
+    return FinalTuning.of(batches, size, own, baseline.costs.of())
 
 
 def _batches(baseline: Baseline, epochs: float) -> int:
@@ -159,6 +167,11 @@ def _batches(baseline: Baseline, epochs: float) -> int:
 def _size(baseline: Baseline) -> int:
     """Images of a mini-batch; a smaller split is a single mini-batch."""
     return min(FINAL_TUNING.batch_size, len(baseline.train_split))
+
+
+def final_options(config: RunConfig) -> TrainingOptions:
+    """The options of a run's final fine-tune."""
+    return FINAL_TUNING if config.budget is None else BUDGET_TUNING
 
 
 def epochs_of(baseline: Baseline, batches: int) -> float:
@@ -176,15 +189,17 @@ def fine_tune(
     best: State,
     epochs: float,
     seed: int,
+    options: TrainingOptions,
     progress: Callable[[int, float], None] | None = None,
 ) -> tuple[nn.Module, Accuracy, Accuracy]:
-    """The final fine-tune with distillation from the unpruned network, and its accuracies.
+    """The final fine-tune, and its accuracies. The unpruned network is the teacher, if any.
 
     Args:
         baseline: Unpruned network with its data.
         best: State of the best network, which is not changed.
         epochs: Epochs of the fine-tuning; 0 for none.
         seed: Seed of the image order and augmentation.
+        options: Options of the training, see :func:`final_options`.
         progress: Function to call after each mini-batch with its number and loss.
 
     Returns:
@@ -199,8 +214,8 @@ def fine_tune(
         split,
         batches,
         generator,
-        FINAL_TUNING,
-        CachedTeacher(baseline.module, split, normalize),
+        options,
+        baseline.module if options.distillation else None,
         progress,
         normalization=normalize,
     )

@@ -15,7 +15,7 @@ from prune_gym.errors import WeightsError
 from prune_gym.networks import Network
 from prune_gym.networks.checks import check_module
 from prune_gym.pruning.saved import load_network, load_network_into, read_description, save_network
-from prune_gym.runs.finish import fine_tune
+from prune_gym.runs.finish import FINAL_TUNING, fine_tune
 from prune_gym.surrogate.features import Features
 from tests.tiny import shake, tiny_dataset, tiny_network, tiny_residual
 
@@ -115,7 +115,7 @@ def test_steps_and_the_final_fine_tune_use_the_networks_normalisation(seen, mode
     for _ in env.visited:
         action = env.action_space.sample()
         env.step(action | {"duration": np.ones(1, np.float32)})
-    fine_tune(env.baseline, env.snapshot(), 0.5, 0)
+    fine_tune(env.baseline, env.snapshot(), 0.5, 0, FINAL_TUNING)
     assert in_range(seen)
     seen.clear()
     Features(env.baseline, env.baseline.network.spaces)

@@ -17,28 +17,20 @@ def spent(length):
     return length.tuning + length.teacher
 
 
-@given(
-    own=st.integers(1, 1000),
-    more=st.integers(0, 1000),
-    size=st.integers(1, 64),
-    images=st.integers(64, 500),
-    left=st.floats(-1e6, 1e9),
-)
-def test_the_longest_fine_tune_that_the_rest_allows(own, more, size, images, left):
-    pruned, full = costs(own), costs(own + more)
-    length = FinalTuning.within(left, pruned, full, size, images)
-    assert length == FinalTuning.of(length.batches, pruned, full, size, images)
+@given(own=st.integers(1, 1000), size=st.integers(1, 64), left=st.floats(-1e6, 1e9))
+def test_the_longest_fine_tune_that_the_rest_allows(own, size, left):
+    pruned = costs(own)
+    length = FinalTuning.within(left, size, pruned)
+    assert length == FinalTuning.of(length.batches, size, pruned, None)
     assert length.batches >= 0
     assert spent(length) <= max(0, left)
-    assert spent(FinalTuning.of(length.batches + 1, pruned, full, size, images)) > left
+    assert spent(FinalTuning.of(length.batches + 1, size, pruned, None)) > left
 
 
 def test_an_epoch_of_the_unpruned_network_is_an_epoch_equivalent_without_its_teacher():
-    length = FinalTuning.of(10, costs(7), costs(7), 5, 50)
+    length = FinalTuning.of(10, 5, costs(7), costs(9))
     assert length.tuning == epoch_macs(7, 50)
-    assert length.teacher == 7 * 50
-    # The teacher sees every image once.
-    assert FinalTuning.of(20, costs(7), costs(7), 5, 50).teacher == 7 * 50
+    assert length.teacher == 9 * 50
 
 
 def test_the_line_tells_how_it_was_shared():
