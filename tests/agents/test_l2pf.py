@@ -99,8 +99,8 @@ def test_each_layer_starts_from_what_the_target_still_needs(make_tiny_env):
         wanted = min(0.98, env.ratio_for_rest()) if follow else env.ratio_for_target()
         assert share == pytest.approx(wanted)
     assert chances[True, 1] > chances[True, env.visited[0].channels]
-    assert not L2PF(env)._follows
-    assert L2PF(make_tiny_env(target={"macs": 0.5}, reward="target"))._follows
+    assert L2PF(env)._follows
+    assert not L2PF(make_tiny_env(target={"macs": 0.5}, reward="step"))._follows
     with pytest.raises(ValueError, match="follow_target='no'"):
         L2PF(env, follow_target="no")
 

@@ -50,12 +50,17 @@ def test_what_an_environment_says_of_itself(env, request):
     assert pruning.search_macs_total == 0
     assert pruning.ratio_for_target() == pruning.ratio_for_rest()
     assert (pruning.ratio_for_target() is None) is (kind == "toy")
-    assert not pruning.pays_to_target
+    # The toy has no target.
+    assert pruning.pays_to_target is (kind != "toy")
 
 
 def test_pays_to_target(make_tiny_env):
-    env = make_tiny_env(target={"macs": 0.5}, reward="target")
-    assert pruning_environment(env).pays_to_target
+    for arguments in (
+        {},
+        {"target": {"accuracy": 0.1}},
+        {"target": {"macs": 0.5}, "reward": "step"},
+    ):
+        assert not pruning_environment(make_tiny_env(**arguments)).pays_to_target
 
 
 def test_other_environments_are_refused():

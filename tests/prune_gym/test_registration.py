@@ -29,7 +29,8 @@ def test_resnet20_is_the_papers_size():
     env = gym.make("PruneResNet20-v0", **FAST)
     _, info = env.reset(seed=0)
     assert (info["params"], info["macs"]) == (269_722, 40_551_040)
-    assert len(env.unwrapped.visited) == 9
+    assert len(env.unwrapped.visited) == 12
+    assert len(gym.make("PruneResNet20-v0", scope="inner", **FAST).unwrapped.visited) == 9
     assert env.action_space["mask"].n == 64
 
 

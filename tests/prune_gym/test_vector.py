@@ -133,7 +133,7 @@ def test_stable_baselines_steps_it():
     assert env.envs[0].unwrapped.baseline is env.envs[1].unwrapped.baseline
     env.action_space.seed(0)
     first, second = env.reset(), again.reset()
-    for _ in range(9):
+    for _ in env.envs[0].unwrapped.visited:
         actions = np.array([env.action_space.sample() for _ in range(2)])
         actions[:, -1] = 0
         first, rewards, dones, infos = env.step(actions)

@@ -7,8 +7,13 @@ import pytest
 import torch
 from gymnasium.utils.env_checker import data_equivalence
 
+from prune_gym.errors import WeightsError
 from prune_gym.pruning import criteria
 from prune_gym.pruning.saved import load_network
+from prune_gym.runs import recording
+from prune_gym.runs.recording import POLICIES
+from prune_gym.surrogate.fit import fit_surrogate
+from prune_gym.surrogate.records import Records
 from prune_gym.wrappers import KeepRatioAction
 from tests.conftest import actions
 
@@ -86,6 +91,31 @@ def test_each_criterion_ranks_the_trunk(make_tied_env, criterion):
     *_, info = env.step(np.zeros(1, np.float32))
     best = np.argsort(-np.asarray(values))[:4]
     assert np.flatnonzero(info["mask"]).tolist() == sorted(best.tolist())
+
+
+@pytest.mark.float
+def test_a_surrogate_of_all_spaces_has_their_costs(make_tied_env, tmp_path):
+    pytest.importorskip("sklearn")
+    env = make_tied_env()
+    episodes = tuple(recording.play(env, POLICIES[n % len(POLICIES)], 0, n) for n in range(15))
+    records = Records(recording.header(env, "tied", {}, 0), episodes)
+    assert records.header["env_arguments"] == {"scope": "all"}
+    fitted = fit_surrogate(records, env, n_estimators=20).surrogate
+    path = fitted.save(tmp_path / "tied.safetensors")
+    predicted = make_tied_env(surrogate=str(path), target={"latency": 0.6})
+    real = make_tied_env(recovery="none")
+    for each in (predicted, real):
+        each.reset(seed=0)
+    for action in actions(predicted, 2):
+        observation, *_, info = predicted.step(action)
+        seen, *_, wanted = real.step({**action, "mask": info["mask"]})
+        assert 0 < info["accuracy"] < 1
+        for cost in ("params", "macs", "cycles", "latency_ms", "energy_uj"):
+            assert info[cost] == wanted[cost]
+        assert np.array_equal(observation["layer"], seen["layer"])
+    assert info["target_met"]
+    with pytest.raises(WeightsError, match="spaces was"):
+        make_tied_env(surrogate=str(path), scope="inner")
 
 
 @pytest.mark.float

@@ -1,6 +1,7 @@
 """The shipped surrogate: its id finds it, its errors are small, and other settings reject it."""
 
 import warnings
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -8,10 +9,12 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import prune_gym
-from prune_gym.errors import WeightsError
+from prune_gym.errors import PruneGymError, WeightsError
 from prune_gym.networks.pretrained import SHIPPED
 from prune_gym.runs import Run, RunConfig
+from prune_gym.surrogate import fit_files
 from prune_gym.surrogate import predictor as model
+from prune_gym.surrogate.records import conditions
 
 NAME = "PruneResNet20-Surrogate-v0"
 
@@ -85,6 +88,22 @@ def test_a_warm_start_meets_the_spaces_of_the_real_environment(monkeypatch, tmp_
         with pytest.raises(WeightsError, match="Or use scope='inner'"):
             run(**arguments).start()
     assert not (tmp_path / "run").exists()
+
+
+def test_its_records_name_no_scope_and_are_fitted_to_the_inner_spaces(monkeypatch):
+    path = Path(__file__).parents[3] / "benchmarks/data/resnet20_shapes_steps.jsonl"
+    fitted = []
+
+    def stop(joined, env, seed):
+        fitted.append((joined.header, conditions(env.config, env.baseline, env.visited)))
+        raise PruneGymError("enough")
+
+    monkeypatch.setattr(fit_files, "fit_surrogate", stop)
+    with pytest.raises(PruneGymError, match="enough"):
+        fit_files.fit_files([path])
+    ((header, here),) = fitted
+    assert "scope" not in header["env_arguments"]
+    assert header["conditions"] == here
 
 
 def test_other_settings_are_refused(monkeypatch, tmp_path):
