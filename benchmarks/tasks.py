@@ -154,6 +154,13 @@ def _cifar10(
     return Task(name, version, id, environment, budget, search_share, True, own)
 
 
+def _shapes(name: str, network: str, target: Mapping[str, float], budget: float = 1.0) -> Task:
+    """A task on the embedded images for two cores, with small subsets for repair and evaluation."""
+    environment = {"target": target, "tolerance": 0.5, **_SPACES}
+    environment |= {"eval_images": 250, "repair_images": 64}
+    return Task(name, 1, f"Prune{network}-v0", environment, budget, agent_options=_SHORT)
+
+
 EPOCH = 5000 / 45_000
 """L2PF's epoch of 5,000 images, as a share of CIFAR-10's training split here."""
 _WAY: dict[str, Any] = {"tolerance": 0.3, "version": 3}
@@ -211,6 +218,9 @@ _ALL = (
         1.0,
         agent_options=_SHORT,
     ),
+    _shapes("resnet20-latency", "ResNet20", {"latency": 0.45}, 1.5),
+    _shapes("vgg16-4x", "VGG16", {"macs": 0.25}),
+    _shapes("vgg16-10x", "VGG16", {"macs": 0.1}),
     _cifar10("cifar10-2x", _HALF),
     _cifar10("cifar10-3.84x", _BOTH),
     _cifar10("cifar10-latency", {"latency": 0.59}),

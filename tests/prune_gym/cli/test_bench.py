@@ -21,6 +21,9 @@ from tests.prune_gym.conftest import NETWORK
 VERSIONS = {
     "smoke": (2, "6a3e9747e69c"),
     "shapes": (2, "c0bb34f9a87b"),
+    "resnet20-latency": (1, "01f554a7608b"),
+    "vgg16-4x": (1, "2d3ebb193331"),
+    "vgg16-10x": (1, "8bdea42a18fb"),
     "cifar10-2x": (2, "f7f04d210d8d"),
     "cifar10-3.84x": (2, "35a47fb5e6bf"),
     "cifar10-latency": (2, "340a567fb7b2"),
