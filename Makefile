@@ -14,10 +14,14 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 
 install: $(VENV)/.installed
 
-# Search on the embedded images, fine-tune the best network, export it, write the report.
+# Search on the embedded images, fine-tune the best network, export it, write the report: a control
+# that spends everything on training (one ratio of filters by L1 norm), and a policy that learns.
+DEMO := train PruneResNet20-v0 --target latency=0.45 --budget 1 --seed 0 --overwrite \
+	--env tolerance=0.5 --env eval_images=250 --env repair_images=64
 demo: install
-	$(BIN)/prune-gym train PruneResNet20-v0 --agent l2pf --episodes 1 --set updates=2 \
-		--set candidates=3 --env eval_images=500 --final-epochs 1 --seed 0 --out $(DEMO_OUT) --overwrite
+	$(BIN)/prune-gym $(DEMO) --agent l1 --out $(DEMO_OUT)-l1
+	$(BIN)/prune-gym $(DEMO) --agent l2pf --set updates=1 --set candidates=3 --out $(DEMO_OUT)
+	$(BIN)/prune-gym report $(DEMO_OUT) $(DEMO_OUT)-l1 -o $(DEMO_OUT)-report
 
 # One process a core, one thread a process; a module's tests stay together, they share fixtures.
 test: install

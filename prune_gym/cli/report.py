@@ -6,9 +6,10 @@ from pathlib import Path
 from prune_gym.cli.settings import Commands, add_command
 
 DESCRIPTION = """\
-Write one page (index.html, no other file needed to read it) and PNG figures of runs: leaderboard
-with intervals, the cost of the search to reach the target, sample efficiency, Pareto front, kept
-filters and the layers' costs of the best network, commands and versions.
+Print the leaderboard of runs, and write one page (index.html, no other file needed to read it) and
+PNG figures: leaderboard with intervals, the cost of the search to reach the target, sample
+efficiency, Pareto front, kept filters and the layers' costs of the best network, commands and
+versions.
 
 RUNS are folders of `prune-gym train`, folders containing such folders at any depth, and files of
 benchmark records (*.jsonl). Runs are compared only if environment, data, weights, accelerator,
@@ -36,9 +37,13 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the report, print where it is."""
+    """Print the leaderboard, write the report, and print where it is."""
+    from benchmarks import leaderboard, results
     from benchmarks.report import write_report
 
+    finished = [result for result in results.load(arguments.runs) if result.finished]
+    if finished:
+        print(leaderboard.text(finished))
     written = write_report(arguments.runs, arguments.out, arguments.note, arguments.title)
     print(f"wrote {written[0]} and {len(written) - 1} figures in {written[0].parent / 'figures'}")
     return 0

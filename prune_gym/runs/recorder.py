@@ -36,7 +36,7 @@ class Recorder(Callback):
     def __init__(
         self, folder: Path, env: PruningEnv, setup: Setup, budget: Budget, quiet: bool = False
     ) -> None:
-        self.folder, self.env, self.setup = folder, env, setup
+        self.folder, self.env, self.setup, self._limit = folder, env, setup, budget.search_macs
         self.best: State | None = None
         self._best_rank: tuple[bool, float] | None = None
         self._best_score = 0.0
@@ -75,10 +75,16 @@ class Recorder(Callback):
         layers = len(self.env.visited)
         self.on_status(
             info["position"] / layers,
-            f"trial {self._trials}, layer {info['position']}/{layers}, "
+            f"{self._spent()}trial {self._trials}, layer {info['position']}/{layers}, "
             f"accuracy {info['accuracy']:.3f}, {info['cost_ratio']:.2f}x, reward {reward:+.3f}, "
             f"best {max(self._best_score, 0):.3f}",
         )
+
+    def _spent(self) -> str:
+        """How much of the search's MACs are spent, if they are limited."""
+        if self._limit is None:
+            return ""
+        return f"{min(1.0, self.env.search_macs_total / self._limit):.0%} of the search, "
 
     def on_status(self, done: float, text: str) -> None:
         """Move the bar within an episode."""
