@@ -5,7 +5,8 @@ ConvNets", section 3.1); ``fpgm`` is the summed distance to the layer's other fi
 2019, "Filter Pruning via Geometric Median", section 3.3); ``bn`` is the size of batch norm's scale
 (Liu et al. 2017, "Network Slimming", section 3); ``taylor`` is the squared first-order change of
 the loss (Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning", equations 7 and
-8).
+8); ``obs`` is the error of the layers that read the filters, after the best refit (Kurtic et al.
+2023, "ZipLM", section 3; :mod:`prune_gym.pruning.obs`).
 """
 
 from typing import TYPE_CHECKING, Any, cast
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from prune_gym.envs import PruningEnv
     from prune_gym.pruning import ChannelSpace
 
-CRITERIA = ("l1", "l2", "fpgm", "bn", "taylor")
+CRITERIA = ("l1", "l2", "fpgm", "bn", "taylor", "obs")
 # Gradients are averaged over the mini-batches before they are squared, as in the paper.
 BATCH = 64
 _ENTRIES = {"l1": "l1", "l2": "l2", "fpgm": "distance", "bn": "bn_scale"}
@@ -40,12 +41,20 @@ def check(criterion: str, env: gym.Env[Any, Any]) -> None:
 
     Raises:
         UnknownNameError: There is no such criterion.
-        ValueError: The observation lacks the criterion's entry, or ``taylor`` has no network.
+        ValueError: The observation lacks the criterion's entry, ``taylor`` or ``obs`` has no
+            network, or a layer that reads filters has no system for ``obs``.
     """
     if criterion not in CRITERIA:
         raise UnknownNameError("criterion", criterion, CRITERIA)
     if criterion == "taylor":
-        _real(env)
+        _real(criterion, env)
+        return
+    if criterion == "obs":
+        from prune_gym.pruning.obs import check_consumers
+
+        real = _real(criterion, env)
+        for space in real.visited:
+            check_consumers(real.baseline.module, space)
         return
     if criterion not in _ENTRIES:  # computed in scores()
         return
@@ -67,20 +76,25 @@ def scores(
         criterion: Criterion, one of ``CRITERIA``.
         observation: The environment's own observation of its present state. If it shows
             ``weights``, norms and distances are computed from them.
-        env: The environment. ``taylor`` reads its present network and adds the MACs of the
-            gradients, three forward passes for each repair image, to ``search_macs_total``.
+        env: The environment. ``taylor`` and ``obs`` read its present network and add their MACs to
+            ``search_macs_total``: ``taylor`` those of the gradients, three forward passes for each
+            repair image; ``obs`` a forward pass of the unpruned and of the present network for
+            each repair image, and those of the systems (:attr:`prune_gym.pruning.obs.System.macs`).
 
     Returns:
         Importances without padding, shape (filters,); empty after the last layer.
 
     Raises:
-        ValueError: The criterion is ``bn``, and no batch norm follows the layer.
+        ValueError: The criterion is ``bn``, and no batch norm follows the layer; or it is ``obs``,
+            and a layer that reads the filters has no system.
     """
     filters = int(np.sum(observation["action_mask"]))
     if filters == 0:
         return np.zeros(0)
     if criterion == "taylor":
         return _taylor(env)
+    if criterion == "obs":
+        return _obs(env)
     entry = _ENTRIES[criterion]
     if entry not in observation:
         return _of_rows(criterion, observation["weights"], len(observation["action_mask"]), filters)
@@ -136,25 +150,45 @@ def _of_rows(
     return np.array([np.linalg.norm(rows - row, axis=1).sum() for row in rows])
 
 
-def _real(env: gym.Env[Any, Any]) -> "PruningEnv":
+def _real(criterion: str, env: gym.Env[Any, Any]) -> "PruningEnv":
     """Return the environment inside ``env`` if it has a network."""
     inner = pruning_environment(env)
     if inner.predicted:
         raise ValueError(
-            f"criterion='taylor' needs the gradients of a network, which {type(inner).__name__} "
-            "does not have where accuracies are predicted; use l1, l2, fpgm or bn"
+            f"criterion={criterion!r} needs a network to run, which {type(inner).__name__} does "
+            "not have where accuracies are predicted; use l1, l2, fpgm or bn"
         )
     return cast("PruningEnv", inner)
 
 
 def _taylor(env: gym.Env[Any, Any]) -> npt.NDArray[np.float64]:
-    real = _real(env)
+    real = _real("taylor", env)
     state, baseline = real.snapshot(), real.baseline
     images = baseline.repair_images
     labels = baseline.train_split.labels[: len(images)].to(images.device)
     space = state.space(real.visited[state.position].name)
     real.search_macs_total += 3 * state.costs.macs * len(images)
     return taylor(state.module, space, images, labels)
+
+
+def _obs(env: gym.Env[Any, Any]) -> npt.NDArray[np.float64]:
+    from prune_gym.pruning.obs import importances, systems_of
+
+    real = _real("obs", env)
+    state, baseline = real.snapshot(), real.baseline
+    space, refit = state.space(real.visited[state.position].name), baseline.least_squares
+    outputs = {
+        name: state.kept_slots(
+            baseline.network, name, "out", refit.references[name].outputs.shape[1]
+        )
+        for name in space.consumers
+        if name in refit.references
+    }
+    systems = systems_of(state.module, space, refit, outputs)
+    # As in the repair, the wanted outputs are paid for, too, although they are kept.
+    passes = (baseline.costs.of().macs + state.costs.macs) * len(baseline.repair_images)
+    real.search_macs_total += passes + sum(system.macs for system in systems)
+    return importances(systems)
 
 
 def taylor(

@@ -141,11 +141,16 @@ class Dual:
         return weights + torch.cholesky_solve(residual, self._factor).T @ self._inputs
 
 
+def damping(energy: Tensor, ridge: float) -> Tensor:
+    """The s of a system: ``ridge`` times the inputs' mean energy, never zero."""
+    return ridge * energy.clamp_min(1e-12)
+
+
 def _factor(gram: Tensor, energy: Tensor, ridge: float) -> Tensor:
     """Cholesky factor of a system; ``gram`` is overwritten.
 
     ``energy`` is the sum of the squares of an input, averaged over the inputs. It keeps the system
     positive definite. If all inputs are zero, nothing changes.
     """
-    gram.diagonal().add_(ridge * energy.clamp_min(1e-12))
+    gram.diagonal().add_(damping(energy, ridge))
     return torch.linalg.cholesky(gram)

@@ -21,8 +21,8 @@ class KeepRatioAction(ActionForm, gym.utils.RecordConstructorArgs):
     least one filter stays.
 
     The criterion ranks the filters by the last observation of ``reset`` or ``step``, so after
-    ``env.unwrapped.restore()`` the first action belongs to the state before. ``taylor`` reads the
-    present network and adds the gradients' MACs to ``search_macs_total``.
+    ``env.unwrapped.restore()`` the first action belongs to the state before. ``taylor`` and
+    ``obs`` read the present network and add their MACs to ``search_macs_total``.
 
     Args:
         env: A pruning environment with its own ``Dict`` action.
