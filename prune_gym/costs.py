@@ -123,8 +123,7 @@ class CostModel:
 
         Args:
             counts: Channel counts, as for :meth:`of`.
-            worth: Whether costs are low enough; it may not be true for costs of which each is
-                higher than those for which it is false.
+            worth: Whether costs are low enough. If it is false, it must be false for higher ones.
         """
         full = self.geometry.counts(counts)
         layers = self.geometry.numbered(full)
