@@ -127,8 +127,11 @@ _SHORT: dict[str, dict[str, Any]] = {
     "amc": {"warmup_episodes": 4, "noise_decay": 0.9},
     **{name: {"warmup_episodes": 3} for name in ("sac", "td3", "ddpg")},
     **{name: {"rollout_episodes": 2, "minibatches": 2} for name in ("ppo", "maskable_ppo")},
+    **{name: {"duration": 0} for name in ("l1", "fpgm", "uniform", "random", "evolution")},
 }
-"""With a budget of a few episodes, an agent has to start learning early."""
+"""With a budget of a few episodes, an agent has to start learning early. What the controls do not
+train on the way, they train at the end: a mini-batch a step ruined a VGG-16 (14 % after the search,
+66 % without)."""
 
 
 _SPACES: dict[str, Any] = {"scope": "all", "reward": "target"}
@@ -157,7 +160,7 @@ def _cifar10(
 def _shapes(name: str, network: str, target: Mapping[str, float], budget: float = 1.0) -> Task:
     """A task on the embedded images for two cores, with small subsets for repair and evaluation."""
     environment = {"target": target, "tolerance": 0.5, **_SPACES}
-    environment |= {"eval_images": 250, "repair_images": 64}
+    environment |= {"eval_images": 250, "repair_images": 128}
     return Task(name, 1, f"Prune{network}-v0", environment, budget, agent_options=_SHORT)
 
 

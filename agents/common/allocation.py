@@ -40,7 +40,7 @@ class Allocation(EpisodicAgent):
         env: gym.Env[Any, Any],
         seed: int = 0,
         criterion: str = "l1",
-        duration: float = 0.1,
+        duration: float = 0.0,
     ) -> None:
         super().__init__(env, seed)
         criteria.check(criterion, env)
