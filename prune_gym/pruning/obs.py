@@ -189,13 +189,14 @@ def _blocks(inverse: Tensor, inputs: Tensor) -> Tensor:
 def _products(half: Tensor, inputs: Tensor) -> Tensor:
     """The part of ``half.T @ half`` of each channel, shaped as :func:`_blocks`."""
     parts = half[:, inputs].movedim(0, 1)
-    return parts.transpose(1, 2) @ parts
+    return torch.bmm(parts.transpose(1, 2), parts)
 
 
 def _losses(blocks: Tensor, weights: Tensor) -> Tensor:
     """trace(V_j' (P_jj)^-1 V_j) of each channel; ``weights`` are V_j."""
     root = torch.linalg.cholesky(blocks)
-    return torch.linalg.solve_triangular(root, weights, upper=False).square().sum((1, 2))
+    parts: Tensor = torch.linalg.solve_triangular(root, weights, upper=False)
+    return parts.square().sum((1, 2))
 
 
 def obs_order(

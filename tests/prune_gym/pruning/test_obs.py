@@ -28,6 +28,8 @@ from prune_gym.pruning.spaces import Place
 from prune_gym.wrappers import KeepRatioAction
 from tests.tiny import shake, tiny_dataset, tiny_network, tiny_residual
 
+pytestmark = pytest.mark.float
+
 
 def images(count=48):
     return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(1))
