@@ -9,6 +9,7 @@ from gymnasium.utils.env_checker import data_equivalence
 
 from prune_gym.errors import WeightsError
 from prune_gym.pruning import criteria
+from prune_gym.pruning.obs import importances, systems_of
 from prune_gym.pruning.saved import load_network
 from prune_gym.runs import recording
 from prune_gym.runs.recording import POLICIES
@@ -86,6 +87,7 @@ def test_each_criterion_ranks_the_trunk(make_tied_env, criterion):
             env.unwrapped.baseline.repair_images,
             env.unwrapped.baseline.train_split.labels[:64],
         ),
+        "obs": importances(systems_of(module, space, env.unwrapped.baseline.least_squares, {})),
     }[criterion]
     assert len(criteria.scores(criterion, observation, env)) == 8
     *_, info = env.step(np.zeros(1, np.float32))
