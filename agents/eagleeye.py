@@ -25,7 +25,7 @@ class EagleEye(EpisodicAgent):
     largest summed reward, before the first episode those of a uniform cut.
 
     Args:
-        env: A pruning environment with its own ``Dict`` action, a network and a target for a cost.
+        env: A pruning environment with its own ``Dict`` action and a target for a cost.
         seed: Seed of the draws.
         least: Smallest ratio that is drawn, within (0, 1).
         criterion: Criterion that ranks the filters

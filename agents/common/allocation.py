@@ -12,6 +12,7 @@ from agents.base import Action, Callback, EpisodicAgent, Info, Observation
 from agents.common import checks
 from prune_gym.envs import PruningEnv
 from prune_gym.envs.sensitivity import Sensitivities
+from prune_gym.errors import WeightsError
 from prune_gym.pruning import criteria
 
 Counts = tuple[int, ...]
@@ -47,6 +48,7 @@ class Allocation(EpisodicAgent):
         self.criterion, self.duration = criterion, duration
         checks.share(self, "duration")
         self.counts: Counts = ()
+        self._counted = env
         self._check()
 
     def _check(self) -> None:
@@ -77,8 +79,9 @@ class Allocation(EpisodicAgent):
         """
 
     def begin_episode(self) -> None:
-        """Compute the widths before the first episode; see :meth:`allocate`."""
-        if not self.counts:
+        """Compute the widths before the first episode in ``env``; see :meth:`allocate`."""
+        if not self.counts or self._counted is not self.env:
+            self._counted = self.env
             self.counts = self.allocate(Losses(self._real, self._real.sensitivities()))
 
     def decide(self, observation: Observation, callback: Callback) -> tuple[Action, int]:
@@ -107,7 +110,13 @@ class Allocation(EpisodicAgent):
         facts = files.read_facts(folder, self, type(self).__name__.lower())
         if facts.get("counts"):
             found = files.numbers(folder, facts["counts"], len(self._real.visited))
-            self.counts = tuple(int(count) for count in found)
+            legal = self._real.target.legal()
+            if not all(count in own for count, own in zip(found, legal, strict=True)):
+                raise WeightsError(
+                    f"The policy in {str(folder)!r} has widths that the environment does not "
+                    f"allow: {found.tolist()}. It is of another network, or was edited."
+                )
+            self.counts, self._counted = tuple(int(count) for count in found), self.env
 
 
 class Losses:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import gymnasium as gym
 import numpy as np
 import torch
 from torch import nn
@@ -12,13 +13,14 @@ from torch.nn import functional
 
 from prune_gym.envs.baseline import Baseline
 from prune_gym.envs.observation import filter_rows
-from prune_gym.errors import PruneGymError
+from prune_gym.errors import PruneGymError, WriteError
 from prune_gym.files import home, make_folder, write_json
 from prune_gym.jsonfile import Amount, JsonRecord, Whole, read_json
 from prune_gym.pruning import ChannelSpace, dense, legal_mask
+from prune_gym.pruning.repair import reestimate_batch_norm
 from prune_gym.training import EVALUATION_BATCH
 
-SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875)
+SHARES = (0.125, 0.25, 0.5, 0.75)
 """Shares of a space's channels at which its sensitivity is measured (this project's choice)."""
 FOLDER = "sensitivities"
 
@@ -56,11 +58,12 @@ def measured(
 ) -> tuple[Sensitivities, int]:
     """Measure the sensitivities of an unpruned network, or read an earlier measurement.
 
-    In each network one space keeps its filters of the largest L1 norms. Nothing is repaired: the
-    least-squares refit would cost twice the forward passes of the measurement. The images are the
-    unlabelled repair images. This is the sensitivity of AIMET and of NVIDIA's FastNAS, with the
-    divergence in place of an accuracy (this project's choice: it needs no labels, and tells small
-    changes apart).
+    In each network one space keeps its filters of the largest L1 norms, and the batch norms are
+    re-estimated. Without that, equal sensitivity ended two points below one ratio on ResNet-20 at a
+    quarter of the MACs; after a least-squares refit it cut layers of VGG-16 to four filters. The
+    images are the unlabelled repair images. This is the sensitivity of AIMET and of NVIDIA's
+    FastNAS, with the divergence in place of an accuracy (this project's choice: it needs no labels,
+    and tells small changes apart).
 
     Args:
         baseline: The unpruned network.
@@ -83,8 +86,9 @@ def measured(
         for space in visited
     }
     networks = [(space, count) for space in visited for count in counts[space.name][:-1]]
-    macs = baseline.costs.of().macs
-    macs += sum(baseline.geometry.macs({space.name: count}) for space, count in networks)
+    # Each cut network has one pass for its batch norms and one for its outputs.
+    macs = sum(baseline.geometry.macs({space.name: count}) for space, count in networks)
+    macs = baseline.costs.of().macs + 2 * macs
     path = home() / FOLDER / f"{_key(baseline, counts)}.json"
     found = None
     if path.is_file():
@@ -92,11 +96,20 @@ def measured(
             found = Sensitivities.from_json(*read_json(path))
         except PruneGymError:
             found = None  # a damaged file is measured again
-    if found is None or dict(found.counts) != counts:
+    if found is None or not _fits(found, counts):
         found = _measure(baseline, visited, counts)
-        make_folder(path.parent)
-        write_json(path, found.to_json())
+        try:
+            make_folder(path.parent)
+            write_json(path, found.to_json())
+        except WriteError as error:
+            gym.logger.warn("sensitivities are measured again next time: %s", error)
     return found, macs * len(baseline.repair_images)
+
+
+def _fits(found: Sensitivities, counts: Mapping[str, Sequence[int]]) -> bool:
+    """Whether a file holds a divergence for each of the counts, and none besides."""
+    lengths = {name: len(values) for name, values in found.divergences.items()}
+    return dict(found.counts) == counts and lengths == {n: len(each) for n, each in counts.items()}
 
 
 def _key(baseline: Baseline, counts: Mapping[str, Sequence[int]]) -> str:
@@ -126,7 +139,8 @@ def _measure(
         values = []
         for count in counts[space.name][:-1]:
             mask = legal_mask(np.zeros(space.channels, bool), norms, min_keep=count)
-            cut = dense(module, spaces, {space.name: mask}, share=True)
+            cut = dense(module, spaces, {space.name: mask})
+            reestimate_batch_norm(cut, baseline.repair_images)
             reached = _log_probabilities(cut, baseline)
             divergence = functional.kl_div(reached, wanted, reduction="batchmean", log_target=True)
             values.append(max(0.0, float(divergence)))

@@ -12,6 +12,7 @@ from agents.common.allocation import Losses
 from agents.sensitivity import equal
 from agents.toy import ToyPruning
 from prune_gym.envs import PruningEnv
+from prune_gym.errors import WeightsError
 from tests.agents.helpers import Collect, saved
 
 SETTINGS = {"eval_images": 64, "repair_images": 64, "batch_size": 32, "threads": 1, "scope": "all"}
@@ -184,3 +185,22 @@ def test_eagleeye_continues_as_if_it_had_not_stopped(make, tmp_path):
     second.env.np_random.bit_generator.state = first.env.np_random.bit_generator.state
     second.learn(Budget(episodes=4))
     assert saved(second, tmp_path / "a") == saved(whole, tmp_path / "b")
+
+
+def test_widths_that_are_not_allowed_are_refused(make, tmp_path):
+    agent = agents.make("knapsack", make({"macs": 0.5}))
+    agent.learn(Budget(episodes=1))
+    agent.counts = (99, -3, 0)
+    saved(agent, tmp_path / "policy")
+    with pytest.raises(WeightsError, match="widths that the environment does not allow"):
+        agents.make("knapsack", make({"macs": 0.5})).load(tmp_path / "policy")
+
+
+def test_another_environment_gets_widths_of_its_own(make):
+    agent = agents.make("sensitivity", make({"macs": 0.5}))
+    agent.learn(Budget(episodes=1))
+    before = agent.counts
+    agent.env = make({"macs": 0.8})
+    agent.learn(Budget(episodes=1))
+    assert agent.counts != before
+    assert Losses(agent.env, agent.env.sensitivities()).meets(agent.counts)
