@@ -222,8 +222,6 @@ _ALL = (
         agent_options=_SHORT,
     ),
     _shapes("resnet20-latency", "ResNet20", {"latency": 0.45}, 1.5),
-    _shapes("vgg16-4x", "VGG16", {"macs": 0.25}),
-    _shapes("vgg16-10x", "VGG16", {"macs": 0.1}),
     _cifar10("cifar10-2x", _HALF),
     _cifar10("cifar10-3.84x", _BOTH),
     _cifar10("cifar10-latency", {"latency": 0.59}),

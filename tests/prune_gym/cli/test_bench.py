@@ -22,8 +22,6 @@ VERSIONS = {
     "smoke": (2, "749d768e5dce"),
     "shapes": (2, "086e8076d486"),
     "resnet20-latency": (1, "72a5da970ef6"),
-    "vgg16-4x": (1, "84fd3c48b99a"),
-    "vgg16-10x": (1, "141845778766"),
     "cifar10-2x": (2, "f7f04d210d8d"),
     "cifar10-3.84x": (2, "35a47fb5e6bf"),
     "cifar10-latency": (2, "340a567fb7b2"),
