@@ -50,7 +50,7 @@ class Recorder(Callback):
             dynamic_ncols=True,
             bar_format="{l_bar}{bar}| {n:.2f}/{total_fmt} episodes [{elapsed}<{remaining}{postfix}]"
             if budget.episodes
-            else None,
+            else "{n:.2f} episodes [{elapsed}{postfix}]",
         )
 
     def wall_seconds(self) -> float:
