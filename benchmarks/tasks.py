@@ -157,11 +157,17 @@ def _cifar10(
     return Task(name, version, id, environment, budget, search_share, True, own)
 
 
-def _shapes(name: str, network: str, target: Mapping[str, float], budget: float = 1.0) -> Task:
-    """A task on the embedded images for two cores, with small subsets for repair and evaluation."""
-    environment = {"target": target, "tolerance": 0.5, **_SPACES}
-    environment |= {"eval_images": 250, "repair_images": 128}
-    return Task(name, 1, f"Prune{network}-v0", environment, budget, agent_options=_SHORT)
+def _shapes(
+    name: str,
+    target: Mapping[str, float],
+    budget: float,
+    version: int = 1,
+    images: tuple[int, int] = (250, 128),
+) -> Task:
+    """A task on the embedded images for two cores; ``images`` are for evaluation and repair."""
+    sizes = dict(zip(("eval_images", "repair_images"), images, strict=True))
+    environment = {"target": target, "tolerance": 0.5, **_SPACES, **sizes}
+    return Task(name, version, "PruneResNet20-v0", environment, budget, agent_options=_SHORT)
 
 
 EPOCH = 5000 / 45_000
@@ -193,35 +199,9 @@ _DURATIONS: dict[str, Any] = {"max_epochs": EPOCH, **_WAY, "options": _LEARNED}
 _HALF = {"macs": 0.5}
 _BOTH = {"macs": round(1 / FEW, 4), "params": round(1 / FEW, 4)}
 _ALL = (
-    Task(
-        "smoke",
-        2,
-        "PruneResNet20-v0",
-        {
-            "target": {"macs": 0.5},
-            "tolerance": 0.5,
-            **_SPACES,
-            "eval_images": 50,
-            "repair_images": 32,
-        },
-        0.12,
-        agent_options=_SHORT,
-    ),
-    Task(
-        "shapes",
-        2,
-        "PruneResNet20-v0",
-        {
-            "target": {"macs": 0.26},
-            "tolerance": 0.5,
-            **_SPACES,
-            "eval_images": 250,
-            "repair_images": 128,
-        },
-        1.0,
-        agent_options=_SHORT,
-    ),
-    _shapes("resnet20-latency", "ResNet20", {"latency": 0.45}, 1.5),
+    _shapes("smoke", {"macs": 0.5}, 0.12, version=2, images=(50, 32)),
+    _shapes("shapes", {"macs": 0.26}, 1.0, version=2),
+    _shapes("resnet20-latency", {"latency": 0.45}, 1.5),
     _cifar10("cifar10-2x", _HALF),
     _cifar10("cifar10-3.84x", _BOTH),
     _cifar10("cifar10-latency", {"latency": 0.59}),
