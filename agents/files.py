@@ -117,7 +117,7 @@ def set_module(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str) ->
 
 
 def numbers(folder: Path, value: object, length: int) -> npt.NDArray[np.float64]:
-    """Read a list of so many finite numbers.
+    """Read a list of finite numbers of a given length.
 
     Raises:
         WeightsError: It is another value, because the policy is of another network or damaged.

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from agents.common.allocation import Allocation, Counts, Losses
+from agents.common.allocation import Allocation, Counts, Losses, with_count
 from agents.sensitivity import equal
 
 PARTS = 4000
@@ -29,9 +29,9 @@ class Knapsack(Allocation):
     def allocate(self, losses: Losses) -> Counts:
         """See :meth:`Allocation.allocate`."""
         real = self._real
-        costs = _added_costs(losses)
-        if costs is not None:
-            found = program(losses, costs)
+        added = _added_costs(losses)
+        if added is not None:
+            found = program(losses, *added)
             if found is not None:
                 return losses.filled(found)
         ratio = real.ratio_for_target()
@@ -40,16 +40,17 @@ class Knapsack(Allocation):
             min(legal, key=lambda count: (abs(count - ratio * legal[-1]), count))
             for legal in losses.legal
         )
-        starts = [each for each in (equal(losses), one_ratio) if losses.meets(each)]
+        threshold = equal(losses)
+        starts = [each for each in (threshold, one_ratio) if losses.meets(each)]
         if not starts:
-            return equal(losses)
+            return threshold
         return min((descended(losses, start) for start in starts), key=losses.loss)
 
 
-def _added_costs(losses: Losses) -> list[dict[int, float]] | None:
-    """What each count of each space adds to the excess, if these add up; None if they do not.
+def _added_costs(losses: Losses) -> tuple[list[dict[int, float]], float] | None:
+    """What each count of each space adds to the excess, and the excess of the narrowest network.
 
-    The last entry of the list holds the cost of the narrowest network, by count 0.
+    None if a network's excess is not the sum of these.
     """
     narrow = tuple(legal[0] for legal in losses.legal)
     wide = tuple(legal[-1] for legal in losses.legal)
@@ -58,52 +59,56 @@ def _added_costs(losses: Losses) -> list[dict[int, float]] | None:
         return None
     costs = []
     for place, legal in enumerate(losses.legal):
+        rest = losses.excess(with_count(wide, place, legal[0]))
         added = {}
         for count in legal:
-            alone = losses.excess((*narrow[:place], count, *narrow[place + 1 :])) - least
+            added[count] = losses.excess(with_count(narrow, place, count)) - least
             # The same space in the widest network, from which the others took their part.
-            beside = losses.excess((*wide[:place], count, *wide[place + 1 :]))
-            rest = losses.excess((*wide[:place], legal[0], *wide[place + 1 :]))
-            if not np.isclose(alone, beside - rest, rtol=1e-9, atol=1e-12):
+            beside = losses.excess(with_count(wide, place, count)) - rest
+            if not np.isclose(added[count], beside, rtol=1e-9, atol=1e-12):
                 return None
-            added[count] = alone
         costs.append(added)
-    return [*costs, {0: least}]
+    return costs, least
 
 
-def program(losses: Losses, costs: Sequence[dict[int, float]]) -> Counts | None:
+def program(losses: Losses, costs: Sequence[dict[int, float]], least: float) -> Counts | None:
     """The dynamic program over a limit that is divided into ``PARTS``; None if nothing fits.
 
     Costs are rounded up to parts, so that the result surely meets the target.
 
     Args:
         losses: Sensitivities by counts.
-        costs: What each count of each space adds to the excess; the last entry holds the cost of
-            the narrowest network.
+        costs: What each count of each space adds to the excess of the narrowest network.
+        least: That excess.
     """
-    room = 1 - costs[-1][0]
+    room = 1 - least
     if room < 0:
         return None
+    # A count may also cost less than the narrowest (latency); it then takes no part.
+    parts = [
+        {
+            count: max(0, int(np.ceil(cost / max(room, 1e-12) * PARTS - 1e-9)))
+            for count, cost in added.items()
+        }
+        for added in costs
+    ]
     best = np.zeros(PARTS + 1)
     chosen = []
-    for table, added in zip(losses.table, costs[:-1], strict=True):
+    for table, takes in zip(losses.table, parts, strict=True):
         after, choice = np.full(PARTS + 1, np.inf), np.zeros(PARTS + 1, int)
         for count, loss in table.items():
-            # A count may also cost less than the narrowest (latency); it then takes no part.
-            parts = max(0, int(np.ceil(added[count] / max(room, 1e-12) * PARTS - 1e-9)))
-            if parts > PARTS:
+            if takes[count] > PARTS:
                 continue
             trial = np.full(PARTS + 1, np.inf)
-            trial[parts:] = best[: PARTS + 1 - parts] + loss
+            trial[takes[count] :] = best[: PARTS + 1 - takes[count]] + loss
             choice = np.where(trial < after, count, choice)
             after = np.minimum(after, trial)
         best = after
         chosen.append(choice)
     counts, left = list[int](), PARTS
-    for added, choice in zip(reversed(costs[:-1]), reversed(chosen), strict=True):
-        count = int(choice[left])
-        counts.append(count)
-        left -= max(0, int(np.ceil(added[count] / max(room, 1e-12) * PARTS - 1e-9)))
+    for takes, choice in zip(reversed(parts), reversed(chosen), strict=True):
+        counts.append(int(choice[left]))
+        left -= takes[counts[-1]]
     return tuple(reversed(counts))
 
 
@@ -142,12 +147,12 @@ def _moves(losses: Losses, counts: Counts, levels: Sequence[Sequence[int]]) -> I
         more = next((count for count in own if count > counts[wide]), None)
         if more is None:
             continue
-        wider = (*counts[:wide], more, *counts[wide + 1 :])
+        wider = with_count(counts, wide, more)
         for narrow, others in enumerate(levels):
             if narrow == wide:
                 continue
             for less in reversed([count for count in others if count < counts[narrow]]):
-                trial = (*wider[:narrow], less, *wider[narrow + 1 :])
+                trial = with_count(wider, narrow, less)
                 if losses.loss(trial) >= losses.loss(counts):
                     break
                 if losses.meets(trial):

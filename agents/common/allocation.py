@@ -14,6 +14,7 @@ from prune_gym.envs import PruningEnv
 from prune_gym.envs.sensitivity import Sensitivities
 from prune_gym.errors import WeightsError
 from prune_gym.pruning import criteria
+from prune_gym.registration import real_environment
 
 Counts = tuple[int, ...]
 """Channels of the visited spaces, in the order of the visits."""
@@ -66,9 +67,7 @@ class Allocation(EpisodicAgent):
 
     @property
     def _real(self) -> PruningEnv:
-        real = self.env.unwrapped
-        assert isinstance(real, PruningEnv)
-        return real
+        return real_environment(self.env)
 
     @abstractmethod
     def allocate(self, losses: "Losses") -> Counts:
@@ -119,6 +118,11 @@ class Allocation(EpisodicAgent):
             self.counts, self._counted = tuple(int(count) for count in found), self.env
 
 
+def with_count(counts: Counts, place: int, count: int) -> Counts:
+    """The counts with another one at a place."""
+    return (*counts[:place], count, *counts[place + 1 :])
+
+
 class Losses:
     """What an allocation loses and costs: its sensitivities, and its excess over the target.
 
@@ -164,8 +168,7 @@ class Losses:
                 trial
                 for place, legal in enumerate(self.legal)
                 for more in [next((each for each in legal if each > counts[place]), None)]
-                if more is not None
-                and self.meets(trial := (*counts[:place], more, *counts[place + 1 :]))
+                if more is not None and self.meets(trial := with_count(counts, place, more))
             ]
             if not wider:
                 return counts

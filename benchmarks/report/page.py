@@ -15,7 +15,7 @@ from benchmarks.metrics import shared_scores
 from benchmarks.report import tables
 from benchmarks.report.sections import Picture, profile_picture, section
 from benchmarks.report.style import styles
-from benchmarks.results import Result, load
+from benchmarks.results import Result
 from prune_gym import __version__
 from prune_gym.errors import PruneGymError
 from prune_gym.files import write_atomically
@@ -44,15 +44,15 @@ class _Album:
 
 
 def write_report(
-    paths: Iterable[str | Path],
+    found: Iterable[Result],
     out: str | Path,
     notes: Sequence[str] = (),
     title: str = "Pruning report",
 ) -> list[Path]:
-    """Read runs, write the page and its figures.
+    """Write the page of runs and its figures.
 
     Args:
-        paths: Runs and records, as for :func:`benchmarks.results.load`.
+        found: Runs, as :func:`benchmarks.results.load` reads them.
         out: Folder for ``index.html`` and ``figures/*.png``; files of these names are replaced.
         notes: Statements for the head of the page, for example about the data set.
         title: Heading of the page.
@@ -61,7 +61,7 @@ def write_report(
         The files written, the page first.
     """
     # Each source once, however often it was named.
-    results = list({result.source: result for result in load(paths)}.values())
+    results = list({result.source: result for result in found}.values())
     if not results:
         raise PruneGymError("There is nothing to report: name runs or files of records.")
     out = Path(out)

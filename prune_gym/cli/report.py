@@ -41,9 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     from benchmarks import leaderboard, results
     from benchmarks.report import write_report
 
-    finished = [result for result in results.load(arguments.runs) if result.finished]
-    if finished:
+    found = results.load(arguments.runs)
+    if finished := [result for result in found if result.finished]:
         print(leaderboard.text(finished))
-    written = write_report(arguments.runs, arguments.out, arguments.note, arguments.title)
+    written = write_report(found, arguments.out, arguments.note, arguments.title)
     print(f"wrote {written[0]} and {len(written) - 1} figures in {written[0].parent / 'figures'}")
     return 0

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from prune_gym.pruning.repair import LeastSquares
 from prune_gym.pruning.ridge import LARGEST, Moments, damping
-from prune_gym.pruning.rows import Layer, checked_layer, has_rows, layer_inputs
+from prune_gym.pruning.rows import checked_layer, has_rows, layer_inputs, system_size
 from prune_gym.pruning.rules import RULES, groups_of
 from prune_gym.pruning.spaces import ChannelSpace
 
@@ -312,7 +312,7 @@ def check_consumers(network: nn.Module, space: ChannelSpace) -> None:
             why = f"a {type(module).__name__}, which cannot be refitted"
         elif groups_of(module) > 1:
             why = f"a convolution of {groups_of(module)} groups, which has no single system"
-        elif (size := _size(checked_layer(name, module))) > most:
+        elif (size := system_size(checked_layer(name, module))) > most:
             why = f"a layer of {size} inputs, but a system has at most {most}"
         if why is not None:
             raise ValueError(
@@ -383,8 +383,3 @@ def _system(
             "finite; check the weights and the learning rate"
         )
     return system
-
-
-def _size(layer: Layer) -> int:
-    """Number of inputs of each output, with the bias."""
-    return layer.weight[0].numel() + (layer.bias is not None)

@@ -24,6 +24,7 @@ from prune_gym.pruning.rows import (
     input_rows,
     layer_inputs,
     references,
+    system_size,
 )
 from prune_gym.pruning.rules import groups_of
 
@@ -174,8 +175,7 @@ class LeastSquares:
         return self._replace(name, layer, (Primal(each, self.ridge) for each in [moments]))
 
     def _plan(self, name: str, layer: Layer) -> Plan:
-        size = layer.weight[0].numel() + (layer.bias is not None)
-        return Plan.of(size, groups_of(layer), len(self.references[name].outputs))
+        return Plan.of(system_size(layer), groups_of(layer), len(self.references[name].outputs))
 
     def _columns(self, name: str, layer: Layer, kept: Tensor | None) -> tuple[Tensor, ...]:
         """The outputs of each group, as columns of the reference."""
@@ -205,8 +205,7 @@ class LeastSquares:
         self, name: str, layer: Layer, inputs: Iterable[Tensor], columns: Sequence[Tensor]
     ) -> list[Moments]:
         """The moments of each group."""
-        groups, each = len(columns), layer.weight[0].numel()
-        size, device = each + (layer.bias is not None), layer.weight.device
+        groups, size, device = len(columns), system_size(layer), layer.weight.device
         grams = torch.zeros(groups, size, size, dtype=torch.float64, device=device)
         crosses = torch.zeros(groups, size, len(columns[0]), dtype=torch.float64, device=device)
         rows = 0

@@ -192,6 +192,11 @@ def checked_layer(name: str, module: nn.Module) -> Layer:
     return cast(Layer, module)
 
 
+def system_size(layer: Layer) -> int:
+    """Number of inputs of each output: those of a group, and 1 for a bias."""
+    return layer.weight[0].numel() + (layer.bias is not None)
+
+
 def references(
     network: nn.Module, layers: Sequence[str], images: Images, sampler: Sampler
 ) -> dict[str, Reference]:

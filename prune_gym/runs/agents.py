@@ -84,8 +84,8 @@ def options_of(name: str) -> list[str]:
 def completed(config: RunConfig) -> RunConfig:
     """A configuration with all hyperparameters of its agent, and the action mode that it needs.
 
-    With a budget, an agent that does not search plays one episode.
-    A resumed run therefore does not depend on what the defaults are by then.
+    A resumed run therefore does not depend on what the defaults are by then. With a budget, an
+    agent that does not search plays one episode.
 
     Raises:
         UnknownNameError: If there is no such agent or hyperparameter.

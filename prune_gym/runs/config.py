@@ -110,7 +110,7 @@ class RunConfig:
 
     def _check_budget(self) -> None:
         """Check budget and final fine-tune, and set the defaults of a run without a budget."""
-        self._check_number("search_share", 1.0)
+        self._check_number("search_share", 1.0, inclusive=True)
         if self.budget is not None:
             self._check_number("budget", 10_000)
             if self.final_epochs is not None:
@@ -125,15 +125,15 @@ class RunConfig:
             object.__setattr__(self, "final_epochs", FINAL_EPOCHS)
         self._check_number("final_epochs", 10_000)
 
-    def _check_number(self, name: str, most: float) -> None:
+    def _check_number(self, name: str, most: float, inclusive: bool = False) -> None:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise PruneGymError(f"{name}={value!r} must be a number")
         positive = name in (*LIMITS, "budget", "search_share")
-        inside = 0 <= value <= most if most == 1 else 0 <= value < most
-        if not inside or (value == 0 and positive):
+        if not (0 <= value < most or (inclusive and value == most)) or (value == 0 and positive):
             wanted = "above 0" if positive else "of at least 0"
-            bound = "" if most == math.inf else f" and at most {most:,.0f}"
+            word = "at most" if inclusive else "below"
+            bound = "" if most == math.inf else f" and {word} {most:,.0f}"
             raise PruneGymError(f"{name}={value} must be a finite number {wanted}{bound}")
 
     @property

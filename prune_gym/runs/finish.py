@@ -176,7 +176,7 @@ def final_options(config: RunConfig) -> TrainingOptions:
 
 
 def epochs_of(baseline: Baseline, batches: int) -> float:
-    """Epochs of so many mini-batches of a final fine-tune."""
+    """Length of a final fine-tune in epochs, from its number of mini-batches."""
     return batches * _size(baseline) / len(baseline.train_split)
 
 

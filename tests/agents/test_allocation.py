@@ -78,7 +78,7 @@ def test_where_costs_add_the_program_finds_the_best(losses, target):
     found = losses(target, scope="inner")
     costs = knapsack._added_costs(found)
     assert costs is not None
-    counts = found.filled(knapsack.program(found, costs))
+    counts = found.filled(knapsack.program(found, *costs))
     assert found.meets(counts)
     assert found.loss(counts) == pytest.approx(brute_force(found), rel=1e-3)
 
@@ -98,11 +98,11 @@ def test_the_program_equals_brute_force_on_random_tables():
             for counts in itertools.product(range(1, 5), repeat=3)
             if 0.3 + sum(own[n] for own, n in zip(costs, counts, strict=True)) <= 1
         )
-        counts = knapsack.program(Given, [*costs, {0: 0.3}])
+        counts = knapsack.program(Given, costs, 0.3)
         assert 0.3 + sum(own[n] for own, n in zip(costs, counts, strict=True)) <= 1
         found = sum(table[n] for table, n in zip(tables, counts, strict=True))
         assert best <= found <= best + 0.02
-    assert knapsack.program(Given, [*costs, {0: 1.5}]) is None
+    assert knapsack.program(Given, costs, 1.5) is None
 
 
 def test_tied_spaces_do_not_add(losses):
