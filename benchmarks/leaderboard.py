@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from benchmarks import tables
 from benchmarks.groups import CONTROLS, Group, Row, group
 from benchmarks.metrics import Estimate, estimate, meets_target, scratch_values, values_of
+from benchmarks.references import reference_of
 from benchmarks.results import Result, Scratch
 from benchmarks.tables import Cell, Form, Line, Table, cell, percent
 
@@ -36,12 +37,15 @@ class Entry:
         figures: Aggregates over the seeds, by the names of :func:`benchmarks.metrics.measure`.
         scratch: Test accuracy of the same shapes trained from scratch; None if no seed has it.
         met: Number of runs that meet the target.
+        captured: Captured headroom of the test accuracy; None for a task without a reference
+            (:mod:`benchmarks.references`).
     """
 
     row: Row
     figures: Mapping[str, Estimate]
     scratch: Estimate | None
     met: int
+    captured: float | None = None
 
     @property
     def share_met(self) -> float:
@@ -51,15 +55,20 @@ class Entry:
 
 def entries(found: Group) -> list[Entry]:
     """All agents of a group, in the order of its rows."""
-    return [
-        Entry(
-            row,
-            {name: estimate(values) for name, values in values_of(row).items()},
-            estimate(trained) if (trained := scratch_values(row)) else None,
-            sum(map(meets_target, row.runs)),
-        )
-        for row in found.rows
-    ]
+    return [_entry(row) for row in found.rows]
+
+
+def _entry(row: Row) -> Entry:
+    figures = {name: estimate(values) for name, values in values_of(row).items()}
+    trained, task = scratch_values(row), row.runs[0].task
+    reference = reference_of(*task) if task else None
+    return Entry(
+        row,
+        figures,
+        estimate(trained) if trained else None,
+        sum(map(meets_target, row.runs)),
+        reference.captured(figures["test"].value) if reference else None,
+    )
 
 
 # Text
@@ -84,13 +93,18 @@ def text(results: Sequence[Result]) -> str:
 
 
 def _markdown(found: Sequence[Entry]) -> str:
-    head = (
+    head: tuple[str, ...] = (
         *("agent", "seeds", "validation, after search", "validation, final", "test, final"),
         *("95 %", SCRATCH, "MACs left", "compute", "searched", "above random", "above l1"),
     )
     ordered = sorted(found, key=lambda entry: -entry.figures["test"].value)
     tests = {entry.row.label: entry.figures["test"].value for entry in ordered}
-    return tables.markdown(head, [_text_row(entry, tests) for entry in ordered])
+    rows = [_text_row(entry, tests) for entry in ordered]
+    if any(entry.captured is not None for entry in ordered):
+        head = (*head, "captured headroom")
+        for row, entry in zip(rows, ordered, strict=True):
+            row.append("" if entry.captured is None else f"{entry.captured:.2f}")
+    return tables.markdown(head, rows)
 
 
 def _text_row(entry: Entry, tests: Mapping[str, float]) -> list[str]:

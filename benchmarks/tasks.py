@@ -163,11 +163,23 @@ def _shapes(
     budget: float,
     version: int = 1,
     images: tuple[int, int] = (250, 128),
+    network: str = "ResNet20",
+    **more: Any,
 ) -> Task:
     """A task on the embedded images for two cores; ``images`` are for evaluation and repair."""
     sizes = dict(zip(("eval_images", "repair_images"), images, strict=True))
-    environment = {"target": target, "tolerance": 0.5, **_SPACES, **sizes}
-    return Task(name, version, "PruneResNet20-v0", environment, budget, agent_options=_SHORT)
+    environment = {"target": target, "tolerance": 0.5, **_SPACES, **sizes, **more}
+    return Task(name, version, f"Prune{network}-v0", environment, budget, agent_options=_SHORT)
+
+
+def with_room(name: str, network: str, target: Mapping[str, float], **more: Any) -> Task:
+    """A task of half an epoch-equivalent that :mod:`benchmarks.studies.room` has searched.
+
+    Sensitivities are counted each time, so they are measured on few images. A VGG and a MobileNetV2
+    take no least-squares refit: at high ratios it leaves them in ruins.
+    """
+    recovery: dict[str, Any] = {} if network in ("ResNet20", "Plain20") else {"recovery": "bn"}
+    return _shapes(name, target, 0.5, images=(250, 64), network=network, **recovery, **more)
 
 
 EPOCH = 5000 / 45_000
@@ -202,6 +214,11 @@ _ALL = (
     _shapes("smoke", {"macs": 0.5}, 0.12, version=2, images=(50, 32)),
     _shapes("shapes", {"macs": 0.26}, 1.0, version=2),
     _shapes("resnet20-latency", {"latency": 0.45}, 1.5),
+    with_room("vgg16-macs", "VGG16", {"macs": 0.25}),
+    with_room("vgg16-10x", "VGG16", {"macs": 0.1}),
+    with_room("vgg16-latency", "VGG16", {"latency": 0.25}),
+    with_room("vgg16-macs-params", "VGG16", {"macs": 0.25, "params": 0.05}),
+    with_room("plain20-latency", "Plain20", {"latency": 0.3}),
     _cifar10("cifar10-2x", _HALF),
     _cifar10("cifar10-3.84x", _BOTH),
     _cifar10("cifar10-latency", {"latency": 0.59}),

@@ -12,13 +12,13 @@ counting what that takes:
    split reports.
 
 Every training is a line of ``FOLDER/NAME.jsonl``; a second call goes on where the first stopped.
-The last line of a finished candidate is its result, which ``benchmarks/references.json`` freezes.
+The last line of a finished candidate is its result. Those of admitted tasks are frozen in
+``benchmarks/references.json``.
 """
 
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ import torch
 from agents.common.allocation import Counts, Losses
 from agents.knapsack import Knapsack
 from agents.sensitivity import equal
-from benchmarks.tasks import TASKS, Task
+from benchmarks.tasks import Task, find, with_room
 from prune_gym.envs import PruningEnv
 from prune_gym.envs.state import State
 from prune_gym.pruning import criteria
@@ -121,9 +121,6 @@ class Search:
                 "split": "test" if test else "val",
                 "accuracy": round(accuracy, 4),
                 "before": round(validation.after_search or 0.0, 4),
-                "left": {n: round(v, 3) for n, v in state.costs.relative.items()}
-                if hasattr(state.costs, "relative")
-                else {},
             }
         )
         return accuracy
@@ -160,7 +157,7 @@ class Search:
         full = {n: self.trained(n, c, 1.0, SELECTION, False) for n, c in starts.items()}
         room = 100 * (max(full.values()) - full["l1"])
         print(f"{self.task.name}: room of the starts on validation {room:+.1f} {full}", flush=True)
-        if not deep:
+        if not deep or any(line["name"] == "result" for line in self.done):
             return room
         pool = {starts[n]: self.trained(n, starts[n], PART, SELECTION, False) for n in starts}
         random = np.random.default_rng(0)
@@ -183,61 +180,26 @@ class Search:
             for name, counts in (("l1", starts["l1"]), ("reference", reference))
         }
         room = 100 * float(np.mean(tests["reference"]) - np.mean(tests["l1"]))
-        self._write({"name": "result", "room": round(room, 2), "reference": list(reference)} | tests)
+        facts = {"room": round(room, 2), "counts": list(reference), "seeds": list(FRESH)}
+        facts |= {"version": self.task.version, "fingerprint": self.task.fingerprint}
+        self._write({"name": "result"} | facts | tests)
         return room
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    env_id: str
-    target: dict[str, float]
-    budget: float = 0.5
-    more: dict[str, Any] = field(default_factory=dict)
-
-    def task(self, name: str) -> Task:
-        environment = {
-            "target": self.target,
-            "tolerance": 0.5,
-            "scope": "all",
-            "reward": "target",
-            "eval_images": 250,
-            "repair_images": 64,
-            **self.more,
-        }
-        return Task(name, 1, self.env_id, environment, self.budget)
-
-
-_RESNET, _VGG = "PruneResNet20-v0", "PruneVGG16-v0"
-_MOBILE, _PLAIN = "PruneMobileNetV2-v0", "PrunePlain20-v0"
-_BN = {"recovery": "bn"}
-CANDIDATES = {
-    "vgg16-macs-0.25": _Candidate(_VGG, {"macs": 0.25}, more=_BN),
-    "vgg16-macs-0.1": _Candidate(_VGG, {"macs": 0.1}, more=_BN),
-    "vgg16-latency-0.25": _Candidate(_VGG, {"latency": 0.25}, more=_BN),
-    "vgg16-macs-params": _Candidate(_VGG, {"macs": 0.25, "params": 0.05}, more=_BN),
-    "mobilenetv2-macs-0.25": _Candidate(_MOBILE, {"macs": 0.25}, more=_BN),
-    "mobilenetv2-latency-0.3": _Candidate(_MOBILE, {"latency": 0.3}, more=_BN),
-    "resnet20-macs-8x": _Candidate(_RESNET, {"macs": 0.125}),
-    "resnet20-macs-11x": _Candidate(_RESNET, {"macs": 0.09}),
-    "resnet20-latency-0.3": _Candidate(_RESNET, {"latency": 0.3}),
-    "resnet20-tpu": _Candidate(
-        _RESNET,
-        {"latency": 0.4},
-        more={"accelerator": "tpu_like", "accelerator_batch": 16, "objective": "latency"},
-    ),
-    "resnet20-nvdla": _Candidate(
-        _RESNET,
-        {"latency": 0.35},
-        more={"accelerator": "nvdla_like", "accelerator_batch": 16, "objective": "latency"},
-    ),
-    "resnet20-macs-latency": _Candidate(_RESNET, {"macs": 0.125, "latency": 0.2}),
-    "plain20-latency-0.3": _Candidate(_PLAIN, {"latency": 0.3}),
-}
+CANDIDATES = [
+    with_room("mobilenetv2-macs", "MobileNetV2", {"macs": 0.25}),
+    with_room("mobilenetv2-latency", "MobileNetV2", {"latency": 0.3}),
+    with_room("resnet20-8x", "ResNet20", {"macs": 0.125}),
+    with_room("resnet20-11x", "ResNet20", {"macs": 0.09}),
+    with_room("resnet20-latency-0.3", "ResNet20", {"latency": 0.3}),
+    with_room("resnet20-macs-latency", "ResNet20", {"macs": 0.125, "latency": 0.2}),
+]
+"""Tasks that were tried and not admitted; the admitted ones are tasks of the benchmark."""
 
 
 def task_of(name: str) -> Task:
     """A candidate or a task of the benchmark."""
-    return CANDIDATES[name].task(name) if name in CANDIDATES else TASKS[name]
+    return next((task for task in CANDIDATES if task.name == name), None) or find(name)
 
 
 def main() -> None:
@@ -248,7 +210,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    rooms = {}
+    rooms: dict[str, float] = {}
     for deep in (False, True):
         for name in sorted(arguments.names, key=lambda n: -rooms.get(n, 0)):
             if deep and rooms.get(name, 0) <= 0.2:
