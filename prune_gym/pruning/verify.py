@@ -134,12 +134,10 @@ class _Test:
             masks = random_masks(spaces, seed, single)
             try:
                 cut = dense(network, spaces, masks, share=True)
-                with torch.no_grad(), full_precision():
-                    found = cut(self.images)
-                    expected = masked(network, spaces, masks)(self.images)
+                difference = _outputs_differ(cut, masked(network, spaces, masks), self.images)
             except Exception as error:  # torch raises many types for wrong shapes
                 return f"the cut network fails: {_line(error)}"
-            if difference := _difference(found, expected):
+            if difference and not _rounding(network, spaces, masks, self.images):
                 return f"the cut network differs from the masked one by {difference}"
         try:
             with torch.no_grad():
@@ -147,6 +145,28 @@ class _Test:
         except Exception as error:
             return f"the cut network fails in training mode: {_line(error)}"
         return None
+
+
+@torch.no_grad()
+def _outputs_differ(first: nn.Module, second: nn.Module, images: Tensor) -> str | None:
+    with full_precision():
+        return _difference(first(images), second(images))
+
+
+def _rounding(
+    network: nn.Module, spaces: Sequence[ChannelSpace], masks: Masks, images: Tensor
+) -> bool:
+    """Whether cut and masked network are the same in double precision.
+
+    A batch norm whose channel hardly varies over two images amplifies rounding, which depends on
+    the processor's vector instructions.
+    """
+    try:
+        double = copy.deepcopy(network).double()
+        cut, whole = dense(double, spaces, masks, share=True), masked(double, spaces, masks)
+        return _outputs_differ(cut, whole, images.double()) is None
+    except Exception:  # the network names a type, or the device has no doubles
+        return False
 
 
 def _difference(found: Tensor, expected: Tensor) -> str | None:
